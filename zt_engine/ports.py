@@ -1,0 +1,81 @@
+"""The seams of the engine: what the request path asks of the outside, as Protocols that adapters fill."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from zt_engine.core.identity import VerifiedCertificate, VerifiedToken
+
+
+class Clock(Protocol):
+    """The only source of time; everything else takes `now`."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC."""
+        ...
+
+    def synchronised(self) -> bool:
+        """Whether the host's clock is known to follow a time source; declassification waits for it."""
+        ...
+
+
+class PolicyEngine(Protocol):
+    """Evaluates one activated policy. Anything but exactly one defined value raises `UnavailableError`."""
+
+    @property
+    def revision(self) -> str:
+        """The revision of the bundle this engine answers for."""
+        ...
+
+    def evaluate(self, entrypoint: str, document: bytes) -> bytes:
+        """Return the JSON of the entrypoint's value for `document`, the JSON of `input`.
+
+        Raises UnavailableError: ENGINE_TIMEOUT, ENGINE_UNDEFINED, ENGINE_TRAP, ENGINE_MEMORY, ENGINE_BUILTIN,
+        ENGINE_INPUT, ENGINE_MALFORMED, ENGINE_DOWN, ENGINE_QUARANTINED, ENGINE_REVISION.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the engine; later evaluations raise ENGINE_DOWN."""
+        ...
+
+
+class TokenVerifier(Protocol):
+    """Signature, issuer, audience and times of an access token (RFC 9068 under RFC 8725)."""
+
+    def verify(self, token: bytes, *, now: float) -> VerifiedToken:
+        """Return the verified token, or raise InputError with a TOKEN_ code."""
+        ...
+
+
+class CertificateVerifier(Protocol):
+    """A forwarded client certificate, validated by the sidecar itself (RFC 5280)."""
+
+    def verify(self, escaped_pem: bytes, *, now: float) -> VerifiedCertificate:
+        """Return the verified certificate, or raise InputError with a CERT_ code."""
+        ...
+
+
+class DpopVerifier(Protocol):
+    """Proof of possession (RFC 9449)."""
+
+    def verify(self, proof: bytes, *, token: bytes, method: str, url: str, request_id: str, now: float) -> str:
+        """Return the thumbprint (`jkt`) of the proven key, or raise InputError with a DPOP_ code."""
+        ...
+
+
+class DecisionLog(Protocol):
+    """The hash-chained record of decisions. Nothing is answered before `flush` has returned."""
+
+    def append(self, body: bytes, *, sync: bool = False) -> None:
+        """Buffer one event: JSON members without braces, `seq` and `prev_hash`. `sync`: on disk before flush returns."""
+        ...
+
+    def store_input(self, digest: str, canonical: bytes) -> None:
+        """Buffer the canonical input of a decision, once per digest."""
+        ...
+
+    def flush(self) -> None:
+        """Write what is buffered; raises UnavailableError LOG_UNAVAILABLE and forgets it if that fails."""
+        ...
