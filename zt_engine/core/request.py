@@ -1,0 +1,177 @@
+"""The request as it will be authorised: canonicalise-or-reject.
+
+What was authorised is what the backend executes. Proxies and backends disagree on how to read an unusual target, so a
+target that has more than one reading is refused instead of being repaired. The canonical form is the form every
+server reads alike: no dot segment, no empty segment, no encoded separator, no escape of an unreserved character
+(RFC 3986, 6.2.2). Escapes may be written in either case; the canonical form has upper case.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import unicodedata
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from zt_engine.core.errors import InputError
+
+MAX_TARGET_BYTES = 8192
+MAX_HOST_BYTES = 253
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,=:@.-]+)*/?")
+_ESCAPED_PATH = re.compile(rb"(?:/(?:[A-Za-z0-9_~!$&'()*+,=:@.-]|%[0-9A-Fa-f]{2})+)*/?")
+_QUERY = re.compile(rb"[!-\"$-;=?-~<>]*")  # visible ASCII without `#`; a server may read a fragment as path
+_HOST = re.compile(rb"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+_METHOD = re.compile(rb"[A-Z]{1,32}")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_DOUBLE = re.compile(rb"%25[0-9A-Fa-f]")
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_NEVER_ESCAPED = _UNRESERVED | frozenset(range(0x20)) | {0x7F} | frozenset(b"/\\;?#")
+"""Bytes whose escape some server decodes before it splits the path, or that have no business in one."""
+
+
+class RequestTarget(msgspec.Struct, frozen=True):
+    """Where a request goes: `path` is canonical and percent-encoded, `raw_path` is what the client sent (for DPoP)."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    raw_path: str
+
+    @property
+    def url(self) -> str:
+        """The target without query, as RFC 9449 compares it with `htu`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        authority = host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        return f"{self.scheme}://{authority}{self.raw_path}"
+
+
+class AccessRequest(msgspec.Struct, frozen=True):
+    """One request, sent by a proxy we know: one header family, each header once, method and target canonical."""
+
+    hook: str
+    pep: str
+    channel: str
+    enforces: tuple[str, ...]
+    method: str
+    target: RequestTarget
+    client_ip: str
+    request_id: str
+    authorization: bytes = b""
+    dpop: bytes = b""
+    client_cert: bytes = b""
+    purpose: str | None = None
+
+
+def canonical_path(raw: bytes) -> bytes:
+    """Return the canonical form of a path, or raise InputError PATH_AMBIGUOUS. Idempotent."""
+    if _PLAIN_PATH.fullmatch(raw) is not None:
+        canonical = raw
+    elif _ESCAPED_PATH.fullmatch(raw) is not None and _DOUBLE.search(raw) is None:
+        canonical = _ESCAPE.sub(_upper_escape, raw)
+        _require_readable(canonical)
+    else:
+        raise InputError("PATH_AMBIGUOUS", "the path has an empty segment, a separator or a byte that servers read differently")
+    if b"/." in canonical and not {b".", b".."}.isdisjoint(canonical.split(b"/")):
+        raise InputError("PATH_AMBIGUOUS", "the path has a dot segment")
+    if not canonical.startswith(b"/"):
+        raise InputError("PATH_AMBIGUOUS", "the path does not begin with a slash")
+    return canonical
+
+
+def _upper_escape(match: re.Match[bytes]) -> bytes:
+    if int(match[1], 16) in _NEVER_ESCAPED:
+        raise InputError("PATH_AMBIGUOUS", "the path escapes a byte that has to stand for itself or may not stand there")
+    return match[0].upper()
+
+
+def _require_readable(path: bytes) -> None:
+    """Require that the escapes spell UTF-8 in normal form C: another spelling names another file to some systems."""
+    try:
+        text = unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        raise InputError("PATH_AMBIGUOUS", "the path is not UTF-8") from None
+    if not unicodedata.is_normalized("NFC", text):
+        raise InputError("PATH_AMBIGUOUS", "the path is not in Unicode normal form C")
+
+
+def canonical_host(raw: bytes) -> str:
+    """Return the host in lower case without port, or raise InputError HOST_AMBIGUOUS."""
+    lowered = raw.lower()
+    name, colon, port = lowered.rpartition(b":") if not lowered.endswith(b"]") else (lowered, b"", b"")
+    if not colon:
+        name = lowered
+    elif not (port.isdigit() and len(port) <= 5):
+        raise InputError("HOST_AMBIGUOUS", "the host has a port that is no number")
+    if name.startswith(b"[") and name.endswith(b"]") and b"%" not in name:
+        try:
+            return ipaddress.IPv6Address(name[1:-1].decode("ascii")).compressed
+        except ValueError:
+            raise InputError("HOST_AMBIGUOUS", "the host is no IPv6 address") from None
+    if len(name) > MAX_HOST_BYTES or _HOST.fullmatch(name) is None:
+        raise InputError("HOST_AMBIGUOUS", "the host is no host name")
+    return name.decode("ascii")
+
+
+def canonical_method(raw: bytes) -> str:
+    """Return the method; anything but upper-case letters raises InputError METHOD_AMBIGUOUS (RFC 9110: case matters)."""
+    if _METHOD.fullmatch(raw) is None:
+        raise InputError("METHOD_AMBIGUOUS", "the method is not spelled in upper-case letters")
+    return raw.decode("ascii")
+
+
+def canonical_address(raw: bytes) -> str:
+    """Return a client address in compressed form, IPv4 mapped into IPv6 as IPv4; zone ids are refused (ADDRESS_INVALID)."""
+    try:
+        address = ipaddress.ip_address(raw.decode("ascii"))
+    except ValueError:
+        raise InputError("ADDRESS_INVALID", "the client address is no IP address") from None
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            raise InputError("ADDRESS_INVALID", "the client address has a zone id")
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+    return address.compressed
+
+
+def canonical_target(uri: bytes, host: bytes, *, scheme: bytes, port: bytes) -> RequestTarget:
+    """Return the target of a request line, or raise InputError.
+
+    `uri` is the request target as the client sent it (RFC 9112, 3.2), `host`, `scheme` and `port` are what the proxy
+    vouches for. The absolute form is accepted only when its authority is the very host (H7).
+    """
+    if len(uri) > MAX_TARGET_BYTES:
+        raise InputError("TARGET_TOO_LARGE", f"the target has {len(uri)} bytes, {MAX_TARGET_BYTES} are allowed")
+    if scheme not in (b"http", b"https"):
+        raise InputError("SCHEME_UNKNOWN", "the scheme is neither `http` nor `https`")
+    if not (port.isdigit() and 0 < int(port[:6]) < 65536):
+        raise InputError("HOST_AMBIGUOUS", "the port is no port number")
+    name = canonical_host(host)
+    if not uri.startswith(b"/"):
+        uri = _origin_form(uri, name, scheme)
+    path, _, query = uri.partition(b"?")
+    if _QUERY.fullmatch(query) is None:
+        raise InputError("PATH_AMBIGUOUS", "the query has a byte that servers read differently")
+    canonical = canonical_path(path)
+    return RequestTarget(
+        scheme=scheme.decode("ascii"),
+        host=name,
+        port=int(port),
+        path=canonical.decode("ascii"),
+        raw_path=path.decode("ascii"),
+    )
+
+
+def _origin_form(uri: bytes, host: str, scheme: bytes) -> bytes:
+    """Take the path out of an absolute-form target whose authority is `host`."""
+    prefix = scheme + b"://"
+    if not uri.lower().startswith(prefix):
+        raise InputError("PATH_AMBIGUOUS", "the target is neither a path nor an absolute URI of this scheme")
+    authority, slash, rest = uri[len(prefix) :].partition(b"/")
+    if not slash or canonical_host(authority) != host:
+        raise InputError("HOST_AMBIGUOUS", "the target names another host than the proxy vouches for")
+    return slash + rest

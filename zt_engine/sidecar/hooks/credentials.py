@@ -1,0 +1,58 @@
+"""Which proxy is asking: a key from a file, or the user id at the other end of a Unix socket. Without one, nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+import msgspec
+
+from zt_engine.core.errors import InputError
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """What one proxy may say: the hosts it speaks for (empty: any), the channel it asserts, what it enforces."""
+
+    name: str
+    hook: str
+    channel: str
+    hosts: frozenset[str] = frozenset()
+    enforces: tuple[str, ...] = ()
+    key_digests: tuple[bytes, ...] = ()
+    """SHA-256 of each accepted key (two while a key rotates): the key itself is not kept."""
+    uids: frozenset[int] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"Credential(name={self.name!r}, hook={self.hook!r}, channel={self.channel!r})"
+
+
+def key_digest(key: bytes) -> bytes:
+    """Return what is kept of a key."""
+    return hashlib.sha256(key).digest()
+
+
+class Credentials:
+    """All proxies that may ask. Comparison takes the same time for every wrong key (constant-time over all digests)."""
+
+    __slots__ = ("_all",)
+
+    def __init__(self, credentials: Iterable[Credential]) -> None:
+        self._all = tuple(credentials)
+
+    def of(self, key: bytes, *, hook: str, peer_uid: int | None) -> Credential:
+        """Return the credential shown, or raise InputError PEP_UNKNOWN. A wrong key is never forgiven by a right uid."""
+        if key:
+            digest = hashlib.sha256(key).digest()
+            found = None
+            for credential in self._all:
+                for known in credential.key_digests:
+                    if hmac.compare_digest(known, digest) and credential.hook == hook:
+                        found = credential
+            if found is not None:
+                return found
+        elif peer_uid is not None:
+            for credential in self._all:
+                if peer_uid in credential.uids and credential.hook == hook:
+                    return credential
+        raise InputError("PEP_UNKNOWN", "no proxy credential was shown")

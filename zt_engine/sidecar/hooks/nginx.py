@@ -1,0 +1,128 @@
+"""nginx `auth_request`: the headers the printed server block sends, and the only answers nginx understands.
+
+Allow is 200. Deny is 401 or 403: nginx turns anything else into a 500 for the client, and drops bodies and all headers
+of a denial except `WWW-Authenticate`; the printed server block picks `Zt-Reason` up with `auth_request_set`.
+"""
+
+from __future__ import annotations
+
+from zt_engine.core.errors import InputError
+from zt_engine.core.request import AccessRequest, canonical_address, canonical_method, canonical_target
+from zt_engine.sidecar.hooks.credentials import Credential, Credentials
+from zt_engine.sidecar.hooks.headers import Family, Layouts
+
+PATH = b"/v1/hooks/nginx"
+
+FAMILY = Family(
+    required=(
+        "x-original-uri",
+        "x-original-method",
+        "x-original-host",
+        "x-original-proto",
+        "x-original-port",
+        "x-real-ip",
+        "zt-request-id",
+    ),
+    optional=("zt-pep-key", "zt-client-verify", "zt-client-cert", "authorization", "dpop", "cookie"),
+)
+
+MAX_REQUEST_ID = 128
+MAX_CREDENTIAL_BYTES = 16384
+
+
+class Sent:
+    """The values of one hook request, as bytes; nothing is proven yet but that each header came once."""
+
+    __slots__ = ("address", "authorization", "cert", "dpop", "host", "method", "pep_key", "port", "request_id", "scheme", "uri", "verify")
+
+    def __init__(self, values: tuple[bytes, ...]) -> None:
+        (
+            self.uri,
+            self.method,
+            self.host,
+            self.scheme,
+            self.port,
+            self.address,
+            self.request_id,
+            self.pep_key,
+            self.verify,
+            self.cert,
+            self.authorization,
+            self.dpop,
+            _cookie,
+        ) = values
+
+
+class NginxHook:
+    """Reads the nginx header family, and nothing else."""
+
+    name = "nginx"
+    path = PATH
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._layouts = Layouts(FAMILY)
+
+    def read(self, headers: dict[bytes, bytes], names: tuple[bytes, ...], peer_uid: int | None) -> tuple[Sent, Credential]:
+        """Return what was sent and by which proxy.
+
+        `headers` maps names as sent to values, plus the empty name to the empty value; `names` has every name in order,
+        repeats included. Raises InputError HOOK_ or HEADER_; PEP_UNKNOWN when no credential of a proxy was shown.
+        """
+        layout = self._layouts.of(names)
+        if headers[layout.has_body] not in (b"", b"0"):
+            raise InputError("HOOK_FRAMING", "a hook request has no body")
+        assert layout.pick is not None  # Layouts.of raised otherwise
+        sent = Sent(layout.pick(headers))
+        credential = self._credentials.of(sent.pep_key, hook=self.name, peer_uid=peer_uid)
+        return sent, credential
+
+
+def access_request(sent: Sent, credential: Credential) -> AccessRequest:
+    """Prove the values: canonical target, method and address, and a proxy that may speak for this host.
+
+    Raises InputError with the code of the first rule that refuses.
+    """
+    target = canonical_target(sent.uri, sent.host, scheme=sent.scheme, port=sent.port)
+    if credential.hosts and target.host not in credential.hosts:
+        raise InputError("HOST_FOREIGN", "this proxy may not speak for this host")
+    return AccessRequest(
+        hook="nginx",
+        pep=credential.name,
+        channel=credential.channel,
+        enforces=credential.enforces,
+        method=canonical_method(sent.method),
+        target=target,
+        client_ip=canonical_address(sent.address),
+        request_id=request_id(sent.request_id),
+        authorization=single(sent.authorization, "authorization"),
+        dpop=single(sent.dpop, "dpop"),
+        client_cert=certificate(sent.verify, sent.cert),
+    )
+
+
+def request_id(raw: bytes) -> str:
+    """Return the proxy's request id: 1 to 128 visible ASCII characters that need no escaping anywhere."""
+    if not 0 < len(raw) <= MAX_REQUEST_ID or not raw.replace(b"-", b"").replace(b"_", b"").isalnum() or not raw.isascii():
+        raise InputError("REQUEST_ID_INVALID", "the request id is not 1 to 128 letters, digits, `-` and `_`")
+    return raw.decode("ascii")
+
+
+def single(raw: bytes, name: str) -> bytes:
+    """Return a credential header's value; a comma means that a proxy joined two lines, and which one counts is unknown."""
+    if b"," in raw or len(raw) > MAX_CREDENTIAL_BYTES + 16:
+        raise InputError("HEADER_DOUBLED" if b"," in raw else "TOKEN_TOO_LARGE", f"header `{name}`")
+    if not raw.isascii() or b"\t" in raw:
+        raise InputError("HEADER_INVALID", f"header `{name}` is not visible ASCII")
+    return raw
+
+
+def certificate(verify: bytes, escaped_pem: bytes) -> bytes:
+    """Return the forwarded certificate; the proxy's SUCCESS is necessary, and by no means sufficient."""
+    if verify in (b"", b"NONE"):
+        if escaped_pem:
+            raise InputError("CERT_UNVERIFIED", "a certificate came without the proxy's verdict")
+        return b""
+    if verify != b"SUCCESS" or not escaped_pem:
+        raise InputError("CERT_UNVERIFIED", "the proxy could not verify the client certificate")
+    return escaped_pem
