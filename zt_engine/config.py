@@ -1,0 +1,260 @@
+"""Settings: one TOML file, read once, every fault at once, into frozen values. Secrets are file paths.
+
+The environment may override a setting as `ZT_<SECTION>__<KEY>`; a `ZT_` name that is no setting is refused, because a
+misspelt setting must not mean its default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from zt_engine.core.errors import ConfigError, Problem
+
+CONFIG_NAME = "zt.toml"
+SERVICE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Channel = Literal["open", "closed", "lgwan", "gsn"]
+SubjectSource = Literal["token", "directory"]
+
+
+class Section(BaseModel):
+    """A section of the file: frozen, and a key it does not know is a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sidecar(Section):
+    """This decision process: its name, where it listens, where its state lives."""
+
+    id: Name = "sidecar-1"
+    tenant: Name = "default"
+    listen: tuple[str, ...] = ("127.0.0.1:9191",)
+    admin_listen: str = "127.0.0.1:9192"
+    state_dir: Path = Path("state")
+    tick_seconds: Annotated[int, Field(ge=1, le=60)] = 5
+    cache_entries: Annotated[int, Field(ge=0, le=10_000_000)] = 100_000
+    """0 switches the decision cache off."""
+    language: Literal["ja", "en"] = "ja"
+    help_url: str = ""
+    """Where the deny page sends a person for help; shown, never fetched."""
+
+
+class Limits(Section):
+    """What one connection to the decision listener may cost."""
+
+    connections: Annotated[int, Field(ge=1, le=65536)] = 1024
+    headers: Annotated[int, Field(ge=16, le=256)] = 48
+    head_kib: Annotated[int, Field(ge=8, le=256)] = 32
+    request_seconds: Seconds = 5.0
+    idle_seconds: Seconds = 75.0
+
+
+class Proxy(Section):
+    """One reverse proxy that may ask: how it proves itself, and what it may assert."""
+
+    name: Name
+    hook: Literal["nginx"] = "nginx"
+    key_file: Path | None = None
+    previous_key_file: Path | None = None
+    """Accepted as well while the key rotates."""
+    socket_uids: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    hosts: tuple[str, ...] = ()
+    """Hosts it may speak for; empty means every host of the catalogue."""
+    channel: Channel = "open"
+    enforces: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _proves_itself(self) -> Proxy:
+        if self.key_file is None and not self.socket_uids:
+            raise ValueError("a proxy needs `key_file` or `socket_uids`")
+        return self
+
+
+class Issuer(Section):
+    """One identity provider whose tokens count, and which of its claims do."""
+
+    issuer: str
+    audiences: Annotated[tuple[str, ...], Field(min_length=1)]
+    algorithms: Annotated[tuple[str, ...], Field(min_length=1)] = ("EdDSA", "ES256")
+    jwks: str
+    """A file path, or an https URL (http only on loopback)."""
+    max_lifetime_seconds: Annotated[int, Field(ge=60, le=86400)] = 3600
+    strongest_acr: str = "phrh"
+    workload_claim: str = ""
+    """Tokens in which this claim is true belong to workloads."""
+    claims: Mapping[str, str] = {}
+    """Subject field -> claim name, where it differs from the field's name."""
+    sources: Mapping[str, SubjectSource] = {}
+    """Subject field -> `token` or `directory`: exactly one source is authoritative for each field."""
+
+
+class Policy(Section):
+    """Where policy comes from and how it is run."""
+
+    source: Literal["folder"] = "folder"
+    folder: Path = Path("policy")
+    keys: tuple[Path, ...] = ()
+    """Public keys (PEM) that may have signed the bundle; at least one."""
+    engine: Literal["wasm", "opa"] = "wasm"
+    opa_url: str = ""
+    """For `engine = "opa"`: `http://127.0.0.1:8181` or `unix:/run/opa.sock`."""
+    budget_ms: Annotated[int, Field(ge=5, le=1000)] = 25
+    memory_mib: Annotated[int, Field(ge=4, le=1024)] = 64
+    approvers: tuple[Path, ...] = ()
+    """Public keys (PEM) whose signatures approve grants."""
+
+
+class Log(Section):
+    """The decision log. Sizes in MiB, ages in seconds."""
+
+    dir: Path = Path("log")
+    checkpoints: Path = Path("checkpoints")
+    """Another folder, better another disk: signed checkpoints leave the log's folder."""
+    syslog: Path | None = None
+    key_file: Path = Path("keys/log-signing.pem")
+    path_key_file: Path = Path("keys/path-hmac.key")
+    segment_mib: Annotated[int, Field(ge=1, le=4096)] = 64
+    segment_seconds: Annotated[int, Field(ge=60)] = 86400
+    quota_mib: Annotated[int, Field(ge=16)] = 10240
+    reserve_mib: Annotated[int, Field(ge=1, le=4096)] = 64
+
+
+class Assertion(Section):
+    """The signed statement for backends whose route asks for one."""
+
+    key_file: Path | None = None
+    seconds: Annotated[int, Field(ge=10, le=600)] = 60
+
+
+class Settings(Section):
+    """The whole file."""
+
+    sidecar: Sidecar = Sidecar()
+    limits: Limits = Limits()
+    proxies: Annotated[tuple[Proxy, ...], Field(min_length=1)]
+    issuers: tuple[Issuer, ...] = ()
+    policy: Policy = Policy()
+    log: Log = Log()
+    assertion: Assertion = Assertion()
+    base: Path = Path()
+    """The folder of the file; relative paths start here. Not a setting."""
+
+    @field_validator("proxies")
+    @classmethod
+    def _distinct(cls, proxies: tuple[Proxy, ...]) -> tuple[Proxy, ...]:
+        names = [proxy.name for proxy in proxies]
+        if len(set(names)) != len(names):
+            raise ValueError("two proxies have the same name")
+        return proxies
+
+    def path(self, relative: Path) -> Path:
+        """Return a path of the file as a path of this process."""
+        return relative if relative.is_absolute() else self.base / relative
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings, or raise ConfigError with every fault: file, line where TOML gives it, key and hint."""
+    environ = os.environ if environ is None else environ
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        hint = "make one with `zt init DIR`"
+        raise ConfigError((Problem(code="CONFIG_UNREADABLE", message=str(error.strerror), where=str(path), hint=hint),)) from None
+    except UnicodeDecodeError:
+        raise ConfigError((Problem(code="CONFIG_SYNTAX", message="the file is not UTF-8", where=str(path)),)) from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        where = f"{path}:{line[1]}" if line else str(path)
+        raise ConfigError((Problem(code="CONFIG_SYNTAX", message=str(error), where=where),)) from None
+    problems = _overrides(values, environ)
+    values["base"] = path.parent.resolve()
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        problems += [_problem(path, text, fault) for fault in error.errors()]
+        raise ConfigError(tuple(problems)) from None
+    if problems:
+        raise ConfigError(tuple(problems))
+    return settings
+
+
+def _overrides(values: dict[str, Any], environ: Mapping[str, str]) -> list[Problem]:
+    """Apply `ZT_SECTION__KEY`; tuples are comma-separated. Lists of tables cannot be overridden."""
+    names = {
+        f"ZT_{section}__{key}".upper(): (section, key, field.annotation)
+        for section, holder in Settings.model_fields.items()
+        if isinstance(holder.annotation, type) and issubclass(holder.annotation, Section)
+        for key, field in holder.annotation.model_fields.items()
+    }
+    problems = []
+    for name, text in environ.items():
+        if not name.startswith("ZT_") or name == "ZT_CONFIG":
+            continue
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean `{close[0]}`?" if close else ""
+            problems.append(Problem(code="CONFIG_UNKNOWN_KEY", message=f"`{name}` is not a setting", where="environment", hint=hint))
+            continue
+        section, key, annotation = names[name]
+        is_list = tuple in (getattr(annotation, "__origin__", None), *get_args(annotation))
+        values.setdefault(section, {})[key] = tuple(text.split(",")) if is_list else text
+    return problems
+
+
+def _problem(path: Path, text: str, fault: Any) -> Problem:
+    location = tuple(fault["loc"])
+    key = ".".join(str(part) for part in location)
+    hint, code, message = "", "CONFIG_VALUE", str(fault["msg"])
+    if fault["type"] == "extra_forbidden":
+        code, message = "CONFIG_UNKNOWN_KEY", f"`{key}` is not a setting"
+        close = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)
+        hint = f"did you mean `{close[0]}`?" if close else ""
+    elif fault["type"] == "missing":
+        code, message = "CONFIG_MISSING_KEY", f"`{key}` is required"
+    else:
+        message = f"`{key}`: {message}"
+    line = _line_of(text, location)
+    return Problem(code=code, message=message, where=f"{path}:{line}" if line else str(path), hint=hint)
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    model: Any = Settings
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, Section)]
+        model = inner[0] if inner else Settings
+    return list(model.model_fields)
+
+
+def _line_of(text: str, location: tuple[Any, ...]) -> int:
+    """Find the line of a key: its section's header counted, then `key =` below it. 0 when it is not in the file."""
+    sections = [part for part in location if isinstance(part, str)]
+    index = next((part for part in location if isinstance(part, int)), 0)
+    if not sections:
+        return 0
+    header = re.compile(rf"^\s*\[{{1,2}}{re.escape(sections[0])}[\].]")
+    seen, inside, at_header = -1, len(sections) == 1, 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("["):
+            inside = header.match(line) is not None
+            if inside:
+                seen += 1
+                inside = seen == index or "[[" not in line
+                at_header = number if inside else at_header
+        elif inside and re.match(rf"\s*\"?{re.escape(sections[-1])}\"?\s*[=.]", line):
+            return number
+    return at_header
