@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from zt_engine.core.identity import VerifiedCertificate, VerifiedToken
@@ -78,4 +81,24 @@ class DecisionLog(Protocol):
 
     def flush(self) -> None:
         """Write what is buffered; raises UnavailableError LOG_UNAVAILABLE and forgets it if that fails."""
+        ...
+
+
+class OpaOutput(msgspec.Struct, frozen=True):
+    """What one run of `opa` left: exit status, both outputs, and the files it was asked to make (those that exist)."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+    made: Mapping[str, bytes] = {}
+
+
+class OpaTool(Protocol):
+    """Runs the `opa` program in an empty folder of its own, with limits on time, memory and output. Authoring only."""
+
+    def run(self, *arguments: str, files: Mapping[str, bytes], collect: tuple[str, ...] = ()) -> OpaOutput:
+        """Run `opa <arguments>` in a folder with exactly `files` and `capabilities.json`; return `collect` if made.
+
+        Raises ConfigError OPA_MISSING, UnavailableError OPA_TIMEOUT or OPA_KILLED.
+        """
         ...

@@ -28,27 +28,8 @@ FORMAT = 1
 UNLISTED = "unlisted"
 """The entrypoint that answers for services a bundle does not know; no service may be called so."""
 
-RESERVED = frozenset(
-    [
-        "as",
-        "contains",
-        "data",
-        "default",
-        "else",
-        "every",
-        "false",
-        "if",
-        "import",
-        "in",
-        "input",
-        "not",
-        "null",
-        "package",
-        "some",
-        "true",
-        "with",
-    ]
-) | {UNLISTED}
+_KEYWORDS = "as contains data default else every false if import in input not null package some true with"
+RESERVED = frozenset({*_KEYWORDS.split(), UNLISTED})
 _SERVICE = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 _BASELINE = ("baseline/", "lib/", "zt/layer/baseline/", "zt/lib/", "zt/assurance/")
 """What decides how the baseline answers: its rules and data, the shared library, the assurance table."""
