@@ -24,7 +24,6 @@ SERVICE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Channel = Literal["open", "closed", "lgwan", "gsn"]
-SubjectSource = Literal["token", "directory"]
 
 
 class Section(BaseModel):
@@ -88,14 +87,18 @@ class Issuer(Section):
     algorithms: Annotated[tuple[str, ...], Field(min_length=1)] = ("EdDSA", "ES256")
     jwks: str
     """A file path, or an https URL (http only on loopback)."""
+    ca_file: Path | None = None
+    """CA bundle for a `jwks` URL; the system's by default."""
+    skew_seconds: Annotated[int, Field(ge=0, le=60)] = 30
     max_lifetime_seconds: Annotated[int, Field(ge=60, le=86400)] = 3600
-    strongest_acr: str = "phrh"
+    strongest_acr: str = ""
+    """What a step-up at this issuer may reach; empty when it offers none."""
+    subject: Mapping[str, str] = {}
+    """Subject field -> its one authoritative source: `claim:NAME`, `directory` (the default) or `none`."""
     workload_claim: str = ""
-    """Tokens in which this claim is true belong to workloads."""
-    claims: Mapping[str, str] = {}
-    """Subject field -> claim name, where it differs from the field's name."""
-    sources: Mapping[str, SubjectSource] = {}
-    """Subject field -> `token` or `directory`: exactly one source is authoritative for each field."""
+    workload_value: str = ""
+    workload_client_ids: tuple[str, ...] = ()
+    workload_subject_is_client: bool = False
 
 
 class Policy(Section):
@@ -169,7 +172,9 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         hint = "make one with `zt init DIR`"
-        raise ConfigError((Problem(code="CONFIG_UNREADABLE", message=str(error.strerror), where=str(path), hint=hint),)) from None
+        raise ConfigError(
+            (Problem(code="CONFIG_UNREADABLE", message=str(error.strerror), where=str(path), hint=hint),)
+        ) from None
     except UnicodeDecodeError:
         raise ConfigError((Problem(code="CONFIG_SYNTAX", message="the file is not UTF-8", where=str(path)),)) from None
     try:
@@ -205,7 +210,9 @@ def _overrides(values: dict[str, Any], environ: Mapping[str, str]) -> list[Probl
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean `{close[0]}`?" if close else ""
-            problems.append(Problem(code="CONFIG_UNKNOWN_KEY", message=f"`{name}` is not a setting", where="environment", hint=hint))
+            problems.append(
+                Problem(code="CONFIG_UNKNOWN_KEY", message=f"`{name}` is not a setting", where="environment", hint=hint)
+            )
             continue
         section, key, annotation = names[name]
         is_list = tuple in (getattr(annotation, "__origin__", None), *get_args(annotation))

@@ -37,7 +37,9 @@ class Limits(msgspec.Struct, frozen=True):
 class Application(Protocol):
     """What the listener serves."""
 
-    def answer(self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None) -> Any:
+    def answer(
+        self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None
+    ) -> Any:
         """Decide one request. The result is given back to `seal`; must not raise."""
         ...
 
@@ -49,8 +51,11 @@ class Application(Protocol):
 def refusal(status: bytes, code: str) -> bytes:
     """Return a complete refusal that closes the connection."""
     return (
-        b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\ncache-control: no-store\r\nzt-reason: "
-        + code.encode() + b"\r\nconnection: close\r\n\r\n"
+        b"HTTP/1.1 "
+        + status
+        + b"\r\ncontent-length: 0\r\ncache-control: no-store\r\nzt-reason: "
+        + code.encode()
+        + b"\r\nconnection: close\r\n\r\n"
     )
 
 

@@ -21,7 +21,16 @@ MAX_LAYOUTS = 1024
 
 RESERVED_PREFIXES = ("zt-", "x-zt-", "x-forwarded-", "x-original-", "x-envoy-")
 RESERVED_NAMES = frozenset(
-    {"forwarded", "x-real-ip", "client-cert", "client-cert-chain", "x-rewrite-url", "x-client-cert", "x-forwarded", "ssl-client-cert"}
+    {
+        "forwarded",
+        "x-real-ip",
+        "client-cert",
+        "client-cert-chain",
+        "x-rewrite-url",
+        "x-client-cert",
+        "x-forwarded",
+        "ssl-client-cert",
+    }
 )
 METHOD_OVERRIDES = frozenset({"x-http-method-override", "x-method-override", "x-http-method"})
 FRAMING = frozenset({"transfer-encoding", "trailer", "upgrade", "expect", "te", "content-encoding"})

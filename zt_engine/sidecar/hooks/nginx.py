@@ -33,7 +33,20 @@ MAX_CREDENTIAL_BYTES = 16384
 class Sent:
     """The values of one hook request, as bytes; nothing is proven yet but that each header came once."""
 
-    __slots__ = ("address", "authorization", "cert", "dpop", "host", "method", "pep_key", "port", "request_id", "scheme", "uri", "verify")
+    __slots__ = (
+        "address",
+        "authorization",
+        "cert",
+        "dpop",
+        "host",
+        "method",
+        "pep_key",
+        "port",
+        "request_id",
+        "scheme",
+        "uri",
+        "verify",
+    )
 
     def __init__(self, values: tuple[bytes, ...]) -> None:
         (
@@ -63,7 +76,9 @@ class NginxHook:
         self._credentials = credentials
         self._layouts = Layouts(FAMILY)
 
-    def read(self, headers: dict[bytes, bytes], names: tuple[bytes, ...], peer_uid: int | None) -> tuple[Sent, Credential]:
+    def read(
+        self, headers: dict[bytes, bytes], names: tuple[bytes, ...], peer_uid: int | None
+    ) -> tuple[Sent, Credential]:
         """Return what was sent and by which proxy.
 
         `headers` maps names as sent to values, plus the empty name to the empty value; `names` has every name in order,
@@ -103,7 +118,11 @@ def access_request(sent: Sent, credential: Credential) -> AccessRequest:
 
 def request_id(raw: bytes) -> str:
     """Return the proxy's request id: 1 to 128 visible ASCII characters that need no escaping anywhere."""
-    if not 0 < len(raw) <= MAX_REQUEST_ID or not raw.replace(b"-", b"").replace(b"_", b"").isalnum() or not raw.isascii():
+    if (
+        not 0 < len(raw) <= MAX_REQUEST_ID
+        or not raw.replace(b"-", b"").replace(b"_", b"").isalnum()
+        or not raw.isascii()
+    ):
         raise InputError("REQUEST_ID_INVALID", "the request id is not 1 to 128 letters, digits, `-` and `_`")
     return raw.decode("ascii")
 

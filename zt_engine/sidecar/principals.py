@@ -1,0 +1,201 @@
+"""Who asks from which device: credentials become a `Principal`, remembered as long as everything it rests on holds.
+
+What can end it by itself (expiry of token, certificate and device key) is one instant, checked on every request against
+real time. What can be changed from outside (records, revocations, token keys) is compared on every request, by identity
+or version. So a remembered principal is never older than what a fresh one would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from device_inventory.device import DeviceRecord
+from zt_engine.core import identity
+from zt_engine.core.errors import InputError
+from zt_engine.core.identity import ANONYMOUS, Subject, SubjectRecord, VerifiedCertificate, VerifiedToken
+from zt_engine.core.issuer import IssuerMapping
+from zt_engine.core.request import AccessRequest
+from zt_engine.core.situation import Situation
+from zt_engine.ports import CertificateVerifier, DpopVerifier, TokenVerifier
+from zt_engine.sidecar.replica import Replica
+
+MAX_PRINCIPALS = 50_000
+
+
+class Principal:
+    """A subject, the device whose key was proven, and how the two belong together."""
+
+    __slots__ = (
+        "assigned", "binding", "device", "has_credential", "issuer", "records", "revocable", "scheme", "serial", "situation",
+        "subject", "tick", "until", "versions",
+    )  # fmt: skip
+
+    def __init__(self, serial: int, *, until: float, situation: Situation, versions: tuple[object, ...]) -> None:
+        self.serial = serial
+        self.until = until
+        self.situation = situation
+        self.versions = versions
+        self.scheme = ""
+        self.subject: Subject = ANONYMOUS
+        self.device: DeviceRecord | None = None
+        self.binding: identity.Binding = "none"
+        self.assigned = False
+        self.has_credential = False
+        self.issuer = ""
+        self.revocable: tuple[tuple[str, str], ...] = ()
+        self.records: tuple[tuple[tuple[str, str], SubjectRecord | None], ...] = ()
+        self.tick: object = None
+        """What was computed for this principal and the current tick; owned by `authorize`."""
+
+
+class Principals:
+    """Establishes principals, and remembers a bounded number of them."""
+
+    def __init__(
+        self,
+        *,
+        tokens: TokenVerifier,
+        certificates: CertificateVerifier,
+        proofs: DpopVerifier,
+        mappings: Mapping[str, IssuerMapping],
+        replica: Replica,
+        versions: Callable[[], tuple[object, ...]],
+        recheck_seconds: float,
+    ) -> None:
+        self._tokens = tokens
+        self._certificates = certificates
+        self._proofs = proofs
+        self._mappings = mappings
+        self._replica = replica
+        self._versions = versions
+        self._recheck_seconds = recheck_seconds
+        self._known: dict[tuple[bytes, bytes, str], Principal] = {}
+        self._serial = 0
+
+    def of(self, request: AccessRequest, now: float) -> Principal:
+        """Return the principal of a request; raises InputError with the code of what is not proven.
+
+        A principal is established anew in every tick at least, so that no rule about the age of keys is outlived.
+        """
+        jkt = self._prove(request, now) if request.dpop else ""
+        key = (request.authorization, request.client_cert, jkt)
+        principal = self._known.get(key)
+        if principal is not None and now < principal.until and self._current(principal):
+            return principal
+        principal = self._establish(request, jkt, now)
+        if len(self._known) >= MAX_PRINCIPALS:
+            self._known.clear()
+        self._known[key] = principal
+        return principal
+
+    def _current(self, principal: Principal) -> bool:
+        replica = self._replica
+        device = principal.device
+        if device is not None and replica.devices.get(device.device_id) is not device:
+            return False
+        for key, record in principal.records:
+            if replica.subjects.get(key) is not record:
+                return False
+        return principal.situation is replica.situation and principal.versions == self._versions()
+
+    def _prove(self, request: AccessRequest, now: float) -> str:
+        scheme, token = credentials(request.authorization)
+        if scheme != "dpop":
+            raise InputError("DPOP_WITHOUT_TOKEN", "a proof came without a `DPoP` token")
+        return self._proofs.verify(
+            request.dpop,
+            token=token,
+            method=request.method,
+            url=request.target.url,
+            request_id=request.request_id,
+            now=now,
+        )
+
+    def _establish(self, request: AccessRequest, jkt: str, now: float) -> Principal:
+        certificate = self._certificates.verify(request.client_cert, now=now) if request.client_cert else None
+        scheme, text = credentials(request.authorization)
+        token = self._tokens.verify(text, now=now) if scheme else None
+        situation = self._replica.situation
+        if situation is None:
+            raise InputError("NOT_READY", "no situation has been loaded")
+        self._serial += 1
+        until = now + self._recheck_seconds
+        principal = Principal(self._serial, until=until, situation=situation, versions=self._versions())
+        if certificate is not None:
+            principal.until = min(principal.until, certificate.not_after)
+        if token is not None:
+            self._take_token(principal, token, certificate, jkt, scheme)
+        elif jkt:
+            raise InputError("DPOP_WITHOUT_TOKEN", "a proof came without a token")
+        self._find_device(principal, certificate, jkt, now)
+        principal.revocable = revocable(principal, token, certificate)
+        for kind, key in principal.revocable:
+            if situation.is_revoked(kind, key, now):
+                raise InputError(f"{kind.upper()}_REVOKED", f"this {kind} was revoked")
+        return principal
+
+    def _take_token(
+        self, principal: Principal, token: VerifiedToken, certificate: VerifiedCertificate | None, jkt: str, scheme: str
+    ) -> None:
+        principal.until = min(principal.until, token.expires_at)
+        principal.has_credential = True
+        principal.scheme = scheme
+        principal.issuer = token.issuer
+        principal.binding = identity.binding(token, certificate=certificate, jkt=jkt or None, scheme=scheme)
+        keys = [(token.issuer, token.subject)]
+        if token.actor is not None:
+            keys.append((token.actor.issuer, token.actor.id))
+        records = [self._replica.subjects.get(key) for key in keys]
+        principal.records = tuple(zip(keys, records, strict=True))
+        actor = records[1] if token.actor is not None else None
+        principal.subject = identity.establish(token, records[0], self._mappings[token.issuer], actor=actor)
+
+    def _find_device(self, principal: Principal, certificate: VerifiedCertificate | None, jkt: str, now: float) -> None:
+        """Tie the request to the device whose key it proved. A certificate and a proof of two devices is refused."""
+        for thumbprint in filter(None, (certificate.x5t if certificate is not None else "", jkt)):
+            found = self._replica.device_of(thumbprint, now=now)
+            if found is None:
+                continue
+            record, key = found
+            if principal.device is not None and principal.device is not record:
+                raise InputError("DEVICE_AMBIGUOUS", "certificate and proof belong to two devices")
+            principal.device = record
+            principal.until = min(principal.until, key.not_after)
+        if certificate is not None and principal.device is None:
+            raise InputError("DEVICE_UNKNOWN", "no device has the key of this certificate")
+        if principal.device is not None:
+            if certificate is not None and certificate.device_id != principal.device.device_id:
+                raise InputError(
+                    "DEVICE_AMBIGUOUS", "the certificate names another device than the one that holds its key"
+                )
+            shared = principal.device.ownership == "shared"
+            principal.assigned = shared or principal.subject.id in principal.device.assigned
+
+
+def credentials(authorization: bytes) -> tuple[str, bytes]:
+    """Split an Authorization header into scheme (`bearer`, `dpop` or empty) and token; others raise TOKEN_SCHEME."""
+    if not authorization:
+        return "", b""
+    scheme, blank, token = authorization.partition(b" ")
+    name = scheme.lower()
+    if not blank or name not in (b"bearer", b"dpop"):
+        raise InputError("TOKEN_SCHEME", "the Authorization scheme is neither `Bearer` nor `DPoP`")
+    return name.decode("ascii"), token.lstrip(b" ")
+
+
+def revocable(
+    principal: Principal, token: VerifiedToken | None, certificate: VerifiedCertificate | None
+) -> tuple[tuple[str, str], ...]:
+    """Return everything whose revocation ends this principal, as (kind, key)."""
+    found = []
+    if principal.device is not None:
+        found.append(("device", principal.device.device_id))
+    if certificate is not None:
+        found.append(("cert", certificate.x5t))
+    if token is not None:
+        found += [("subject", f"{token.issuer}|{token.subject}"), ("subject", token.subject), ("jti", token.jti)]
+        if token.session:
+            found.append(("session", token.session))
+        if token.actor is not None:
+            found += [("subject", f"{token.actor.issuer}|{token.actor.id}"), ("subject", token.actor.id)]
+    return tuple(found)
