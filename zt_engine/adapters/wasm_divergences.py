@@ -1,0 +1,66 @@
+"""Where a policy compiled to Wasm answers otherwise than OPA itself: data for the linter and the conformance run.
+
+`zt policy check` refuses what it can see in the source (`lint`); the rest is documented and named in the conformance
+table. Source: OPA 1.20.2, its conformance vectors run against both.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Divergence(msgspec.Struct, frozen=True):
+    """One named difference; `lint` says whether the check can refuse the construct in a source."""
+
+    name: str
+    construct: str
+    opa: str
+    wasm: str
+    lint: Literal["refuse", "warn", "none"]
+    instead: str
+
+
+DIVERGENCES = (
+    Divergence(
+        name="integer_index_into_object",
+        construct="data.x[2] where data.x is an object",
+        opa='finds the key "2"',
+        wasm="undefined",
+        lint="refuse",
+        instead='write the key as a string: data.x["2"]',
+    ),
+    Divergence(
+        name="json_marshal_key_order",
+        construct="json.marshal of an object",
+        opa="keys in order of their text",
+        wasm="keys in order of insertion into a hash table",
+        lint="refuse",
+        instead="compare values, not their JSON text",
+    ),
+    Divergence(
+        name="float_last_digit",
+        construct="arithmetic on numbers with a fraction",
+        opa="64-bit float arithmetic rounded to print",
+        wasm="decimal arithmetic; the last digit may differ",
+        lint="warn",
+        instead="use integers: points, seconds, thousandths",
+    ),
+    Divergence(
+        name="glob_question_mark_non_ascii",
+        construct="glob.match with `?` against non-ASCII text",
+        opa="`?` is one character",
+        wasm="`?` is one byte",
+        lint="refuse",
+        instead="use `*`, or compare the text itself",
+    ),
+    Divergence(
+        name="builtin_error_is_undefined",
+        construct="a built-in inside the module that is given a value of the wrong type or range",
+        opa="an error, which strict built-in errors turn into a refusal",
+        wasm="undefined",
+        lint="none",
+        instead="prove positive requirements, so that undefined denies",
+    ),
+)
