@@ -13,6 +13,10 @@ import msgspec
 
 INPUT_VERSION = 1
 
+NEVER = 4_000_000_000
+"""The age, in seconds, of what never happened. Not null: in Rego null is smaller than every number, so a rule that
+demands a small age would be satisfied by no report at all."""
+
 
 class RequestInput(msgspec.Struct, frozen=True):
     method: str
@@ -44,7 +48,7 @@ class SubjectInput(msgspec.Struct, frozen=True):
     nationality: str
     amr: list[str]
     acr: str
-    auth_age: int | None
+    auth_age: int
     compartments: list[str]
     clearance: int
     employment: str
@@ -63,10 +67,10 @@ class FactInput(msgspec.Struct, frozen=True):
 class DeviceInput(msgspec.Struct, frozen=True):
     id: str
     status: Literal["unknown", "invited", "enrolled", "active", "quarantined", "lost", "revoked", "retired"]
-    ownership: Literal["corp", "byod", "shared", "unknown"]
+    ownership: Literal["corp", "byod", "shared"]
     assigned: bool
     key_protection: str
-    report_age: int | None
+    report_age: int
     facts: dict[str, FactInput]
 
 
@@ -186,14 +190,22 @@ def schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of the document, without references, as `opa check --schema` reads it best."""
     _, definitions = msgspec.json.schema_components([PolicyInput], ref_template="{name}")
     body = _inline(definitions["PolicyInput"], definitions)
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **body, "title": f"policy input, version {INPUT_VERSION}"}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        **body,
+        "title": f"policy input, version {INPUT_VERSION}",
+    }
 
 
 def _inline(node: Any, definitions: dict[str, Any]) -> Any:
     if isinstance(node, dict):
         if "$ref" in node:
             return _inline(definitions[node["$ref"]], definitions)
-        return {key: _inline(value, definitions) for key, value in node.items() if key != "description" or "type" not in node}
+        return {
+            key: _inline(value, definitions)
+            for key, value in node.items()
+            if key != "description" or "type" not in node
+        }
     if isinstance(node, list):
         return [_inline(value, definitions) for value in node]
     return node

@@ -1,0 +1,149 @@
+"""A principal during one decision tick: its parts of the policy input and its trust, computed once.
+
+`time` is the tick's end and every age is measured to it, so that a decision is one pure function for the whole tick
+and nothing looks fresher than it will be when the tick is over.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import msgspec
+
+from device_inventory.device import DeviceRecord
+from device_inventory.fact_sheet import FactSheet, fact_sheet
+from zt_engine.core.identity import Binding, Subject
+from zt_engine.core.policy_input import NEVER, DelegateInput, SubjectInput, fragment
+from zt_engine.core.trust import Pillar, context_points
+from zt_engine.core.trust_model import TrustModel
+from zt_engine.core.trust_readings import Readings, pillar_at, read_device, read_subject
+from zt_engine.sidecar.principals import Principal
+
+NO_DEVICE = (
+    b'{"assigned":false,"facts":{},"id":"","key_protection":"","ownership":"byod","report_age":%d,"status":"unknown"}' % NEVER
+)
+"""The device part without a device: of the two possible owners the one who is trusted less."""
+
+
+class Moment:
+    """What is the same for every request of one principal in one tick."""
+
+    __slots__ = ("contexts", "device", "device_json", "report_age", "subject", "subject_json", "tick_end", "tick_start")
+
+    def __init__(self, tick_start: int, tick_end: int) -> None:
+        self.tick_start = tick_start
+        self.tick_end = tick_end
+        self.device_json = NO_DEVICE
+        self.subject_json = b""
+        self.device = Pillar(0, 0, 0)
+        self.subject = Pillar(0, 0, 0)
+        self.report_age = NEVER
+        self.contexts: dict[str, Pillar] = {}
+
+
+class _Sheet(msgspec.Struct, frozen=True):
+    """What one version of a device record says, before the clock is asked."""
+
+    record: DeviceRecord
+    facts: FactSheet
+    readings: Readings
+
+
+class Moments:
+    """Makes moments against one trust model; what depends on a record alone is kept for as long as the record."""
+
+    def __init__(self, model: TrustModel, *, facts: tuple[str, ...], tick_seconds: int) -> None:
+        self.model = model
+        self._facts = facts
+        self._tick_seconds = tick_seconds
+        self._sheets: dict[str, _Sheet] = {}
+
+    def of(self, principal: Principal, now: float, *, strongest: str | None) -> Moment:
+        """Return the principal's moment; `strongest` is the best `acr` its issuer can give."""
+        tick_start, tick_end = self.tick(principal.device, now)
+        moment = principal.tick
+        if isinstance(moment, Moment) and moment.tick_end == tick_end:
+            return moment
+        moment = Moment(tick_start, tick_end)
+        readings = read_subject(self.model, principal.subject, binding=principal.binding, strongest=strongest)
+        moment.subject = pillar_at(readings, tick_end)
+        moment.subject_json = subject_fragment(principal.subject, principal.binding, tick_end)
+        if principal.device is not None:
+            self._read_device(moment, principal.device, assigned=principal.assigned)
+        principal.tick = moment
+        return moment
+
+    def tick(self, device: DeviceRecord | None, now: float) -> tuple[int, int]:
+        """Return start and end of the tick around `now`; the phase comes from the device, so that ticks do not align."""
+        length = self._tick_seconds
+        phase = zlib.crc32(device.device_id.encode()) % length if device is not None else 0
+        start = int(now) - (int(now) - phase) % length
+        return start, start + length
+
+    def context(self, moment: Moment, location: str, *, device_bound: bool) -> Pillar:
+        """Return the context pillar for a location."""
+        pillar = moment.contexts.get(location)
+        if pillar is None:
+            pillar = context_points(
+                self.model,
+                location=location,
+                path="mtls" if device_bound else "proxy",
+                in_hours=self.model.in_hours(tick_start=moment.tick_start, tick_end=moment.tick_end),
+            )
+            moment.contexts[location] = pillar
+        return pillar
+
+    def _read_device(self, moment: Moment, record: DeviceRecord, *, assigned: bool) -> None:
+        sheet = self._sheets.get(record.device_id)
+        if sheet is None or sheet.record is not record:
+            sheet = _Sheet(
+                record=record,
+                facts=fact_sheet(record, names=self._facts, ranges=self.model.freshness),
+                readings=read_device(self.model, record),
+            )
+            self._sheets[record.device_id] = sheet
+        moment.device = pillar_at(sheet.readings, moment.tick_end)
+        moment.report_age = max(0, moment.tick_end - record.report_received_at)
+        protection = record.facts.get("device.key_protection")
+        known = protection is not None and protection.status == "observed"
+        moment.device_json = (
+            b'{"assigned":%b,"facts":%b,"id":%b,"key_protection":%b,"ownership":"%b","report_age":%d,"status":"%b"}'
+            % (
+                b"true" if assigned else b"false",
+                sheet.facts.at(moment.tick_end),
+                fragment(record.device_id),
+                fragment(protection.value if known and protection is not None else ""),
+                record.ownership.encode(),
+                moment.report_age,
+                record.status.encode(),
+            )
+        )
+
+
+def subject_fragment(subject: Subject, binding: Binding, tick_end: int) -> bytes:
+    """Encode the subject part of the policy input at the end of a tick."""
+    delegate = subject.delegate
+    return fragment(
+        SubjectInput(
+            type=subject.type,
+            id=subject.id,
+            issuer=subject.issuer,
+            groups=list(subject.groups),
+            roles=list(subject.roles),
+            org=subject.org,
+            nationality=subject.nationality,
+            amr=list(subject.amr),
+            acr=subject.acr,
+            auth_age=NEVER if subject.auth_time is None else max(0, tick_end - subject.auth_time),
+            compartments=list(subject.compartments),
+            clearance=subject.clearance,
+            employment=subject.employment,
+            valid_until=subject.valid_until,
+            binding=binding,
+            delegate=None
+            if delegate is None
+            else DelegateInput(
+                type=delegate.type, id=delegate.id, clearance=delegate.clearance, compartments=list(delegate.compartments)
+            ),
+        )
+    )

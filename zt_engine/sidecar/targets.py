@@ -1,0 +1,136 @@
+"""What a request goes to: a canonical target becomes a `Place`, with everything about it that no request changes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import itertools
+
+from zt_engine.core.catalogue import Catalogue, Resource
+from zt_engine.core.classification import Label, effective_label
+from zt_engine.core.decision_cache import Projection, project
+from zt_engine.core.decision_event import quoted
+from zt_engine.core.policy_input import LabelInput, ResourceInput, fragment
+from zt_engine.core.request import RequestTarget
+
+MAX_PLACES = 100_000
+
+
+class Place:
+    """A target and method with its resource, its parts of the policy input and of the log line, and its cache class.
+
+    Two places of one class cannot be told apart by the policy, so they share decisions: `serial` names the class.
+    """
+
+    __slots__ = ("log", "rank", "request_head", "request_tail", "resource", "resource_json", "serial", "timed")
+
+    def __init__(self, resource: Resource, target: RequestTarget, method: str, log: bytes) -> None:
+        self.resource = resource
+        self.log = log
+        self.request_head = b'"host":%b,"method":%b,"params":%b,"path":%b' % (
+            quoted(target.host),
+            quoted(method),
+            fragment(resource.params),
+            quoted(target.path),
+        )
+        self.request_tail = b'"route":%b,"write":%b' % (quoted(resource.route), b"true" if resource.write else b"false")
+        self.timed = resource.label.declassify is not None
+        self.rank = resource.label.rank
+        self.resource_json = b"" if self.timed else resource_fragment(resource, resource.label)
+        self.serial = 0
+
+
+def resource_fragment(resource: Resource, label: Label) -> bytes:
+    """Encode the resource part of the policy input. An empty list means that nothing is restricted."""
+    attributes = dict(resource.attributes)
+    if resource.action:
+        attributes["action"] = resource.action
+    return fragment(
+        ResourceInput(
+            service=resource.service,
+            service_ceiling=resource.ceiling,
+            state=resource.state,
+            attributes=attributes,
+            label=LabelInput(
+                code=label.code,
+                rank=label.rank,
+                integrity=label.integrity,
+                caveats=list(label.caveats),
+                compartments=list(label.compartments),
+                rel_to=list(label.rel_to or ()),
+                audience=list(label.audience or ()),
+                purpose=list(label.purpose),
+            ),
+        )
+    )
+
+
+class Places:
+    """Matches targets against one catalogue, and remembers a bounded number of them."""
+
+    def __init__(self, catalogue: Catalogue, wanted: Projection, path_key: bytes) -> None:
+        self._catalogue = catalogue
+        self._wanted = wanted
+        self._path_key = path_key
+        self._known: dict[tuple[RequestTarget, str], Place] = {}
+        self._classes: dict[object, int] = {}
+
+    def of(self, target: RequestTarget, method: str) -> Place:
+        """Return the place, or raise InputError HOST_UNKNOWN, ROUTE_UNKNOWN, METHOD_UNKNOWN, PATH_UNREADABLE."""
+        key = (target, method)
+        place = self._known.get(key)
+        if place is None:
+            place = self._make(target, method)
+            if len(self._known) >= MAX_PLACES:
+                self._known.clear()
+                self._classes.clear()
+            self._known[key] = place
+        return place
+
+    def _make(self, target: RequestTarget, method: str) -> Place:
+        resource = self._catalogue.match(target.host, method, target.path)
+        place = Place(resource, target, method, log_members(target, method, resource.route, self._path_key))
+        request = {
+            "host": target.host,
+            "method": method,
+            "params": resource.params,
+            "path": target.path,
+            "route": resource.route,
+        }
+        # An approval names the object it is for, so a route with an action is its own class for every path.
+        kind = (
+            resource_fragment(resource, resource.label),
+            resource.label.declassify,
+            resource.write,
+            resource.channels,
+            resource.enforces,
+            resource.observe,
+            resource.assertion,
+            target.path if resource.action else "",
+            project(request, self._wanted),
+        )
+        # Serials are never used again, also when the table is emptied: an old decision must not meet a new class.
+        place.serial = self._classes.setdefault(kind, _next_serial())
+        return place
+
+
+def log_members(target: RequestTarget, method: str, route: str, path_key: bytes) -> bytes:
+    """Return a target's members of the decision event: the path itself is never logged, only its keyed hash."""
+    mac = hmac.digest(path_key, target.path.encode(), hashlib.sha256).hex().encode()
+    return b'"method":%b,"host":%b,"route":%b,"path_hmac":"%b"' % (
+        quoted(method),
+        quoted(target.host),
+        quoted(route),
+        mac,
+    )
+
+
+def label_at(place: Place, *, tick_start: int, clock_synchronised: bool) -> tuple[Label, bytes]:
+    """Return the label in force during the tick, and the resource part of the input for it."""
+    if not place.timed:
+        return place.resource.label, place.resource_json
+    label = effective_label(place.resource.label, tick_start=tick_start, clock_synchronised=clock_synchronised)
+    return label, resource_fragment(place.resource, label)
+
+
+_next_serial = itertools.count(1).__next__
