@@ -1,0 +1,154 @@
+"""Where key sets come from: a file that only its owner may write, or a URL over TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import re
+import ssl
+import stat
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from zt_engine.adapters.keys_jwks import MAX_SET_BYTES, Fetched, KeySource
+from zt_engine.core.errors import ConfigError, Problem, UnavailableError
+from zt_engine.core.issuer import IssuerConfig
+
+FETCH_TIMEOUT = 5.0
+"""Seconds for the whole exchange, not per read: a server that drips bytes gets no longer."""
+
+_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,9})\"?(?:$|[\s,])", re.IGNORECASE)
+
+
+def key_source(config: IssuerConfig, *, where: str = "") -> KeySource:
+    """Return the key source an issuer's configuration names; raises ConfigError KEYS_URL or KEYS_CA."""
+    if "://" not in config.keys:
+        return KeySource(FileFetch(Path(config.keys)), algorithms=config.algorithms, hard_limit=None)
+    return KeySource(
+        HttpFetch(config.keys, ca_file=config.ca_file, where=where),
+        algorithms=config.algorithms,
+        hard_limit=config.keys_hard_limit,
+    )
+
+
+class FileFetch:
+    """Reads a key set from a file; whoever may write it may mint tokens, so only its owner may."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def __call__(self) -> Fetched:
+        """Return the file's content; raises UnavailableError KEYS_UNREACHABLE, KEYS_WRITABLE or KEYS_TOO_LARGE."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise UnavailableError("KEYS_UNREACHABLE", error.strerror or "", where=str(self._path)) from None
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UnavailableError("KEYS_UNREACHABLE", "not a regular file", where=str(self._path))
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise UnavailableError(
+                    "KEYS_WRITABLE", "others may write the file", where=str(self._path), hint="chmod go-w"
+                )
+            body = file.read(MAX_SET_BYTES + 1)
+        if len(body) > MAX_SET_BYTES:
+            raise UnavailableError("KEYS_TOO_LARGE", f"larger than {MAX_SET_BYTES} bytes", where=str(self._path))
+        return Fetched(body)
+
+
+class HttpFetch:
+    """Fetches a key set by GET. No redirects, no proxy or certificates from the environment, no compression."""
+
+    def __init__(self, url: str, *, ca_file: str = "", timeout: float = FETCH_TIMEOUT, where: str = "") -> None:
+        _require_safe(url, where)
+        self._url = url
+        self._timeout = timeout
+        self._tls = _tls_context(ca_file, where) if url.startswith("https:") else None
+
+    async def __call__(self) -> Fetched:
+        """Return the response's body.
+
+        Raises UnavailableError: KEYS_UNREACHABLE, KEYS_TIMEOUT, KEYS_REDIRECT, KEYS_STATUS, KEYS_TOO_LARGE,
+        KEYS_MALFORMED.
+        """
+        verify = self._tls if self._tls is not None else False
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                httpx.AsyncClient(
+                    verify=verify, follow_redirects=False, trust_env=False, timeout=self._timeout
+                ) as client,
+                client.stream("GET", self._url, headers={"Accept-Encoding": "identity"}) as response,
+            ):
+                return await self._read(response)
+        except (TimeoutError, httpx.TimeoutException):
+            raise self._failed("KEYS_TIMEOUT", f"no complete answer within {self._timeout:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
+            raise self._failed("KEYS_UNREACHABLE", type(error).__name__) from None
+
+    async def _read(self, response: httpx.Response) -> Fetched:
+        if response.is_redirect:
+            raise self._failed("KEYS_REDIRECT", "the server redirects", hint="configure the final URL")
+        if response.status_code != 200:
+            raise self._failed("KEYS_STATUS", f"status {response.status_code}")
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise self._failed("KEYS_MALFORMED", "the answer is compressed although that was not offered")
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > MAX_SET_BYTES:
+                raise self._failed("KEYS_TOO_LARGE", f"larger than {MAX_SET_BYTES} bytes")
+        return Fetched(bytes(body), _max_age(response.headers.get("cache-control", "")))
+
+    def _failed(self, code: str, message: str, hint: str = "") -> UnavailableError:
+        return UnavailableError(code, message, where=_shown(self._url), hint=hint)
+
+
+def _max_age(cache_control: str) -> int | None:
+    if re.search(r"\bno-(?:store|cache)\b", cache_control, re.IGNORECASE):
+        return 0
+    found = _MAX_AGE.search(cache_control)
+    return int(found[1]) if found else None
+
+
+def _require_safe(url: str, where: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host, parts = "", urlsplit("")
+    if parts.username is not None or parts.password is not None:
+        problem = "the URL carries a password"
+    elif (parts.scheme == "https" and host) or (parts.scheme == "http" and _is_loopback(host)):
+        return
+    else:
+        problem = "the URL is neither https nor http to a loopback address"
+    raise ConfigError((Problem(code="KEYS_URL", message=problem, where=where, hint="https://issuer.example/jwks"),))
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether `host` is a loopback address. A name, even `localhost`, is what a resolver says it is."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _tls_context(ca_file: str, where: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except (OSError, ssl.SSLError):
+        raise ConfigError(
+            (Problem(code="KEYS_CA", message=f"`{ca_file}` is no readable PEM bundle", where=where),)
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _shown(url: str) -> str:
+    """Return the URL without its query, which may hold a secret."""
+    return url.partition("?")[0]
