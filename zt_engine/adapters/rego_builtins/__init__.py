@@ -1,0 +1,56 @@
+"""The host built-ins of compiled policies: `REGISTRY` is all there are; whatever is not in it is refused at load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from zt_engine.adapters.rego_builtins import (
+    casts,
+    crypto_hash,
+    durations,
+    encoding,
+    glob,
+    globs_match,
+    graph,
+    json_patch,
+    net,
+    numbers,
+    objects,
+    regex,
+    semver,
+    sprintf,
+    strings,
+    times,
+    units,
+    uri,
+    uuid,
+)
+from zt_engine.adapters.rego_builtins.operands import FUNCTIONS, BuiltinError, Function, invoke
+
+__all__ = ["REGISTRY", "BuiltinError", "Function", "invoke"]
+
+_FAMILIES: Final = (
+    casts,
+    crypto_hash,
+    durations,
+    encoding,
+    glob,
+    globs_match,
+    graph,
+    json_patch,
+    net,
+    numbers,
+    objects,
+    regex,
+    semver,
+    sprintf,
+    strings,
+    times,
+    units,
+    uri,
+    uuid,
+)
+
+REGISTRY: Final[Mapping[str, Function]] = MappingProxyType(dict(sorted(FUNCTIONS.items())))
