@@ -15,6 +15,9 @@ from zt_engine.core.request import RequestTarget
 
 MAX_PLACES = 100_000
 
+NO_PLACE = b'"method":"","host":"","route":"","path_hmac":""'
+"""The log members of a request whose target was refused."""
+
 
 class Place:
     """A target and method with its resource, its parts of the policy input and of the log line, and its cache class.

@@ -7,7 +7,7 @@ of a denial except `WWW-Authenticate`; the printed server block picks `Zt-Reason
 from __future__ import annotations
 
 from zt_engine.core.errors import InputError
-from zt_engine.core.request import AccessRequest, canonical_address, canonical_method, canonical_target
+from zt_engine.core.request import AccessRequest, RequestTarget, canonical_address, canonical_method, canonical_target
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials
 from zt_engine.sidecar.hooks.headers import Family, Layouts
 
@@ -28,6 +28,8 @@ FAMILY = Family(
 
 MAX_REQUEST_ID = 128
 MAX_CREDENTIAL_BYTES = 16384
+MAX_REMEMBERED = 50_000
+"""Targets and addresses that were proven once; bounded, so that inventing more costs time and not memory."""
 
 
 class Sent:
@@ -75,6 +77,8 @@ class NginxHook:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._layouts = Layouts(FAMILY)
+        self._targets: dict[tuple[bytes, bytes, bytes, bytes], RequestTarget] = {}
+        self._addresses: dict[bytes, str] = {}
 
     def read(
         self, headers: dict[bytes, bytes], names: tuple[bytes, ...], peer_uid: int | None
@@ -89,31 +93,48 @@ class NginxHook:
             raise InputError("HOOK_FRAMING", "a hook request has no body")
         assert layout.pick is not None  # Layouts.of raised otherwise
         sent = Sent(layout.pick(headers))
-        credential = self._credentials.of(sent.pep_key, hook=self.name, peer_uid=peer_uid)
-        return sent, credential
+        return sent, self._credentials.of(sent.pep_key, hook=self.name, peer_uid=peer_uid)
 
+    def prove(self, sent: Sent, credential: Credential) -> AccessRequest:
+        """Prove the values: canonical target, method and address, and a proxy that may speak for this host.
 
-def access_request(sent: Sent, credential: Credential) -> AccessRequest:
-    """Prove the values: canonical target, method and address, and a proxy that may speak for this host.
+        Raises InputError with the code of the first rule that refuses.
+        """
+        target = self._target(sent)
+        if credential.hosts and target.host not in credential.hosts:
+            raise InputError("HOST_FOREIGN", "this proxy may not speak for this host")
+        return AccessRequest(
+            self.name,
+            credential.name,
+            credential.channel,
+            credential.enforces,
+            canonical_method(sent.method),
+            target,
+            self._address(sent.address),
+            request_id(sent.request_id),
+            single(sent.authorization, "authorization"),
+            single(sent.dpop, "dpop"),
+            certificate(sent.verify, sent.cert),
+        )
 
-    Raises InputError with the code of the first rule that refuses.
-    """
-    target = canonical_target(sent.uri, sent.host, scheme=sent.scheme, port=sent.port)
-    if credential.hosts and target.host not in credential.hosts:
-        raise InputError("HOST_FOREIGN", "this proxy may not speak for this host")
-    return AccessRequest(
-        hook="nginx",
-        pep=credential.name,
-        channel=credential.channel,
-        enforces=credential.enforces,
-        method=canonical_method(sent.method),
-        target=target,
-        client_ip=canonical_address(sent.address),
-        request_id=request_id(sent.request_id),
-        authorization=single(sent.authorization, "authorization"),
-        dpop=single(sent.dpop, "dpop"),
-        client_cert=certificate(sent.verify, sent.cert),
-    )
+    def _target(self, sent: Sent) -> RequestTarget:
+        key = (sent.uri, sent.host, sent.scheme, sent.port)
+        target = self._targets.get(key)
+        if target is None:
+            target = canonical_target(sent.uri, sent.host, scheme=sent.scheme, port=sent.port)
+            if len(self._targets) >= MAX_REMEMBERED:
+                self._targets.clear()
+            self._targets[key] = target
+        return target
+
+    def _address(self, raw: bytes) -> str:
+        address = self._addresses.get(raw)
+        if address is None:
+            address = canonical_address(raw)
+            if len(self._addresses) >= MAX_REMEMBERED:
+                self._addresses.clear()
+            self._addresses[raw] = address
+        return address
 
 
 def request_id(raw: bytes) -> str:

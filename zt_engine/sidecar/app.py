@@ -1,0 +1,157 @@
+"""The programs behind the two listeners: decisions for proxies, health and metrics for operators.
+
+INVARIANT: the answers of a turn leave after their records were appended; if the append fails they leave as denials.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from zt_engine.core.decision import Decision, Effect
+from zt_engine.core.errors import InputError, UnavailableError
+from zt_engine.core.request import AccessRequest
+from zt_engine.ports import Clock, DecisionLog
+from zt_engine.sidecar.authorize import Authorizer
+from zt_engine.sidecar.hooks.answers import deny_head
+from zt_engine.sidecar.hooks.nginx import NginxHook, Sent, request_id
+from zt_engine.sidecar.meters import Meters
+from zt_engine.sidecar.recorder import Numbers, Outcome, Stamp, decision_members, is_secret
+from zt_engine.sidecar.targets import NO_PLACE
+
+log = structlog.get_logger()
+
+END = b"\r\n\r\n"
+UNLOGGED = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nCache-Control: no-store\r\nZt-Reason: LOG_UNAVAILABLE\r\n"
+    b"Zt-Decision: \r\n\r\n"
+)
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nZt-Reason: HOOK_UNKNOWN\r\n\r\n"
+NO_PEP = (
+    b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
+    b'WWW-Authenticate: Zt-Pep-Key realm="zt"\r\nZt-Reason: PEP_UNKNOWN\r\n\r\n'
+)
+
+
+class Pending:
+    """One decided request, waiting for the end of its turn."""
+
+    __slots__ = ("body", "number", "outcome", "raw")
+
+    def __init__(self, outcome: Outcome | None, number: bytes, body: bytes, raw: bytes = b"") -> None:
+        self.outcome = outcome
+        self.number = number
+        self.body = body
+        self.raw = raw
+        """A complete answer that is no decision: a page, or a refusal to talk."""
+
+
+class DecisionApp:
+    """Answers proxies. One event loop, no awaiting: a decision is one call."""
+
+    def __init__(
+        self,
+        *,
+        hooks: Iterable[NginxHook],
+        pages: Callable[[bytes, dict[bytes, bytes], tuple[bytes, ...], int | None], bytes | None],
+        authorizer: Authorizer,
+        decision_log: DecisionLog,
+        clock: Clock,
+        numbers: Numbers,
+        meters: Meters,
+        origin: bytes,
+    ) -> None:
+        self._hooks = {hook.path: hook for hook in hooks}
+        self._pages = pages
+        self._authorizer = authorizer
+        self._log = decision_log
+        self._now = clock.now
+        self._number = numbers.next
+        self._stamp = Stamp()
+        self._meters = meters
+        self._origin = origin
+
+    def answer(
+        self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None
+    ) -> Pending:
+        """Decide one request; the answer leaves with `seal`."""
+        started = time.perf_counter_ns()
+        hook = self._hooks.get(path)
+        if hook is None:
+            page = self._pages(path, headers, names, uid)
+            return Pending(None, b"", b"", NOT_FOUND if page is None else page)
+        now = self._now()
+        sent: Sent | None = None
+        request: AccessRequest | None = None
+        try:
+            if method != b"GET":
+                raise InputError("HOOK_FRAMING", "a hook is asked with GET")
+            sent, credential = hook.read(headers, names, uid)
+            request = hook.prove(sent, credential)
+        except InputError as error:
+            if error.code == "PEP_UNKNOWN":
+                self._meters.stranger()
+                return Pending(None, b"", b"", NO_PEP)
+            outcome, hit, place_log, number = refused_unread(error.code, hook.name), False, NO_PLACE, sent_id(sent)
+        else:
+            outcome, hit, place_log = self._authorizer.decide(request, now)
+            number = request.request_id.encode()
+        spent = time.perf_counter_ns() - started
+        self._meters.decided(outcome, spent, hit=hit)
+        decision_id = self._number()
+        body = b'"ts":"%b","decision_id":"%b","request_id":"%b",%b,%b,%b,"cache":"%b","latency_us":%d' % (
+            self._stamp.of(now),
+            decision_id,
+            number,
+            self._origin,
+            place_log,
+            outcome.members,
+            b"hit" if hit else b"miss",
+            spent // 1000,
+        )
+        return Pending(outcome, decision_id, body)
+
+    def seal(self, answers: list[Pending]) -> list[bytes]:
+        """Append the records of a turn to the log, then give the answers; without the records, denials."""
+        try:
+            for pending in answers:
+                outcome = pending.outcome
+                if outcome is not None:
+                    self._log.append(pending.body, sync=is_secret(outcome.decision.effect, outcome.rank))
+                    if outcome.document:
+                        self._log.store_input(outcome.digest, outcome.document)
+            self._log.flush()
+        except UnavailableError as error:
+            log.error("log.unavailable", error=str(error))
+            return [pending.raw or UNLOGGED for pending in answers]
+        except Exception as error:
+            log.exception("log.failed", error=type(error).__name__)
+            return [pending.raw or UNLOGGED for pending in answers]
+        return [p.raw if p.outcome is None else p.outcome.head + p.number + END for p in answers]
+
+
+def refused_unread(code: str, hook: str) -> Outcome:
+    """Return the outcome of a request that could not even be read."""
+    decision = Decision.deny(code)
+    members = decision_members(
+        decision, subject="", device="", hook=hook, label="", trust=None, threat_level=0, overlays=(), grants=(),
+        revision="", source="", versions={}, input_digest="",
+    )  # fmt: skip
+    return Outcome(decision, head=deny_head(decision, scheme="", has_credential=False), members=members)
+
+
+def sent_id(sent: Sent | None) -> bytes:
+    """Return the request id of a refused request, empty if even that is not readable."""
+    if sent is None:
+        return b""
+    try:
+        return request_id(sent.request_id).encode()
+    except InputError:
+        return b""
+
+
+def opens(outcome: Outcome) -> bool:
+    """Whether an outcome lets the request through."""
+    return outcome.decision.effect in (Effect.ALLOW, Effect.OBSERVE)
