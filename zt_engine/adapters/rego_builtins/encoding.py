@@ -81,4 +81,4 @@ def urlquery_decode_object(text: Value) -> Value:
             raise RefusedError("invalid semicolon separator in query")
         key, _, value = part.partition(b"=")
         found.setdefault(text_of(unescape(key, Part.QUERY)), []).append(text_of(unescape(value, Part.QUERY)))
-    return {key: values for key, values in found.items()}
+    return dict(found.items())
