@@ -66,7 +66,8 @@ class DevicePosture(Struct, frozen=True, kw_only=True):
 
     tier: Tier
     facts: Mapping[str, AppraisedFact]
-    conflicts: tuple[str, ...]
+    codes: tuple[str, ...]
+    """SOURCE_CONFLICT when any fact has one."""
 
 
 def appraise(
@@ -99,7 +100,7 @@ def appraise(
     return DevicePosture(
         tier=max(judged, key=_TIERS.index, default="none"),
         facts=MappingProxyType(facts),
-        conflicts=tuple(fact for fact, appraised in facts.items() if appraised.conflicts),
+        codes=("SOURCE_CONFLICT",) if any(fact.conflicts for fact in facts.values()) else (),
     )
 
 

@@ -42,8 +42,8 @@ _Word = TypeVar("_Word", bound=str)
 _Object = dict[str, object]
 
 
-def _refuse(kind: str, message: str, field: str) -> NoReturn:
-    raise DeviceRecordError(f"DEVICE_RECORD_{kind}", message, field=field)
+def _refuse(code: str, message: str, field: str) -> NoReturn:
+    raise DeviceRecordError(code, message, field=field)
 
 
 def read_device(raw: bytes) -> DeviceRecord:
@@ -65,18 +65,18 @@ def read_device(raw: bytes) -> DeviceRecord:
 
 def _parse(raw: bytes) -> object:
     if len(raw) > MAX_BYTES:
-        _refuse("TOO_LARGE", f"{len(raw)} bytes, at most {MAX_BYTES} are read", "")
+        _refuse("DEVICE_RECORD_TOO_LARGE", f"{len(raw)} bytes, at most {MAX_BYTES} are read", "")
     try:
         document: object = json.loads(raw.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_constant)
     except DeviceRecordError:
         raise
     except UnicodeDecodeError:
-        _refuse("SYNTAX", "not UTF-8", "")
+        _refuse("DEVICE_RECORD_SYNTAX", "not UTF-8", "")
     except RecursionError:
-        _refuse("SYNTAX", "nested too deeply", "")
+        _refuse("DEVICE_RECORD_SYNTAX", "nested too deeply", "")
     except ValueError as error:
         # The parser's own sentence names line and column, and quotes nothing of the document.
-        _refuse("SYNTAX", f"not JSON: {str(error).lower()}", "")
+        _refuse("DEVICE_RECORD_SYNTAX", f"not JSON: {str(error).lower()}", "")
     return document
 
 
@@ -86,24 +86,28 @@ def _distinct(pairs: list[tuple[str, object]]) -> _Object:
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        _refuse("DUPLICATE", f"member `{twice[:MAX_TEXT]}` appears twice", twice[:MAX_TEXT])
+        _refuse("DEVICE_RECORD_DUPLICATE", f"member `{twice[:MAX_TEXT]}` appears twice", twice[:MAX_TEXT])
     return members
 
 
 def _constant(name: str) -> NoReturn:
-    _refuse("SYNTAX", f"`{name}` is not JSON", "")
+    _refuse("DEVICE_RECORD_SYNTAX", f"`{name}` is not JSON", "")
 
 
 def _members(value: object, field: str, *, required: frozenset[str], allowed: frozenset[str]) -> _Object:
     if not isinstance(value, dict):
-        _refuse("TYPE", f"must be an object, not {_kind(value)}", field)
+        _refuse("DEVICE_RECORD_TYPE", f"must be an object, not {_kind(value)}", field)
     if value.keys() == allowed:
         return cast("_Object", value)
     prefix = f"{field}." if field else ""
     for name in sorted(required - value.keys()):
-        _refuse("MISSING", "is required", prefix + name)
+        _refuse("DEVICE_RECORD_MISSING", "is required", prefix + name)
     for name in sorted(value.keys() - allowed):
-        _refuse("UNKNOWN", f"is not a member; known are {', '.join(sorted(allowed))}", prefix + name[:MAX_TEXT])
+        _refuse(
+            "DEVICE_RECORD_UNKNOWN",
+            f"is not a member; known are {', '.join(sorted(allowed))}",
+            prefix + name[:MAX_TEXT],
+        )
     return cast("_Object", value)
 
 
@@ -114,12 +118,12 @@ def _kind(value: object) -> str:
 
 def _text(value: object, field: str, *, least: int = 0) -> str:
     if not isinstance(value, str):
-        _refuse("TYPE", f"must be text, not {_kind(value)}", field)
+        _refuse("DEVICE_RECORD_TYPE", f"must be text, not {_kind(value)}", field)
     if not least <= len(value) <= MAX_TEXT:
-        _refuse("VALUE", f"must have {least} to {MAX_TEXT} characters", field)
+        _refuse("DEVICE_RECORD_VALUE", f"must have {least} to {MAX_TEXT} characters", field)
     if not value.isprintable():
         # Also half surrogates, which JSON can write and UTF-8 cannot.
-        _refuse("VALUE", "holds a control character", field)
+        _refuse("DEVICE_RECORD_VALUE", "holds a control character", field)
     return value
 
 
@@ -127,55 +131,55 @@ def _texts(value: object, field: str) -> tuple[str, ...]:
     items = _list(value, field, most=MAX_ITEMS)
     texts = tuple(_text(item, f"{field}[{index}]", least=1) for index, item in enumerate(items))
     if len(set(texts)) != len(texts):
-        _refuse("DUPLICATE", "an entry appears twice", field)
+        _refuse("DEVICE_RECORD_DUPLICATE", "an entry appears twice", field)
     return texts
 
 
 def _list(value: object, field: str, *, most: int) -> list[object]:
     if not isinstance(value, list):
-        _refuse("TYPE", f"must be a list, not {_kind(value)}", field)
+        _refuse("DEVICE_RECORD_TYPE", f"must be a list, not {_kind(value)}", field)
     if len(value) > most:
-        _refuse("VALUE", f"has {len(value)} entries, at most {most} are read", field)
+        _refuse("DEVICE_RECORD_VALUE", f"has {len(value)} entries, at most {most} are read", field)
     return value
 
 
 def _integer(value: object, field: str, *, most: int) -> int:
     if type(value) is not int:
-        _refuse("TYPE", f"must be a whole number, not {_kind(value)}", field)
+        _refuse("DEVICE_RECORD_TYPE", f"must be a whole number, not {_kind(value)}", field)
     if not 0 <= value <= most:
-        _refuse("VALUE", f"must be between 0 and {most}", field)
+        _refuse("DEVICE_RECORD_VALUE", f"must be between 0 and {most}", field)
     return value
 
 
 def _word(value: object, field: str, words: tuple[_Word, ...]) -> _Word:
     if not isinstance(value, str):
-        _refuse("TYPE", f"must be text, not {_kind(value)}", field)
+        _refuse("DEVICE_RECORD_TYPE", f"must be text, not {_kind(value)}", field)
     # The table's own object, so that 75,000 records share seven words.
     for word in words:
         if word == value:
             return word
-    _refuse("VALUE", f"must be one of {', '.join(words)}", field)
+    _refuse("DEVICE_RECORD_VALUE", f"must be one of {', '.join(words)}", field)
 
 
 def _instant(value: object, field: str) -> int:
     if isinstance(value, str):
         if not _RFC3339.fullmatch(value):
-            _refuse("TIME", "must be epoch seconds or RFC 3339 text with an offset", field)
+            _refuse("DEVICE_RECORD_TIME", "must be epoch seconds or RFC 3339 text with an offset", field)
         try:
             value = int(datetime.fromisoformat(value.upper().replace(" ", "T")).timestamp() // 1)
         except ValueError:
-            _refuse("TIME", "names no day or time there is", field)
+            _refuse("DEVICE_RECORD_TIME", "names no day or time there is", field)
     if type(value) is not int:
-        _refuse("TYPE", f"must be epoch seconds or RFC 3339 text, not {_kind(value)}", field)
+        _refuse("DEVICE_RECORD_TYPE", f"must be epoch seconds or RFC 3339 text, not {_kind(value)}", field)
     if not 0 <= value <= MAX_INSTANT:
-        _refuse("TIME", "must lie between 1970 and 9999, in seconds", field)
+        _refuse("DEVICE_RECORD_TIME", "must lie between 1970 and 9999, in seconds", field)
     return value
 
 
 def _keys(value: object) -> tuple[DeviceKey, ...]:
     keys = tuple(_key(item, f"keys[{index}]") for index, item in enumerate(_list(value, "keys", most=MAX_KEYS)))
     if len({(key.x5t, key.jkt) for key in keys}) != len(keys):
-        _refuse("DUPLICATE", "a key appears twice", "keys")
+        _refuse("DEVICE_RECORD_DUPLICATE", "a key appears twice", "keys")
     return keys
 
 
@@ -183,10 +187,10 @@ def _key(value: object, field: str) -> DeviceKey:
     members = _members(value, field, required=frozenset({"not_after"}), allowed=_KEY_MEMBERS)
     prints = {name: members[name] for name in ("x5t", "jkt") if members.get(name) is not None}
     if len(prints) != 1:
-        _refuse("VALUE", "must have exactly one of `x5t` and `jkt`", field)
+        _refuse("DEVICE_RECORD_VALUE", "must have exactly one of `x5t` and `jkt`", field)
     for name, thumbprint in prints.items():
         if not THUMBPRINT.fullmatch(_text(thumbprint, f"{field}.{name}")):
-            _refuse("VALUE", "must be a SHA-256 in base64url, 43 characters", f"{field}.{name}")
+            _refuse("DEVICE_RECORD_VALUE", "must be a SHA-256 in base64url, 43 characters", f"{field}.{name}")
     return DeviceKey(
         x5t=cast("str | None", prints.get("x5t")),
         jkt=cast("str | None", prints.get("jkt")),
@@ -196,15 +200,17 @@ def _key(value: object, field: str) -> DeviceKey:
 
 def _facts(value: object) -> Mapping[str, FactEnvelope]:
     if not isinstance(value, dict):
-        _refuse("TYPE", f"must be an object, not {_kind(value)}", "facts")
+        _refuse("DEVICE_RECORD_TYPE", f"must be an object, not {_kind(value)}", "facts")
     if len(value) > MAX_FACTS:
-        _refuse("VALUE", f"has {len(value)} facts, at most {MAX_FACTS} are read", "facts")
+        _refuse("DEVICE_RECORD_VALUE", f"has {len(value)} facts, at most {MAX_FACTS} are read", "facts")
     shared: dict[object, FactEnvelope] = {}
     facts: dict[str, FactEnvelope] = {}
     for name, envelope in value.items():
         kind = CATALOGUE.get(name)
         if kind is None and not (len(name) <= MAX_TEXT and _FACT_NAME.fullmatch(name)):
-            _refuse("FACT", "is no fact name: lower case words joined by dots", f"facts.{name[:MAX_TEXT]}")
+            _refuse(
+                "DEVICE_RECORD_FACT", "is no fact name: lower case words joined by dots", f"facts.{name[:MAX_TEXT]}"
+            )
         fact = _fact(envelope, f"facts.{name}", kind)
         # Most facts of one report are equal but for their name: one envelope serves them all.
         key = (fact.status, type(fact.value), fact.value, fact.method, fact.received_at, fact.boot_id)
@@ -217,7 +223,11 @@ def _fact(value: object, field: str, kind: FactKind | None) -> FactEnvelope:
     status = _word(members["status"], f"{field}.status", STATUSES)
     held = members["value"]
     if (status == "observed") is (held is None):
-        _refuse("VALUE", "must be null unless the status is `observed`, and then it must not be", f"{field}.value")
+        _refuse(
+            "DEVICE_RECORD_VALUE",
+            "must be null unless the status is `observed`, and then it must not be",
+            f"{field}.value",
+        )
     return FactEnvelope(
         status=status,
         value=None if held is None else _fact_value(held, f"{field}.value", kind),
@@ -231,7 +241,7 @@ def _fact_value(value: object, field: str, kind: FactKind | None) -> FactValue:
     match kind.type if kind else None:
         case "boolean":
             if not isinstance(value, bool):
-                _refuse("TYPE", f"must be true or false, not {_kind(value)}", field)
+                _refuse("DEVICE_RECORD_TYPE", f"must be true or false, not {_kind(value)}", field)
             return value
         case "choice":
             assert kind is not None
@@ -256,13 +266,13 @@ def _fact_value(value: object, field: str, kind: FactKind | None) -> FactValue:
             return _text(value, field)
         case list():
             return _texts(value, field)
-    _refuse("TYPE", f"must be a plain value or a list of text, not {_kind(value)}", field)
+    _refuse("DEVICE_RECORD_TYPE", f"must be a plain value or a list of text, not {_kind(value)}", field)
 
 
 def _number(value: object, field: str) -> int | float:
     if type(value) not in (int, float):
-        _refuse("TYPE", f"must be a number, not {_kind(value)}", field)
+        _refuse("DEVICE_RECORD_TYPE", f"must be a number, not {_kind(value)}", field)
     number = cast("int | float", value)
     if not -MAX_INTEGER <= number <= MAX_INTEGER:
-        _refuse("VALUE", "is out of range", field)
+        _refuse("DEVICE_RECORD_VALUE", "is out of range", field)
     return number

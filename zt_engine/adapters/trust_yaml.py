@@ -12,12 +12,11 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
-from ruamel.yaml.nodes import Node
-
 from device_inventory.facts import METHODS, FreshnessClass, FreshnessRange, Method
 from zt_engine.adapters.trust_yaml_factors import read_context, read_device, read_range, read_subject, scores
 from zt_engine.adapters.trust_yaml_places import read_locations, read_windows
-from zt_engine.adapters.yaml_nodes import YamlReader
+from zt_engine.adapters.trust_yaml_reader import TrustReader
+from zt_engine.adapters.yaml_strict import YamlNode, read_yaml
 from zt_engine.core.trust import reach
 from zt_engine.core.trust_model import POINT, TrustModel
 
@@ -31,8 +30,8 @@ _PARTS: Final = (
 
 def load_trust(text: str, *, where: str) -> TrustModel:
     """Return the model that `text` describes; ConfigError (TRUST_*) carries every fault with `where:line`."""
-    reader = YamlReader(where=where, prefix="TRUST")
-    root = reader.compose(text)
+    reader = TrustReader(where)
+    root = read_yaml(text, where=where)
     parts = reader.members(root, "trust.yaml", required=_PARTS)
     if len(parts) < len(_PARTS):
         reader.finish()
@@ -46,7 +45,7 @@ def load_trust(text: str, *, where: str) -> TrustModel:
     context_weight, context = read_context(reader, pillars["context"], locations)
     if device_weight + subject_weight + context_weight != 100 and not reader.problems:
         total = device_weight + subject_weight + context_weight
-        reader.report("WEIGHTS", parts["pillars"], f"the weights of the pillars add up to {total}, not 100")
+        reader.report("TRUST_WEIGHTS", root.lines["pillars"], f"the weights of the pillars add up to {total}, not 100")
     cap, penalties = _penalties(reader, parts["penalties"])
     assurance = _levels(reader, parts["assurance"])
     authenticators = scores(reader, parts["authenticators"], "authenticators")
@@ -80,7 +79,7 @@ def load_trust(text: str, *, where: str) -> TrustModel:
     return model
 
 
-def _methods(reader: YamlReader, node: Node) -> Mapping[Method, int]:
+def _methods(reader: TrustReader, node: YamlNode) -> Mapping[Method, int]:
     members = reader.members(node, "methods", required=METHODS)
     found = {
         method: reader.integer(members[method], f"methods.{method}", least=0, most=1000)
@@ -90,45 +89,50 @@ def _methods(reader: YamlReader, node: Node) -> Mapping[Method, int]:
     for stronger, weaker in pairwise(METHODS):
         if stronger in found and weaker in found and found[stronger] < found[weaker]:
             reader.report(
-                "ORDER", members[weaker], f"`{weaker}` is weaker than `{stronger}` and must not count for more"
+                "TRUST_ORDER",
+                members[weaker].line,
+                f"`{weaker}` is weaker than `{stronger}` and must not count for more",
             )
     return MappingProxyType(found)
 
 
-def _freshness(reader: YamlReader, node: Node) -> Mapping[FreshnessClass, FreshnessRange]:
+def _freshness(reader: TrustReader, node: YamlNode) -> Mapping[FreshnessClass, FreshnessRange]:
     members = reader.members(node, "freshness", required=CLASSES)
     return MappingProxyType(
         {name: read_range(reader, members[name], f"freshness.{name}") for name in CLASSES if name in members}
     )
 
 
-def _levels(reader: YamlReader, node: Node) -> Mapping[str, int]:
-    found: dict[str, int] = {}
-    for key, (key_node, value) in reader.entries(node, "assurance").items():
-        if not isinstance(key, str):
-            reader.report("TYPE", key_node, "a key of `assurance` must be a word")
-            continue
-        found[key] = reader.integer(value, f"assurance.{key}", least=1, most=MAX_LEVEL)
-    return MappingProxyType(found)
+def _levels(reader: TrustReader, node: YamlNode) -> Mapping[str, int]:
+    found = reader.table(node, "assurance").items.items()
+    return MappingProxyType(
+        {name: reader.integer(value, f"assurance.{name}", least=1, most=MAX_LEVEL) for name, value in found}
+    )
 
 
 def _same_names(
-    reader: YamlReader, parts: Mapping[str, Node], levels: Mapping[str, int], worth: Mapping[str, int]
+    reader: TrustReader, parts: Mapping[str, YamlNode], levels: Mapping[str, int], worth: Mapping[str, int]
 ) -> None:
     # A sign-in that one table knows and the other does not is a typing mistake in either.
     for name in sorted(levels.keys() - worth.keys()):
-        reader.report("ASSURANCE", parts["authenticators"], f"`authenticators` lacks `{name}`, which `assurance` has")
+        reader.report(
+            "TRUST_ASSURANCE", parts["authenticators"].line, f"`authenticators` lacks `{name}`, which `assurance` has"
+        )
     for name in sorted(worth.keys() - levels.keys()):
-        reader.report("ASSURANCE", parts["assurance"], f"`assurance` lacks `{name}`, which `authenticators` has")
+        reader.report(
+            "TRUST_ASSURANCE", parts["assurance"].line, f"`assurance` lacks `{name}`, which `authenticators` has"
+        )
     for name in sorted(levels.keys() & worth.keys()):
         higher = [other for other in levels.keys() & worth.keys() if levels[other] > levels[name]]
         if any(worth[other] < worth[name] for other in higher):
             reader.report(
-                "ORDER", parts["authenticators"], f"`{name}` counts for more than a sign-in of a higher level"
+                "TRUST_ORDER",
+                parts["authenticators"].line,
+                f"`{name}` counts for more than a sign-in of a higher level",
             )
 
 
-def _ladder(reader: YamlReader, node: Node) -> Mapping[Method, int]:
+def _ladder(reader: TrustReader, node: YamlNode) -> Mapping[Method, int]:
     members = reader.members(node, "ladder", required=(), optional=METHODS)
     return MappingProxyType(
         {
@@ -139,29 +143,27 @@ def _ladder(reader: YamlReader, node: Node) -> Mapping[Method, int]:
     )
 
 
-def _hold_ladder(reader: YamlReader, node: Node, model: TrustModel) -> None:
+def _hold_ladder(reader: TrustReader, node: YamlNode, model: TrustModel) -> None:
     members = reader.members(node, "ladder", required=(), optional=METHODS)
     for method, limit in model.ladder.items():
         reached = reach(model, method)
         if reached >= limit * POINT:
             reader.report(
-                "LADDER",
-                members[method],
+                "TRUST_LADDER",
+                members[method].line,
                 f"facts by `{method}` alone reach {reached / POINT:.1f}, but the ladder promises less than {limit}",
                 hint="lower the method's multiplier, the slack, or the promise",
             )
 
 
-def _penalties(reader: YamlReader, node: Node) -> tuple[int, Mapping[str, Mapping[str, int]]]:
+def _penalties(reader: TrustReader, node: YamlNode) -> tuple[int, Mapping[str, Mapping[str, int]]]:
     members = reader.members(node, "penalties", required=("cap", "families"))
     if len(members) < 2:
         return 0, MappingProxyType({})
     cap = reader.integer(members["cap"], "penalties.cap", least=0, most=100)
     families: dict[str, Mapping[str, int]] = {}
-    for family, (key_node, levels) in reader.entries(members["families"], "penalties.families").items():
-        found = scores(reader, levels, f"penalties.families.{family}", most=cap)
-        if not isinstance(family, str) or not found:
-            reader.report("TYPE", key_node, "a risk family must be a word with at least one level")
-            continue
-        families[family] = found
+    for family, levels in reader.table(members["families"], "penalties.families").items.items():
+        families[family] = scores(reader, levels, f"penalties.families.{family}", most=cap)
+        if not families[family]:
+            reader.report("TRUST_VALUE", levels.line, f"risk family `{family}` needs at least one level")
     return cap, MappingProxyType(families)

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from ruamel.yaml.nodes import MappingNode, Node
-
 from device_inventory.facts import CATALOGUE, METHODS, FactKind, FreshnessRange, suggestion
-from zt_engine.adapters.yaml_nodes import YamlReader
+from zt_engine.adapters.trust_yaml_reader import TrustReader
+from zt_engine.adapters.yaml_strict import YamlMap, YamlNode
 from zt_engine.core.trust_model import (
     ADDRESS_LIMIT,
     FULL,
@@ -30,19 +29,15 @@ PATHS: Final = ("mtls", "socket", "key")
 _Values = Mapping[bool | str, int]
 
 
-def scores(reader: YamlReader, node: Node, name: str, *, most: int = FULL) -> Mapping[str, int]:
+def scores(reader: TrustReader, node: YamlNode, name: str, *, most: int = FULL) -> Mapping[str, int]:
     """A table of words to whole numbers."""
     found: dict[str, int] = {}
-    for key, (key_node, value) in reader.entries(node, name).items():
-        number = reader.integer(value, f"{name}.{key_node.value}", least=0, most=most)
-        if isinstance(key, str):
-            found[key] = number
-        else:
-            reader.report("TYPE", key_node, f"a key of `{name}` must be a word", hint=f'quote it: "{key_node.value}"')
+    for key, value in reader.table(node, name).items.items():
+        found[key] = reader.integer(value, f"{name}.{key}", least=0, most=most)
     return MappingProxyType(found)
 
 
-def read_range(reader: YamlReader, node: Node, name: str) -> FreshnessRange:
+def read_range(reader: TrustReader, node: YamlNode, name: str) -> FreshnessRange:
     """`{full_until: 15m, void_from: 4h}`."""
     members = reader.members(node, name, required=("full_until", "void_from"))
     if len(members) < 2:
@@ -50,54 +45,59 @@ def read_range(reader: YamlReader, node: Node, name: str) -> FreshnessRange:
     return _range(reader, members, name)
 
 
-def _range(reader: YamlReader, members: Mapping[str, Node], name: str) -> FreshnessRange:
+def _range(reader: TrustReader, members: Mapping[str, YamlNode], name: str) -> FreshnessRange:
     full_until = reader.seconds(members["full_until"], f"{name}.full_until")
     void_from = reader.seconds(members["void_from"], f"{name}.void_from")
     if void_from <= full_until:
-        reader.report("RANGE", members["void_from"], f"`{name}.void_from` must be later than `full_until`")
+        reader.report("TRUST_RANGE", members["void_from"].line, f"`{name}.void_from` must be later than `full_until`")
         return FreshnessRange(0, 1)
     return FreshnessRange(full_until, void_from)
 
 
-def _pillar(reader: YamlReader, node: Node, name: str) -> tuple[int, Node | None]:
+def _pillar(reader: TrustReader, node: YamlNode, name: str) -> tuple[int, YamlMap | None, int]:
+    """A pillar's weight, its factors, and the line on which these begin."""
     members = reader.members(node, f"pillars.{name}", required=("weight", "factors"))
     weight = reader.integer(members["weight"], f"{name}.weight", least=1, most=98) if "weight" in members else 0
-    return weight, members.get("factors")
+    if "factors" not in members or not isinstance(node, YamlMap):
+        return weight, None, node.line
+    return weight, reader.table(members["factors"], f"{name}.factors"), node.lines["factors"]
 
 
-def _weight(reader: YamlReader, members: Mapping[str, Node], name: str) -> int:
+def _weight(reader: TrustReader, members: Mapping[str, YamlNode], name: str) -> int:
     return reader.integer(members["weight"], f"{name}.weight", least=0, most=100) if "weight" in members else 0
 
 
-def _hundred(reader: YamlReader, node: Node, pillar: str, weights: Sequence[int], *, before: int) -> None:
+def _hundred(reader: TrustReader, line: int, pillar: str, weights: Sequence[int], *, before: int) -> None:
     # A weight that could not be read has been reported already; a wrong sum would only repeat it.
     if sum(weights) != 100 and len(reader.problems) == before:
         hint = "raise or lower the weights until they add up to 100"
-        reader.report("WEIGHTS", node, f"the weights of `{pillar}` add up to {sum(weights)}, not 100", hint=hint)
+        reader.report("TRUST_WEIGHTS", line, f"the weights of `{pillar}` add up to {sum(weights)}, not 100", hint=hint)
 
 
-def read_device(reader: YamlReader, node: Node) -> tuple[int, tuple[DeviceFactor, ...]]:
+def read_device(reader: TrustReader, node: YamlNode) -> tuple[int, tuple[DeviceFactor, ...]]:
     """The device pillar: free factors, each reading one fact, or the worst (`all`) or best (`any`) of several."""
-    weight, table = _pillar(reader, node, "device")
+    weight, table, line = _pillar(reader, node, "device")
     if table is None:
         return weight, ()
     before = len(reader.problems)
     factors: list[DeviceFactor] = []
     seen: dict[str, str] = {}
-    for name, (key_node, body) in reader.entries(table, "device.factors").items():
-        factor = _device_factor(reader, str(name), body)
+    for name, body in table.items.items():
+        factor = _device_factor(reader, name, body)
         for part in factor.parts:
             if seen.setdefault(part.fact, factor.name) != factor.name:
                 # A fact that counted twice would make a nonsense of the weights.
-                reader.report("DUPLICATE", key_node, f"`{part.fact}` counts in factor `{seen[part.fact]}` already")
+                reader.report(
+                    "TRUST_DUPLICATE", table.lines[name], f"`{part.fact}` counts in factor `{seen[part.fact]}` already"
+                )
         factors.append(factor)
-    _hundred(reader, table, "device", [factor.weight for factor in factors], before=before)
+    _hundred(reader, line, "device", [factor.weight for factor in factors], before=before)
     return weight, tuple(factors)
 
 
-def _device_factor(reader: YamlReader, name: str, node: Node) -> DeviceFactor:
+def _device_factor(reader: TrustReader, name: str, node: YamlNode) -> DeviceFactor:
     path = f"device.{name}"
-    shape = [key for key in ("all", "any") if isinstance(node, MappingNode) and _has(node, key)]
+    shape = [key for key in ("all", "any") if isinstance(node, YamlMap) and key in node.items]
     if not shape:
         members = reader.members(node, path, required=("weight", "fact"), optional=("values", "ramp"))
         part = _part(reader, node, path, members)
@@ -106,7 +106,7 @@ def _device_factor(reader: YamlReader, name: str, node: Node) -> DeviceFactor:
     parts: list[Part] = []
     nodes = reader.items(members[shape[0]], f"{path}.{shape[0]}") if shape[0] in members else ()
     if not nodes:
-        reader.report("VALUE", node, f"`{path}.{shape[0]}` must name at least one fact")
+        reader.report("TRUST_VALUE", node.line, f"`{path}.{shape[0]}` must name at least one fact")
     for item in nodes:
         fields = reader.members(item, path, required=("fact",), optional=("values", "ramp"))
         part = _part(reader, item, path, fields)
@@ -117,11 +117,7 @@ def _device_factor(reader: YamlReader, name: str, node: Node) -> DeviceFactor:
     )
 
 
-def _has(node: MappingNode, key: str) -> bool:
-    return any(key_node.value == key for key_node, _ in node.value)
-
-
-def _part(reader: YamlReader, node: Node, path: str, members: Mapping[str, Node]) -> Part | None:
+def _part(reader: TrustReader, node: YamlNode, path: str, members: Mapping[str, YamlNode]) -> Part | None:
     if "fact" not in members:
         return None
     fact = reader.text(members["fact"], f"{path}.fact")
@@ -129,65 +125,73 @@ def _part(reader: YamlReader, node: Node, path: str, members: Mapping[str, Node]
     if kind is None:
         near = suggestion(fact)
         reader.report(
-            "FACT", members["fact"], f"there is no fact `{fact}`", hint=f"did you mean `{near}`?" if near else ""
+            "TRUST_FACT",
+            members["fact"].line,
+            f"there is no fact `{fact}`",
+            hint=f"did you mean `{near}`?" if near else "",
         )
         return None
     wanted = {"boolean": "values", "choice": "values", "count": "ramp", "number": "ramp", "list": "ramp"}.get(kind.type)
     if wanted is None:
-        reader.report("FACT", members["fact"], f"`{fact}` is {kind.type}, which has no better and worse to score")
+        reader.report(
+            "TRUST_FACT", members["fact"].line, f"`{fact}` is {kind.type}, which has no better and worse to score"
+        )
         return None
     if wanted not in members or len(members.keys() & {"values", "ramp"}) != 1:
-        reader.report("VALUE", node, f"`{path}` reads `{fact}`, a {kind.type}, and needs `{wanted}` and no other table")
+        reader.report(
+            "TRUST_VALUE", node.line, f"`{path}` reads `{fact}`, a {kind.type}, and needs `{wanted}` and no other table"
+        )
         return None
     if wanted == "values":
         return Part(fact=fact, values=_values(reader, members["values"], f"{path}.values", kind))
     return Part(fact=fact, ramp=_ramp(reader, members["ramp"], f"{path}.ramp", kind))
 
 
-def _values(reader: YamlReader, node: Node, name: str, kind: FactKind) -> _Values:
-    known: tuple[bool | str, ...] = kind.choices or (True, False)
+def _values(reader: TrustReader, node: YamlNode, name: str, kind: FactKind) -> _Values:
+    known: dict[str, bool | str] = {word: word for word in kind.choices} or {"true": True, "false": False}
     found: dict[bool | str, int] = {}
-    for key, (key_node, value) in reader.entries(node, name).items():
+    table = reader.table(node, name)
+    for key, value in table.items.items():
         if key in known:
-            found[key] = reader.integer(value, f"{name}.{key_node.value}", least=0, most=FULL)
+            found[known[key]] = reader.integer(value, f"{name}.{key}", least=0, most=FULL)
         else:
-            words = ", ".join(str(word).lower() for word in known)
-            reader.report("VALUE", key_node, f"`{kind.name}` is never `{key_node.value}`", hint=f"known are {words}")
+            hint = f"known are {', '.join(known)}"
+            reader.report("TRUST_VALUE", table.lines[key], f"`{kind.name}` is never `{key[:80]}`", hint=hint)
     best_first = {"true": (True, False), "false": (False, True), "choices": kind.choices}.get(kind.order, ())
     worth = [found.get(word, 0) for word in best_first]
     if worth != sorted(worth, reverse=True):
-        reader.report("ORDER", node, f"`{name}` gives a worse value of `{kind.name}` more than a better one")
+        reader.report("TRUST_ORDER", node.line, f"`{name}` gives a worse value of `{kind.name}` more than a better one")
     return MappingProxyType(found)
 
 
-def _ramp(reader: YamlReader, node: Node, name: str, kind: FactKind) -> tuple[tuple[int, int], ...]:
+def _ramp(reader: TrustReader, node: YamlNode, name: str, kind: FactKind) -> tuple[tuple[int, int], ...]:
     points: list[tuple[int, int]] = []
     for item in reader.items(node, name):
         pair = reader.items(item, name)
         if len(pair) != 2:
-            reader.report("VALUE", item, f"a point of `{name}` is [value, goodness]")
+            reader.report("TRUST_VALUE", item.line, f"a point of `{name}` is [value, goodness]")
             continue
         x = reader.integer(pair[0], name, least=0, most=MAX_X)
         y = reader.integer(pair[1], name, least=0, most=FULL)
         if points and x <= points[-1][0]:
-            reader.report("ORDER", item, f"the points of `{name}` must stand in growing order")
+            reader.report("TRUST_ORDER", item.line, f"the points of `{name}` must stand in growing order")
             continue
         points.append((x, y))
     heights = [height for _, height in points]
     if heights != sorted(heights, reverse=kind.order != "high"):
-        reader.report("ORDER", node, f"`{name}` gives a worse value of `{kind.name}` more than a better one")
+        reader.report("TRUST_ORDER", node.line, f"`{name}` gives a worse value of `{kind.name}` more than a better one")
     if not points:
-        reader.report("VALUE", node, f"`{name}` needs at least one point")
+        reader.report("TRUST_VALUE", node.line, f"`{name}` needs at least one point")
         return ((0, 0),)
     return tuple(points)
 
 
 def _factors(
-    reader: YamlReader, table: Node, pillar: str, names: Sequence[str], fields: Mapping[str, tuple[str, ...]]
-) -> dict[str, dict[str, Node]] | None:
+    reader: TrustReader, table: YamlNode, pillar: str, names: Sequence[str], fields: Mapping[str, tuple[str, ...]]
+) -> dict[str, Mapping[str, YamlNode]] | None:
     """The members of a pillar's fixed factors; None when one of them is incomplete (which is reported)."""
     found = reader.members(table, f"{pillar}.factors", required=names)
-    bodies: dict[str, dict[str, Node]] = {}
+    bodies: dict[str, Mapping[str, YamlNode]] = {}
     complete = len(found) == len(names)
     for name, body in found.items():
         bodies[name] = reader.members(body, f"{pillar}.{name}", required=("weight", *fields[name]))
@@ -195,9 +199,9 @@ def _factors(
     return bodies if complete else None
 
 
-def read_subject(reader: YamlReader, node: Node) -> tuple[int, SubjectFactors]:
+def read_subject(reader: TrustReader, node: YamlNode) -> tuple[int, SubjectFactors]:
     """The subject pillar: five fixed factors."""
-    weight, table = _pillar(reader, node, "subject")
+    weight, table, line = _pillar(reader, node, "subject")
     fields = {
         "authenticator": ("workload",),
         "authentication_age": ("full_until", "void_from"),
@@ -224,20 +228,20 @@ def read_subject(reader: YamlReader, node: Node) -> tuple[int, SubjectFactors]:
         proofing_values=scores(reader, found["proofing"]["values"], "subject.proofing.values"),
         proofing_other=reader.integer(found["proofing"]["other"], "subject.proofing.other", least=0, most=FULL),
     )
-    _hundred(reader, table, "subject", weights, before=before)
+    _hundred(reader, line, "subject", weights, before=before)
     return weight, factors
 
 
-def _bindings(reader: YamlReader, node: Node, name: str) -> Mapping[str, int]:
+def _bindings(reader: TrustReader, node: YamlNode, name: str) -> Mapping[str, int]:
     members = reader.members(node, name, required=(), optional=BINDINGS)
     return MappingProxyType(
         {key: reader.integer(value, f"{name}.{key}", least=0, most=FULL) for key, value in members.items()}
     )
 
 
-def read_context(reader: YamlReader, node: Node, locations: Mapping[str, int]) -> tuple[int, ContextFactors]:
+def read_context(reader: TrustReader, node: YamlNode, locations: Mapping[str, int]) -> tuple[int, ContextFactors]:
     """The context pillar: four fixed factors."""
-    weight, table = _pillar(reader, node, "context")
+    weight, table, line = _pillar(reader, node, "context")
     fields = {"behaviour": ("values",), "location": ("unlisted",), "path": ("values",), "hours": ("inside", "outside")}
     before = len(reader.problems)
     found = None if table is None else _factors(reader, table, "context", CONTEXT_FACTORS, fields)
@@ -259,19 +263,21 @@ def read_context(reader: YamlReader, node: Node, locations: Mapping[str, int]) -
         inside=reader.integer(found["hours"]["inside"], "context.hours.inside", least=0, most=FULL),
         outside=reader.integer(found["hours"]["outside"], "context.hours.outside", least=0, most=FULL),
     )
-    _hundred(reader, table, "context", weights, before=before)
-    _limit_address(reader, table, weight * factors.location, factors.location_values)
+    _hundred(reader, line, "context", weights, before=before)
+    _limit_address(reader, line, weight * factors.location, factors.location_values)
     if "normal" not in factors.behaviour_values:
-        reader.report("MISSING_KEY", found["behaviour"]["values"], "`context.behaviour.values` needs `normal`")
+        reader.report(
+            "TRUST_MISSING_KEY", found["behaviour"]["values"].line, "`context.behaviour.values` needs `normal`"
+        )
     return weight, factors
 
 
-def _limit_address(reader: YamlReader, node: Node, share: int, values: Mapping[str, int]) -> None:
+def _limit_address(reader: TrustReader, line: int, share: int, values: Mapping[str, int]) -> None:
     spread = share * (max(values.values()) - min(values.values()))
     if spread > ADDRESS_LIMIT * 100 * FULL:
         reader.report(
-            "ADDRESS",
-            node,
+            "TRUST_ADDRESS",
+            line,
             f"an address alone would move the score by {spread / (100 * FULL):.1f} points, at most {ADDRESS_LIMIT}",
             hint="lower the weight of `location` or of the context pillar",
         )
