@@ -20,7 +20,7 @@ from ruamel.yaml.reader import ReaderError
 
 from zt_engine.core.errors import ConfigError, Problem
 
-MAX_BYTES = 4_000_000
+MAX_BYTES = 3_000_000
 MAX_NODES = 1_000_000
 MAX_DEPTH = 12
 

@@ -60,8 +60,7 @@ def compile_catalogue(
     _check_sizes(rules, objects, problems)
     _check_ceilings(rules, objects, by_id, scheme, problems)
     entries = _entries(rules, objects, services, scheme, problems)
-    if not problems:
-        hosts = _hosts(entries, rules, objects, services, problems)
+    hosts = _hosts(entries, rules, objects, services, problems)
     if problems:
         raise ConfigError(tuple(problems[:MAX_PROBLEMS]))
     return Catalogue(

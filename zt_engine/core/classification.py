@@ -37,7 +37,7 @@ class Declassify(Struct, frozen=True, kw_only=True):
 class Label(Struct, frozen=True, kw_only=True):
     """One label of one scheme; every tuple is sorted and without repetition.
 
-    `rel_to` and `audience` are `None` when nothing is restricted. `audience` names `org:ID` or `group:ID`.
+    `rel_to` and `audience` are `None` when nothing is restricted; `audience` names `org:ID`, `group:ID`, `subject:ID`.
     `compartments` and `purpose` must *all* be held or declared. `review_at` and `max_until` raise tasks only (L6).
     """
 
@@ -96,6 +96,7 @@ class Holder(Struct, frozen=True, kw_only=True):
     """What a subject brings to a label: the least it needs to be compared with one."""
 
     ceiling: int
+    id: str = ""
     compartments: frozenset[str] = frozenset()
     org: str = ""
     nationality: str = ""
@@ -171,10 +172,11 @@ def dominates(holder: Holder, label: Label) -> bool:
 def delegated(user: Holder, delegate: Holder) -> Holder:
     """Give the rights of a delegate acting for a user (L4): the smaller ceiling, the compartments both hold.
 
-    Org, nationality, groups and declared purposes stay the user's: a delegate adds nothing to them.
+    Id, org, nationality, groups and declared purposes stay the user's: a delegate adds nothing to them.
     """
     return Holder(
         ceiling=min(user.ceiling, delegate.ceiling),
+        id=user.id,
         compartments=user.compartments & delegate.compartments,
         org=user.org,
         nationality=user.nationality,
@@ -236,6 +238,6 @@ def _released_to(holder: Holder, rel_to: tuple[str, ...] | None) -> bool:
 def _in_audience(holder: Holder, audience: tuple[str, ...] | None) -> bool:
     if audience is None:
         return True
-    if holder.org and f"org:{holder.org}" in audience:
-        return True
-    return any(f"group:{group}" in audience for group in holder.groups)
+    names = [f"group:{group}" for group in holder.groups if group]
+    names += [f"{kind}:{name}" for kind, name in (("org", holder.org), ("subject", holder.id)) if name]
+    return any(name in audience for name in names)
