@@ -20,6 +20,7 @@ import msgspec
 from zt_engine.authoring.audit_report import AuditReport, ChainReport, Finding
 from zt_engine.core.decision_log import (
     GENESIS,
+    UNREADABLE,
     ChainClosed,
     ChainOpened,
     Head,
@@ -330,7 +331,7 @@ _timed = msgspec.json.Decoder(_Timed)
 def _time_on(line: bytes) -> str:
     try:
         found = _timed.decode(line)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return ""
     return found.ts or found.at
 

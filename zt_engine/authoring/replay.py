@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from zt_engine.authoring.audit_report import Finding
-from zt_engine.core.decision_log import RECORD_PREFIX, LogSegment
+from zt_engine.core.decision_log import RECORD_PREFIX, UNREADABLE, LogSegment
 from zt_engine.core.errors import ZtError
 
 COMPARED = ("effect", "reasons", "obligations", "threshold")
@@ -87,7 +87,7 @@ class _Replay:
     def line(self, segment: LogSegment, line: bytes, where: str) -> None:
         try:
             recorded = _recorded.decode(line)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             self._fault("LOG_LINE_MALFORMED", where)
             return
         self.decisions += 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from binascii import hexlify
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -26,6 +26,8 @@ RECORD_PREFIX: Final = b'{"record":'
 CHECKPOINT_CONTEXT: Final = b"zt-decision-log-checkpoint-v1\n"
 # Longer than any event can be; a reader that meets more than this without a newline is not reading a log.
 MAX_LINE: Final = 1 << 20
+# What msgspec raises on bytes that are not the JSON asked for: bad UTF-8 and deep nesting are not its own errors.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _TAIL_LENGTH: Final = 8 + 16 + 14 + 64 + 2
 _TAIL = re.compile(rb',"seq":(0|[1-9][0-9]{0,15}),"prev_hash":"([0-9a-f]{64})"\}\Z')
@@ -194,7 +196,7 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SegmentsRemoved(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="segments.removed"):
-    """Retention's note, written and anchored before files go; the newest is enough, its `floor` covers the older ones."""
+    """Retention's note, written and anchored before files go; the newest is enough, its `floor` covers all before."""
 
     at: str
     action: Literal["deleted", "archived"]
@@ -234,7 +236,7 @@ def record_of(line: bytes) -> Record | None:
         return None
     try:
         return _record_decoder.decode(line)
-    except msgspec.DecodeError:  # ValidationError is one of them
+    except UNREADABLE:
         return None
 
 
@@ -257,6 +259,16 @@ def parse_segment_name(name: str, *, kind: str = "decisions") -> SegmentName | N
     """Read a file name back; None for any other file."""
     found = _SEGMENT_NAME.match(name)
     return SegmentName(found[2], int(found[3])) if found is not None and found[1] == kind else None
+
+
+class LogSegment(msgspec.Struct, frozen=True, kw_only=True):
+    """One file for a reader: what its name says, its lines (with newlines), and the inputs of its events by digest."""
+
+    name: str
+    chain: str
+    first: int
+    lines: Callable[[], Iterable[bytes]]
+    find_input: Callable[[str], bytes | None] = lambda _: None
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
@@ -304,7 +316,7 @@ def parse_checkpoint(line: bytes) -> SignedCheckpoint | None:
     unsigned = line[start : found.start()] + b"}"
     try:
         value = _checkpoint_decoder.decode(unsigned)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     if value.checkpoint != 1 or value.alg != "Ed25519" or value.count < 0:
         return None
