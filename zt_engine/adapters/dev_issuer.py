@@ -24,6 +24,7 @@ from zt_engine.core.jose import thumbprint, to_base64url
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
+_JWS = jwt.PyJWS()
 _EC_CURVES: dict[str, ec.EllipticCurve] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
 _KEY_USAGES = (
     "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
@@ -50,6 +51,11 @@ def public_jwk(key: PrivateKey) -> dict[str, object]:
         case _:
             jwk = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
     return {name: value for name, value in jwk.items() if name != "key_ops"}
+
+
+def _sign(claims: Mapping[str, object], key: PrivateKey, algorithm: str, header: Mapping[str, object]) -> bytes:
+    """Sign whatever is in `claims`: the tests mint wrong types, which `jwt.encode` would refuse."""
+    return _JWS.encode(json.dumps(claims).encode(), key, algorithm=algorithm, headers=dict(header)).encode("ascii")
 
 
 def token_digest(token: bytes) -> str:
@@ -126,7 +132,7 @@ class DevIssuer:
     def sign(self, claims: Mapping[str, object], *, header: Mapping[str, object] | None = None) -> bytes:
         """Return a compact JWS over `claims`; `header` replaces or adds header members."""
         full = {"typ": "at+jwt", "kid": self.key_id, **(header or {})}
-        return jwt.encode(dict(claims), self.key, algorithm=self.algorithm, headers=full).encode("ascii")
+        return _sign(claims, self.key, self.algorithm, full)
 
     def mint(
         self,
@@ -182,7 +188,7 @@ class DevProver:
             **claims,
         }
         head = {"typ": "dpop+jwt", "jwk": self.jwk, **(header or {})}
-        return jwt.encode(body, self.key, algorithm=self.algorithm, headers=head).encode("ascii")
+        return _sign(body, self.key, self.algorithm, head)
 
 
 class DevCertificate:
