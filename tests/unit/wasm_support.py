@@ -28,9 +28,12 @@ def build(opa: str, entrypoints: tuple[str, ...], *sources: str) -> bytes:
         bundle = Path(folder, "bundle.tar.gz")
         flags = [part for entrypoint in entrypoints for part in ("-e", entrypoint)]
         done = subprocess.run(
-            [opa, "build", "-t", "wasm", "-o", str(bundle), *flags, *names], capture_output=True, text=True, check=False
+            [opa, "build", "-t", "wasm", "-o", str(bundle), *flags, *names],
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr + done.stdout
         with tarfile.open(fileobj=io.BytesIO(bundle.read_bytes())) as archive:
             member = archive.extractfile("/policy.wasm")
             assert member is not None

@@ -23,6 +23,8 @@ from zt_engine.core.errors import UnavailableError
 
 BUDGET_MS = 25
 MEMORY_MIB = 64
+REPLACE_S = 0.05
+"""How long an evaluation waits for a spare when more instances were lost in a row than were built ahead."""
 
 
 class WasmEngine:
@@ -46,7 +48,6 @@ class WasmEngine:
     ) -> None:
         """`public_calls` forces the slow fallback; BundleError WASM_INVALID, WASM_DATA_INVALID, BUILTIN_UNSUPPORTED."""
         self._revision = revision
-        self._budget_s = budget_ms / 1000
         self._quarantine = quarantine or Quarantine()
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -72,7 +73,12 @@ class WasmEngine:
                 policy, api=api, budget_ms=budget_ms, memory_mib=memory_mib, registry=builtins, prepared=prepared
             )
 
-        self._spares = Spares(build)
+        try:
+            self._spares = Spares(build)
+        except BaseException:
+            first.close()
+            self._ticker.release()
+            raise
 
     @staticmethod
     def compile(module: bytes) -> CompiledPolicy:
@@ -90,7 +96,7 @@ class WasmEngine:
         return frozenset(self._entrypoints)
 
     def evaluate(self, entrypoint: str, document: bytes) -> bytes:
-        """Return the JSON of the entrypoint's value; see `PolicyEngine`. At most two budgets pass before it raises."""
+        """Return the JSON of the entrypoint's value; see `PolicyEngine`."""
         check_document(document)
         with self._lock:
             instance = self._instance
@@ -118,7 +124,7 @@ class WasmEngine:
 
     def _replace(self) -> WasmInstance:
         """Take a spare; ENGINE_DOWN when the engine is closed or no spare can be built in time."""
-        found = None if self._closed else self._spares.take(self._budget_s)
+        found = None if self._closed else self._spares.take(REPLACE_S)
         if found is None:
             raise UnavailableError("ENGINE_DOWN", "the engine is closed" if self._closed else "no instance is ready")
         self._instance = found

@@ -7,6 +7,7 @@ undefined and a policy could take for an answer.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from ctypes import c_int32, c_uint8, c_void_p
 from typing import Protocol
@@ -16,6 +17,7 @@ import wasmtime
 from zt_engine.adapters.rego_builtins.operands import MAX_ARGUMENT_BYTES, Function, invoke
 from zt_engine.adapters.wasm_capi import RAW_SIZE, HostCallback, RawApi, TrappedError, pack_arguments
 from zt_engine.adapters.wasm_memory import LinearMemory
+from zt_engine.core.errors import UnavailableError
 
 MAX_CALLS = 2_000
 """Calls of built-ins in one evaluation: at 15 us each this is about the default budget."""
@@ -70,7 +72,7 @@ class HostBridge:
     def disconnect(self) -> None:
         """Break the cycle between instance and callbacks, once the store is closed."""
         self._callbacks.clear()
-        self._exports = self._memory = None
+        self._exports = self._memory = self.failure = None
 
     def _call(self, context: object, number: int, addresses: tuple[int, ...]) -> int:
         """Carry arguments out, call, carry the result in; only UNDEFINED returns 0, every failure raises."""
@@ -100,7 +102,8 @@ class HostBridge:
     def _aborted(self, at: int) -> None:
         self.abort = "unreadable"
         if self._memory is not None:
-            self.abort = self._memory.text(at, _ABORT_TEXT * 128)[:_ABORT_TEXT].decode("utf-8", "replace")
+            with contextlib.suppress(UnavailableError):
+                self.abort = self._memory.text(at, MAX_ARGUMENT_BYTES)[:_ABORT_TEXT].decode("utf-8", "replace")
 
     def define_raw(self, api: RawApi, linker: wasmtime.Linker) -> None:
         """Define the imports as raw callbacks (about 15 us a call)."""
@@ -159,7 +162,7 @@ class HostBridge:
                 address = self._call(caller, number, tuple(item & 0xFFFFFFFF for item in addresses))
             except BaseException as error:
                 self._keep(error)
-                raise
+                raise TrappedError("host") from None
             return address if address < 1 << 31 else address - (1 << 32)
 
         linker.define_func("env", "opa_abort", wasmtime.FuncType([i32], []), abort)

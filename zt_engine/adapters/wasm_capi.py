@@ -142,16 +142,21 @@ def raw_caller(api: RawApi, store: wasmtime.Store, function: wasmtime.Func, para
     return invoke
 
 
-@functools.cache
-def raw_api() -> RawApi | None:
-    """Return the raw API if this wasmtime is of a known release and passes the self-test; None: use the public one."""
-    if not version("wasmtime").startswith(KNOWN_RELEASES):
+def find_raw_api(release: str, library: str) -> RawApi | None:
+    """Return the raw API of a known release whose library passes the self-test; None: use the public API."""
+    if not release.startswith(KNOWN_RELEASES):
         return None
     try:
-        api = RawApi(ctypes.CDLL(str(ffi.filename)))
+        api = RawApi(ctypes.CDLL(library))
         return api if self_test(api) else None
     except (AttributeError, OSError):
         return None
+
+
+@functools.cache
+def raw_api() -> RawApi | None:
+    """Return the raw API of the installed wasmtime, tested once a process."""
+    return find_raw_api(version("wasmtime"), str(ffi.filename))
 
 
 _SELF_TEST = """(module

@@ -36,7 +36,9 @@ def check_document(document: bytes) -> None:
         raise UnavailableError("ENGINE_INPUT", f"the input document is nested deeper than {MAX_DEPTH}")
     try:
         _skim(document)
-    except (msgspec.DecodeError, RecursionError) as error:
+        if not document.isascii():
+            document.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnavailableError("ENGINE_INPUT", f"the input document is not JSON: {error}") from None
 
 

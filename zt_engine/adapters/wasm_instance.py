@@ -17,7 +17,7 @@ from zt_engine.adapters.wasm_module import CompiledPolicy, megabytes, shared_eng
 from zt_engine.adapters.wasm_ticker import ticks
 from zt_engine.core.errors import BundleError, UnavailableError
 
-_SETUP_MS = 5_000
+SETUP_MS = 5_000
 """Deadline for instantiation and data: 1 MB of data takes 19 ms."""
 
 
@@ -47,11 +47,12 @@ class WasmInstance:
         registry: Mapping[str, Function],
         prepared: Prepared | None = None,
         data: bytes = b"{}",
+        setup_ms: int = SETUP_MS,
     ) -> None:
         """Instantiate and either load `data` or, much cheaper, take over the memory of a `prepared` instance."""
         engine = shared_engine()
         self._store = store = wasmtime.Store(engine)
-        store.set_epoch_deadline(ticks(_SETUP_MS))  # an unarmed store traps at its first instruction
+        store.set_epoch_deadline(ticks(setup_ms))  # an unarmed store traps at its first instruction
         store.set_limits(memory_size=memory_mib << 20, instances=1, memories=1, tables=4)
         self._bridge = HostBridge(registry)
         linker = wasmtime.Linker(engine)

@@ -12,12 +12,15 @@ KEEP = 2
 
 
 class Spares:
-    """Keeps `KEEP` instances ready and closes lost ones; both happen in its own thread, never on the event loop."""
+    """Keeps `KEEP` instances ready and closes lost ones; both happen in its own thread, never on the event loop.
+
+    The first ones are built by whoever builds the engine, so a loss right after activation finds a spare too.
+    """
 
     def __init__(self, build: Callable[[], WasmInstance], *, keep: int = KEEP) -> None:
         self._build = build
         self._keep = keep
-        self._ready: list[WasmInstance] = []
+        self._ready = [build() for _ in range(keep)]
         self._lost: list[WasmInstance] = []
         self._wake = threading.Condition()
         self._closed = False
