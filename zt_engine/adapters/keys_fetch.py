@@ -42,22 +42,25 @@ class FileFetch:
 
     async def __call__(self) -> Fetched:
         """Return the file's content; raises UnavailableError KEYS_UNREACHABLE, KEYS_WRITABLE or KEYS_TOO_LARGE."""
+        where = str(self._path)
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            with open(self._path, "rb", opener=_open_without_waiting) as file:
+                mode = os.fstat(file.fileno()).st_mode
+                body = file.read(MAX_SET_BYTES + 1) if stat.S_ISREG(mode) else b""
         except OSError as error:
-            raise UnavailableError("KEYS_UNREACHABLE", error.strerror or "", where=str(self._path)) from None
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise UnavailableError("KEYS_UNREACHABLE", "not a regular file", where=str(self._path))
-            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise UnavailableError(
-                    "KEYS_WRITABLE", "others may write the file", where=str(self._path), hint="chmod go-w"
-                )
-            body = file.read(MAX_SET_BYTES + 1)
+            raise UnavailableError("KEYS_UNREACHABLE", error.strerror or "cannot be read", where=where) from None
+        if not stat.S_ISREG(mode):
+            raise UnavailableError("KEYS_UNREACHABLE", "not a regular file", where=where)
+        if mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise UnavailableError("KEYS_WRITABLE", "others may write the file", where=where, hint="chmod go-w")
         if len(body) > MAX_SET_BYTES:
-            raise UnavailableError("KEYS_TOO_LARGE", f"larger than {MAX_SET_BYTES} bytes", where=str(self._path))
+            raise UnavailableError("KEYS_TOO_LARGE", f"larger than {MAX_SET_BYTES} bytes", where=where)
         return Fetched(body)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to must not hold the event loop."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class HttpFetch:
