@@ -360,6 +360,8 @@ def test_rule_6_a_builtin_is_called_with_values_and_its_value_comes_back(opa: st
     policy = compiled(opa, ("t/x",), 'package t\nx := sprintf("%v", [input.x])')
     engine = WasmEngine(policy, b"{}", revision="r1", builtins={"sprintf": sprintf}, public_calls=public_calls)
 
+    assert engine.builtins == {"sprintf"}
+    assert engine.entrypoints == {"t/x"}
     assert engine.evaluate("t/x", b'{"x":{"a":[1,"b"]}}') == b'"ok"'
     assert seen == [("%v", [{"a": [1, "b"]}])]
     engine.close()

@@ -66,6 +66,7 @@ class WasmEngine:
             raise
         prepared = first.prepared
         self._entrypoints = prepared.entrypoints
+        self._builtins = frozenset(prepared.builtins)
         self._instance: WasmInstance | None = first
 
         def build() -> WasmInstance:
@@ -94,6 +95,11 @@ class WasmEngine:
     def entrypoints(self) -> frozenset[str]:
         """What may be asked, read from the module itself."""
         return frozenset(self._entrypoints)
+
+    @property
+    def builtins(self) -> frozenset[str]:
+        """The host built-ins that the policy may call, read from the module itself."""
+        return self._builtins
 
     def evaluate(self, entrypoint: str, document: bytes) -> bytes:
         """Return the JSON of the entrypoint's value; see `PolicyEngine`."""
