@@ -689,7 +689,7 @@ def test_a_cached_token_does_not_outlive_its_expiry() -> None:
     verifier.verify(token, now=NOW)
 
     assert refusal(token, verifier, now=NOW + 300) == "TOKEN_EXPIRED"
-    assert len(verifier) == 0
+    assert verifier.size == 0
 
 
 def test_a_cached_token_does_not_come_before_its_time_when_the_clock_is_set_back() -> None:
@@ -715,7 +715,7 @@ def test_a_cached_token_does_not_outlive_its_key() -> None:
     asyncio.run(source.refresh(NOW + 60))
 
     assert refusal(token, verifier, now=NOW + 60) == "TOKEN_KEY_UNKNOWN"
-    assert len(verifier) == 0
+    assert verifier.size == 0
 
 
 def test_a_cached_token_stays_when_another_key_joins_the_set() -> None:
@@ -782,7 +782,7 @@ def test_refused_tokens_are_not_remembered() -> None:
         forged = b64(json.dumps(IDP.claims(f"admin{number}", now=NOW)).encode())
         assert refusal(b".".join([head, forged, signature]), verifier) == "TOKEN_SIGNATURE"
 
-    assert len(verifier) == 0
+    assert verifier.size == 0
 
 
 def test_the_cache_is_bounded_by_entries() -> None:
@@ -791,7 +791,7 @@ def test_the_cache_is_bounded_by_entries() -> None:
     tokens = [IDP.mint(f"user{number}", now=NOW) for number in range(5)]
 
     assert [verifier.verify(token, now=NOW).subject for token in tokens] == [f"user{n}" for n in range(5)]
-    assert len(verifier) == 3
+    assert verifier.size == 3
 
 
 def test_the_cache_is_bounded_by_bytes() -> None:
@@ -801,7 +801,7 @@ def test_the_cache_is_bounded_by_bytes() -> None:
     for number in range(5):
         verifier.verify(IDP.mint(f"user{number}", now=NOW, filler="x" * 4000), now=NOW)
 
-    assert len(verifier) <= 2
+    assert verifier.size <= 2
 
 
 @given(st.lists(st.tuples(st.integers(-60, 400), st.sampled_from(["verify", "rotate", "retire", "fail"])), max_size=12))

@@ -56,7 +56,9 @@ class X509CertificateVerifier:
     def __repr__(self) -> str:
         return f"X509CertificateVerifier({len(self._held)} certificates)"
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many certificates are remembered."""
         return len(self._held)
 
     def replace(self, authorities: bytes, *, where: str = "") -> None:
@@ -99,7 +101,10 @@ class X509CertificateVerifier:
         except (ValueError, TypeError, UnsupportedAlgorithm):  # extensions and keys are parsed when they are asked for
             raise InputError("CERT_MALFORMED", "the certificate cannot be parsed") from None
         times = [_times(certificate) for certificate in chain]
-        self._keep(escaped_pem, _Held(read, max(t[0] for t in times), min(t[1] for t in times)))
+        held = _Held(read, max(start for start, _ in times), min(end for _, end in times))
+        if now >= held.closes:  # the path counts the last second of a CA, the cache does not
+            raise InputError("CERT_UNTRUSTED", "a device CA of the path has expired")
+        self._keep(escaped_pem, held)
         return read
 
     def _chain(self, leaf: x509.Certificate, now: float) -> list[x509.Certificate]:

@@ -50,7 +50,9 @@ class ReplayMemory:
         self._counts: Counter[str] = Counter()
         self._forgotten_until = -math.inf
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many proofs are remembered."""
         return len(self._uses)
 
     def use(self, proof: Proof, *, jkt: str, digest: bytes, request_id: str, now: float) -> None:
@@ -92,7 +94,7 @@ class JwtDpopVerifier:
         self._keys: OrderedDict[bytes, tuple[str, PublicKey, str]] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"JwtDpopVerifier({len(self._memory)} proofs)"
+        return f"JwtDpopVerifier({self._memory.size} proofs)"
 
     def verify(
         self,

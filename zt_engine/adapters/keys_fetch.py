@@ -42,6 +42,9 @@ class FileFetch:
 
     async def __call__(self) -> Fetched:
         """Return the file's content; raises UnavailableError KEYS_UNREACHABLE, KEYS_WRITABLE or KEYS_TOO_LARGE."""
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> Fetched:
         where = str(self._path)
         try:
             with open(self._path, "rb", opener=_open_without_waiting) as file:

@@ -65,7 +65,9 @@ class JwtVerifier:
     def __repr__(self) -> str:
         return f"JwtVerifier({len(self._issuers)} issuers, {len(self._held)} tokens)"
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many tokens are remembered."""
         return len(self._held)
 
     def config(self, issuer: str) -> IssuerConfig:
