@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from zt_engine.core.classification import RANK_C2, Label, Scheme, overdue
 from zt_engine.core.errors import InputError
-from zt_engine.core.route_matcher import State, Template, decode_path, walk
+from zt_engine.core.route_matcher import State, Template, decode_segment, walk
 
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -140,14 +140,13 @@ class Catalogue(Struct, frozen=True, kw_only=True):
         routes = self.hosts.get(host)
         if routes is None:
             raise InputError("HOST_UNKNOWN", "no service of the catalogue has this host")
-        if "%" in path or "//" in path or not path.isascii() or path[:1] != "/":
-            decoded = decode_path(path)
-            if decoded is None:
-                raise InputError("PATH_UNREADABLE", "a path segment is not one clear UTF-8 name")
-            segments, plain = decoded, "/" + "/".join(decoded)
-        else:
-            segments, plain = path[1:].split("/"), path
-        leaf = routes.objects.get(plain) or walk(routes.root, segments)
+        if "//" in path or path[:1] != "/" or not path.isascii():
+            raise InputError("PATH_UNREADABLE", "the path is not canonical")
+        segments = path[1:].split("/")
+        if "%" in path:
+            segments = _decoded(segments)
+            path = "/" + "/".join(segments)
+        leaf = routes.objects.get(path) or walk(routes.root, segments)
         if leaf is None:
             raise InputError("ROUTE_UNKNOWN", "no route of the catalogue has this path")
         entry = leaf.get(method)
@@ -164,6 +163,17 @@ class Catalogue(Struct, frozen=True, kw_only=True):
             yield from ((code, rule.service, rule.where) for code in overdue(rule.label, now=now))
         for item in self.objects:
             yield from ((code, item.service, item.where) for code in overdue(item.label, now=now))
+
+
+def _decoded(segments: list[str]) -> list[str]:
+    """Decode the segments that have an escape; the others are as `core.request` left them."""
+    found = []
+    for segment in segments:
+        decoded = decode_segment(segment) if "%" in segment else segment
+        if decoded is None:
+            raise InputError("PATH_UNREADABLE", "a path segment is not one clear UTF-8 name")
+        found.append(decoded)
+    return found
 
 
 def fill(entry: Entry, segments: list[str]) -> Resource:
