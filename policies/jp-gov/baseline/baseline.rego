@@ -103,12 +103,13 @@ _ordinary_integrity if input.resource.label.integrity == 1
 
 # METADATA
 # title: What is demanded, neither proven nor waived / 満たされていない要件
+# description: A grant that waives TRUST_LOW lowers the threshold; it does not lift it.
 # custom:
 #   control: SP 800-53 AC-3
 #   owner: security-policy
 #   remedy_ja: 表示された要件を満たしてください。
 #   remedy_en: Meet the requirements shown.
-_unmet := _open - _waived
+_unmet := (_open - (_granted - {"TRUST_LOW"})) - _excused
 
 # METADATA
 # title: What is demanded and not proven / 証明されていない要件
@@ -126,9 +127,23 @@ _open := (_required - checks.passed) - _passed
 #   owner: security-policy
 #   remedy_ja: 例外の承認を、承認者に依頼してください。
 #   remedy_en: Ask the approvers for an exception.
-_waived contains code if {
-	some code in grants.waived(input.grants, input.situation, input.resource.label.rank, _readonly, input.time)
+_granted contains code if {
+	some code in grants.waived(input.grants, input.situation, input.resource.label.rank, input.request.write, input.time)
 	code in _row.waivable
+}
+
+# METADATA
+# title: Unknown facts that a grant excuses / 例外で免除される未確認の事実
+# description: What was seen to be bad is not excused; that takes a grant that names it.
+# custom:
+#   control: SP 800-53 AC-3(10), CP-2
+#   owner: security-policy
+#   remedy_ja: 例外の承認を、承認者に依頼してください。
+#   remedy_en: Ask the approvers for an exception.
+_excused contains code if {
+	"REPORT_INCOMPLETE" in _granted
+	some code in _open
+	_reported(code) == "REPORT_INCOMPLETE"
 }
 
 # METADATA
@@ -142,9 +157,9 @@ _waived contains code if {
 #   remedy_en: Send a new device report or sign in with a stronger method.
 default _threshold := 1000
 
-_threshold := _level.threshold if not "TRUST_LOW" in _waived
+_threshold := _level.threshold if not "TRUST_LOW" in _granted
 
-_threshold := _row.waived_threshold if "TRUST_LOW" in _waived
+_threshold := _row.waived_threshold if "TRUST_LOW" in _granted
 
 # METADATA
 # title: What must be enforced on the way out / 許可に伴う義務
@@ -177,10 +192,12 @@ _obligations contains id if {
 	some id in data.zt.layer.baseline.caveats[caveat].obligations
 }
 
-_obligations contains "notify_owner" if count(_open & _waived) > 0
+_obligations contains "notify_owner" if count(_open & _granted) > 0
+
+_obligations contains "notify_owner" if count(_excused) > 0
 
 _obligations contains "notify_owner" if {
-	"TRUST_LOW" in _waived
+	"TRUST_LOW" in _granted
 	input.trust.score < _level.threshold
 }
 

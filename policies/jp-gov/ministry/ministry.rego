@@ -122,7 +122,7 @@ _person if input.subject.type == "anonymous"
 #   remedy_ja: 例外の承認を、承認者に依頼してください。
 #   remedy_en: Ask the approvers for an exception.
 _waived contains code if {
-	some code in grants.waived(input.grants, input.situation, input.resource.label.rank, _readonly, input.time)
+	some code in grants.waived(input.grants, input.situation, input.resource.label.rank, input.request.write, input.time)
 	code in data.zt.layer.ministry.waivable
 	input.resource.label.rank <= data.zt.layer.ministry.waiver_ceiling
 }
@@ -277,9 +277,9 @@ _passed contains "ROBOT_ON_OTHER_HOST" if input.device.id in _robot.hosts
 #   remedy_ja: 登録された稼働時間内に実行してください。
 #   remedy_en: Run the robot within its registered hours.
 _passed contains "ROBOT_OUTSIDE_HOURS" if {
-	opening := input.tick_start + data.zt.layer.ministry.utc_offset
-	closing := input.time + data.zt.layer.ministry.utc_offset
-	opening % 86400 >= _robot.opens
-	(opening % 86400) + (closing - opening) <= _robot.closes
-	((((opening - (opening % 86400)) / 86400) + 4) % 7) in _robot.weekdays
+	opening := (input.tick_start + data.zt.layer.ministry.week_offset) % 604800
+	closing := opening + (input.time - input.tick_start)
+	some day in _robot.weekdays
+	opening >= (day * 86400) + _robot.opens
+	closing <= (day * 86400) + _robot.closes
 }

@@ -129,6 +129,18 @@ passed contains "AUDIENCE_RESTRICTED" if {
 }
 
 # METADATA
+# title: The subject is named among the recipients / 本人が配付先に入っている
+# custom:
+#   control: SP 800-53 AC-16
+#   owner: data-owner
+#   remedy_ja: 情報の作成部署に相談してください。
+#   remedy_en: Ask the office that owns the data.
+passed contains "AUDIENCE_RESTRICTED" if {
+	input.subject.id != ""
+	concat("", ["subject:", input.subject.id]) in input.resource.label.audience
+}
+
+# METADATA
 # title: One of the subject's groups is among the recipients / グループが配付先に入っている
 # custom:
 #   control: SP 800-53 AC-16

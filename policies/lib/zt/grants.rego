@@ -11,15 +11,15 @@ package zt.lib.grants
 # METADATA
 # title: Codes that live grants waive for a resource of this rank / 有効な例外が免除する要件
 # description: >-
-#   `readonly` is true when the request only reads. Nothing that expires within the tick counts.
+#   `write` is whether the request changes something. Nothing that expires within the tick counts.
 # custom:
 #   control: SP 800-53 AC-3(10)
 #   owner: security-policy
 #   remedy_ja: 例外の承認を、承認者に依頼してください。
 #   remedy_en: Ask the approvers for an exception.
-waived(grants, situation, rank, readonly, time) := {code |
+waived(grants, situation, rank, write, time) := {code |
 	some grant in grants
-	_may_waive(grant.kind, situation.continuity, readonly)
+	_may_waive(grant.kind, situation.continuity, write)
 	grant.ceiling >= rank
 	grant.not_after >= time
 	some code in grant.waives
@@ -38,7 +38,7 @@ _may_waive("exception", _, _)
 
 _may_waive("break_glass", _, _)
 
-_may_waive("continuity", true, true)
+_may_waive("continuity", true, false)
 
 # METADATA
 # title: Two people other than those who ask approved exactly this / 依頼者以外の二人が承認している
@@ -47,12 +47,12 @@ _may_waive("continuity", true, true)
 #   owner: security-policy
 #   remedy_ja: 二人の承認者に、この操作の承認を依頼してください。
 #   remedy_en: Ask two approvers to approve this operation.
-approved(grants, action, object, requesters, time) if {
+approved(grants, action, path, requesters, time) if {
 	action != ""
 	some grant in grants
 	grant.kind == "approval"
 	grant.action == action
-	grant.object == object
+	grant.object == path
 	grant.not_after >= time
 	count({approver | some approver in grant.approvers; not approver in requesters}) >= 2
 }

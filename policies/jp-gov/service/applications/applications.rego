@@ -48,12 +48,18 @@ _required contains "PAYMENT_REAUTH_REQUIRED" if not input.resource.attributes.pa
 
 # METADATA
 # title: Signed in with a public-key card / 公的個人認証によるサインイン
+# scope: document
 # custom:
 #   control: SP 800-53 IA-2(12)
 #   owner: service-owner
 #   remedy_ja: マイナンバーカードでサインインしてください。
 #   remedy_en: Sign in with your public-key card.
-_passed contains "CARD_SIGN_IN_REQUIRED" if input.subject.acr in data.zt.layer.service.applications.card_acr
+_passed contains "CARD_SIGN_IN_REQUIRED" if input.subject.acr in data.zt.layer.service.applications.card
+
+_passed contains "CARD_SIGN_IN_REQUIRED" if {
+	some method in input.subject.amr
+	method in data.zt.layer.service.applications.card
+}
 
 # METADATA
 # title: Signed in a moment ago / 直前にサインインしている
@@ -62,4 +68,6 @@ _passed contains "CARD_SIGN_IN_REQUIRED" if input.subject.acr in data.zt.layer.s
 #   owner: service-owner
 #   remedy_ja: お支払いの前に、もう一度サインインしてください。
 #   remedy_en: Sign in again before you pay.
-_passed contains "PAYMENT_REAUTH_REQUIRED" if posture.within(input.subject.auth_age, data.zt.layer.service.applications.payment_age)
+_passed contains "PAYMENT_REAUTH_REQUIRED" if {
+	posture.within(input.subject.auth_age, data.zt.layer.service.applications.payment_age)
+}
