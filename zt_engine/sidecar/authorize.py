@@ -6,35 +6,40 @@ places, decisions) is remembered under everything it depends on, so a remembered
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 import structlog
 
+from zt_engine.core.bundle import UNLISTED, entrypoint
 from zt_engine.core.classification import Label
-from zt_engine.core.decision import Decision, Effect, Obligation, Standing, Unmet, Verdict, decide, meet, observe, read_layers
+from zt_engine.core.decision import Decision, LayerResult, read_layers
 from zt_engine.core.decision_cache import DecisionCache, Projection
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
-from zt_engine.core.identity import AssuranceTable, step_up_satisfied
+from zt_engine.core.identity import AssuranceTable
+from zt_engine.core.judgement import Circumstances, judge
 from zt_engine.core.policy_input import assemble, digest, fragment, trust_fragment
 from zt_engine.core.request import AccessRequest
-from zt_engine.core.situation import Applied, Situation
+from zt_engine.core.situation import Applied, Situation, Target
 from zt_engine.core.trust import TrustScore, combine
-from zt_engine.ports import Clock, DecisionLog, PolicyEngine
+from zt_engine.ports import Clock, PolicyEngine
+from zt_engine.sidecar.hooks.answers import allow_head, deny_head
 from zt_engine.sidecar.moments import Moment, Moments
 from zt_engine.sidecar.principals import Principal, Principals
-from zt_engine.sidecar.recorder import Answer, Recorder
+from zt_engine.sidecar.recorder import Outcome, decision_members
 from zt_engine.sidecar.replica import Replica
-from zt_engine.sidecar.targets import Place, Places, label_at
+from zt_engine.sidecar.targets import NO_PLACE, Place, Places, label_at
 
 log = structlog.get_logger()
 
 ENGINE_ENFORCES = ("notify_owner", "read_only")
 """Obligations the engine carries out itself: a write is refused, and every decision stands in the log."""
 
-BLOCKED_DEVICES = frozenset({"lost", "revoked", "retired", "quarantined"})
+SPACE_OK = "ok"
+OPEN_RANK = 100
+"""The highest rank (C1) that is still answered while the log lives on its reserve."""
+
 MAX_ADDRESSES = 50_000
 
 
@@ -51,6 +56,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     moments: Moments
     wanted: Projection
     assurance: AssuranceTable
+    ranks: Mapping[str, int]
+    """Label code -> rank, of the catalogue's scheme."""
     strongest: Mapping[str, str]
     """Issuer -> the best `acr` it can give."""
     versions: Mapping[str, str | int]
@@ -60,6 +67,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 class Case(msgspec.Struct, frozen=True):
     """Everything one decision depends on, gathered and proven."""
 
+    policy: Policy
     request: AccessRequest
     principal: Principal
     place: Place
@@ -76,19 +84,21 @@ class Authorizer:
         *,
         principals: Principals,
         replica: Replica,
-        recorder: Recorder,
         clock: Clock,
+        log_state: Callable[[], str],
         cache_entries: int,
+        assert_for: Callable[[Case, Label, TrustScore], str],
     ) -> None:
         self._principals = principals
         self._replica = replica
-        self._recorder = recorder
         self._clock = clock
+        self._log_state = log_state
+        self._assert_for = assert_for
         self._policy: Policy | None = None
         self._situation: Situation | None = None
         self._addresses: dict[str, str] = {}
-        self.cache: DecisionCache[Answer] | None = DecisionCache(cache_entries) if cache_entries else None
-        self.engine_seconds = 0.0
+        self.cache: DecisionCache[Outcome] | None = DecisionCache(cache_entries) if cache_entries else None
+        self.engine_ns = 0
         self.engine_calls = 0
 
     @property
@@ -100,20 +110,31 @@ class Authorizer:
         """Replace the policy between two requests; returns the one it replaces, whose engine the caller closes."""
         old, self._policy = self._policy, policy
         self._addresses.clear()
-        if self.cache is not None:
-            self.cache.clear()
+        self.forget()
         return old
 
-    def decide(self, request: AccessRequest, now: float) -> Answer:
-        """Return the answer to a request: a decision for this tick, or the refusal it came to. Never raises."""
+    def forget(self) -> None:
+        """Drop every remembered decision."""
+        if self.cache is not None:
+            self.cache.clear()
+
+    def decide(self, request: AccessRequest, now: float) -> tuple[Outcome, bool, bytes]:
+        """Return the outcome of a request, whether it was remembered, and the target's members of the log line.
+
+        Never raises: what breaks on the way is a refusal.
+        """
+        case = None
         try:
             case = self._gather(request, now)
-            return self._answer(case)
+            outcome, remembered = self._answer(case)
+            if self._log_state() != SPACE_OK and outcome.rank > OPEN_RANK:
+                return self._refuse(request, case, "LOG_UNAVAILABLE"), False, case.place.log
+            return outcome, remembered, case.place.log
         except ZtError as error:
-            return self._refuse(request, error.code, error)
+            return self._refuse(request, case, error.code), False, NO_PLACE if case is None else case.place.log
         except Exception as error:  # INVARIANT: whatever breaks denies; nothing is let through by an exception.
             log.exception("decision.failed", request_id=request.request_id, error=type(error).__name__)
-            return self._refuse(request, "INTERNAL_ERROR", error)
+            return self._refuse(request, case, "INTERNAL_ERROR"), False, NO_PLACE if case is None else case.place.log
 
     # -- gather
 
@@ -125,8 +146,7 @@ class Authorizer:
             raise UnavailableError("BUNDLE_EXPIRED", "the active bundle is past its time")
         if situation is not self._situation:
             self._situation = situation
-            if self.cache is not None:
-                self.cache.clear()
+            self.forget()
         place = policy.places.of(request.target, request.method)
         if request.channel not in place.resource.channels:
             raise InputError("CHANNEL_NOT_SERVED", "this service is not served over this channel")
@@ -137,44 +157,50 @@ class Authorizer:
             if len(self._addresses) >= MAX_ADDRESSES:
                 self._addresses.clear()
             location = self._addresses[request.client_ip] = policy.moments.model.locate(request.client_ip)
-        return Case(request, principal, place, moment, location, situation)
+        return Case(policy, request, principal, place, moment, location, situation)
 
     # -- ask, or remember
 
-    def _answer(self, case: Case) -> Answer:
-        policy, cache = self._policy, self.cache
-        assert policy is not None  # gathered above
-        if cache is None or not policy.wanted.cacheable:
-            return self._decide(policy, case)
+    def _answer(self, case: Case) -> tuple[Outcome, bool]:
+        cache, wanted = self.cache, case.policy.wanted
+        if cache is None or not wanted.cacheable:
+            return self._decide(case), False
+        request = case.request
         key = (
             case.principal.serial,
             case.place.serial,
             case.moment.tick_end,
             case.location,
-            case.request.pep,
-            case.request.purpose,
-            case.request.client_ip if "client_ip" in policy.wanted.members else "",
+            request.pep,
+            request.proof,
+            request.purpose,
+            request.client_ip if "client_ip" in wanted.members else "",
         )
-        answer = cache.get(key)
-        if answer is None:
-            answer = self._decide(policy, case)
-            cache.put(key, answer.remembered())
-        return answer
+        outcome = cache.get(key)
+        if outcome is not None:
+            return outcome, True
+        outcome = self._decide(case)
+        cache.put(key, outcome)
+        return outcome, False
 
-    def _decide(self, policy: Policy, case: Case) -> Answer:
-        request, place, moment = case.request, case.place, case.moment
-        resource = place.resource
-        label, resource_json = label_at(
+    def _decide(self, case: Case) -> Outcome:
+        moment, place, policy = case.moment, case.place, case.policy
+        label, resource = label_at(
             place, tick_start=moment.tick_start, clock_synchronised=self._clock.synchronised()
         )
-        trust = self._score(policy, case)
-        applied = self._apply(policy, case, label)
-        enforces = sorted({*request.enforces, *resource.enforces, *ENGINE_ENFORCES})
+        trust = combine(
+            policy.moments.model,
+            moment.device,
+            moment.subject,
+            policy.moments.context(moment, case.location, case.request.proof),
+        )
+        applied = self._apply(case, label)
+        enforces = sorted({*case.request.enforces, *place.resource.enforces, *ENGINE_ENFORCES})
         document = assemble(
-            request=request_fragment(request, place),
+            request=request_fragment(case.request, place),
             subject=moment.subject_json,
             device=moment.device_json,
-            resource=resource_json,
+            resource=resource,
             trust=trust_fragment(
                 score=trust.score,
                 best=trust.best,
@@ -183,19 +209,154 @@ class Authorizer:
                 subject=trust.subject,
                 context=trust.context,
             ),
-            grants=applied.grants_json,
-            situation=applied.situation_json,
+            grants=fragment(applied.grants),
+            situation=situation_fragment(applied),
             enforces=fragment(enforces),
             tick_start=moment.tick_start,
             tick_end=moment.tick_end,
         )
-        required = policy.layers.get(resource.service) or policy.layers["unlisted"]
-        entry = resource.service if resource.service in policy.layers else "unlisted"
-        verdict = meet(self._ask(policy, entry, document), required=required, known=policy.kinds)
-        decision = self._interpret(policy, case, verdict, trust, applied, label, enforces)
-        input_digest = digest(document)
-        return self._recorder.answer(
-            case.request, case.principal, case.place, decision,
-            label=label, trust=trust, situation=case.situation, policy=policy, applied=applied,
-            input_digest=input_digest, document=document, groups=case.principal.subject.groups,
+        service = place.resource.service if place.resource.service in policy.layers else UNLISTED
+        results = self._ask(policy, service, document)
+        decision = judge(
+            results,
+            Circumstances(
+                score=trust.score,
+                best=trust.best,
+                after_step_up=trust.after_step_up,
+                subject=case.principal.subject,
+                device_status=case.principal.device.status if case.principal.device is not None else "unknown",
+                report_age=moment.report_age,
+                rank=label.rank,
+                write=place.resource.write,
+                enforces=tuple(enforces),
+                applied=applied,
+                observed=place.resource.observe,
+                tick_end=moment.tick_end,
+            ),
+            required=policy.layers[service],
+            kinds=policy.kinds,
+            assurance=policy.assurance,
+        )
+        return self._outcome(case, decision, label, trust, applied, document)
+
+    def _ask(self, policy: Policy, service: str, document: bytes) -> dict[str, LayerResult]:
+        started = time.perf_counter_ns()
+        raw = policy.engine.evaluate(entrypoint(service), document)
+        self.engine_ns += time.perf_counter_ns() - started
+        self.engine_calls += 1
+        return read_layers(raw)
+
+    def _apply(self, case: Case, label: Label) -> Applied:
+        principal, resource = case.principal, case.place.resource
+        return case.situation.effective(
+            case.moment.tick_start,
+            case.moment.tick_end,
+            target=Target(
+                service=resource.service,
+                label_rank=label.rank,
+                subject_id=principal.subject.id,
+                groups=principal.subject.groups,
+                device_id=principal.device.device_id if principal.device is not None else "",
+                ownership=principal.device.ownership if principal.device is not None else "",
+                action=resource.action,
+            ),
+            ranks=case.policy.ranks,
+            assurance=case.policy.assurance,
+        )
+
+    # -- what leaves
+
+    def _outcome(
+        self, case: Case, decision: Decision, label: Label, trust: TrustScore, applied: Applied, document: bytes
+    ) -> Outcome:
+        principal = case.principal
+        device = principal.device.device_id if principal.device is not None else ""
+        if decision.opens:
+            head = allow_head(
+                subject=principal.subject.id,
+                device=device,
+                groups=principal.subject.groups,
+                label=label.code,
+                trust=trust.score,
+                obligations=decision.obligations,
+                assertion=self._assert_for(case, label, trust) if case.place.resource.assertion else "",
+            )
+        else:
+            head = deny_head(decision, scheme=principal.scheme, has_credential=principal.has_credential)
+        name = digest(document)
+        members = decision_members(
+            decision,
+            subject=principal.subject.id,
+            device=device,
+            hook=case.request.hook,
+            label=label.code,
+            trust=trust,
+            threat_level=applied.threat_level,
+            overlays=[overlay.id for overlay in applied.overlays],
+            grants=[grant.id for grant in applied.grants],
+            revision=case.policy.revision,
+            source=case.policy.source,
+            versions=versions(case),
+            input_digest=name,
+        )
+        return Outcome(
+            decision, head=head, members=members, rank=label.rank, label=label.code, trust=trust, digest=name,
+            document=document,
         )  # fmt: skip
+
+    def _refuse(self, request: AccessRequest, case: Case | None, code: str) -> Outcome:
+        """Return the refusal that an error came to: 401 when a fresh sign-in would help, 403 otherwise."""
+        policy, situation = self._policy, self._replica.situation
+        kind = policy.kinds.get(code, "none") if policy is not None else "none"
+        decision = Decision.deny(code, step_up=kind == "auth")
+        scheme = "dpop" if request.authorization[:5].lower() == b"dpop " else "bearer"
+        members = decision_members(
+            decision,
+            subject=case.principal.subject.id if case is not None else "",
+            device=case.principal.device.device_id if case is not None and case.principal.device is not None else "",
+            hook=request.hook,
+            label="",
+            trust=None,
+            threat_level=situation.threat_level if situation is not None else 0,
+            overlays=(),
+            grants=(),
+            revision=policy.revision if policy is not None else "",
+            source=policy.source if policy is not None else "",
+            versions={},
+            input_digest="",
+        )
+        head = deny_head(decision, scheme=scheme, has_credential=bool(request.authorization))
+        return Outcome(decision, head=head, members=members)
+
+
+def request_fragment(request: AccessRequest, place: Place) -> bytes:
+    """Encode the request part of the policy input; what the place knows is encoded already."""
+    return b'{"channel":%b,"client_ip":"%b","hook":"%b",%b,"purpose":%b,%b}' % (
+        fragment(request.channel),
+        request.client_ip.encode(),
+        request.hook.encode(),
+        place.request_head,
+        fragment(request.purpose),
+        place.request_tail,
+    )
+
+
+def situation_fragment(applied: Applied) -> bytes:
+    """Encode the situation part of the policy input."""
+    return b'{"continuity":%b,"overlays":%b,"threat_level":%d}' % (
+        b"true" if applied.continuity else b"false",
+        fragment(applied.overlays),
+        applied.threat_level,
+    )
+
+
+def versions(case: Case) -> dict[str, str | int]:
+    """Return the version of everything a decision was made from."""
+    named: dict[str, str | int] = {**case.policy.versions, "situation": case.situation.version}
+    if case.principal.device is not None:
+        named["device"] = case.principal.device.version
+    for _, record in case.principal.records:
+        if record is not None:
+            named["subject"] = record.version
+            break
+    return named

@@ -38,7 +38,7 @@ class Moment:
         self.device = Pillar(0, 0, 0)
         self.subject = Pillar(0, 0, 0)
         self.report_age = NEVER
-        self.contexts: dict[str, Pillar] = {}
+        self.contexts: dict[tuple[str, str], Pillar] = {}
 
 
 class _Sheet(msgspec.Struct, frozen=True):
@@ -80,17 +80,17 @@ class Moments:
         start = int(now) - (int(now) - phase) % length
         return start, start + length
 
-    def context(self, moment: Moment, location: str, *, device_bound: bool) -> Pillar:
-        """Return the context pillar for a location."""
-        pillar = moment.contexts.get(location)
+    def context(self, moment: Moment, location: str, path: str) -> Pillar:
+        """Return the context pillar for a location and the way the request came."""
+        pillar = moment.contexts.get((location, path))
         if pillar is None:
             pillar = context_points(
                 self.model,
                 location=location,
-                path="mtls" if device_bound else "proxy",
+                path=path,
                 in_hours=self.model.in_hours(tick_start=moment.tick_start, tick_end=moment.tick_end),
             )
-            moment.contexts[location] = pillar
+            moment.contexts[(location, path)] = pillar
         return pillar
 
     def _read_device(self, moment: Moment, record: DeviceRecord, *, assigned: bool) -> None:

@@ -15,7 +15,7 @@ from zt_engine.core.errors import InputError
 from zt_engine.core.identity import ANONYMOUS, Subject, SubjectRecord, VerifiedCertificate, VerifiedToken
 from zt_engine.core.issuer import IssuerMapping
 from zt_engine.core.request import AccessRequest
-from zt_engine.core.situation import Situation
+from zt_engine.core.situation import RevocationKind, Situation
 from zt_engine.ports import CertificateVerifier, DpopVerifier, TokenVerifier
 from zt_engine.sidecar.replica import Replica
 
@@ -42,7 +42,7 @@ class Principal:
         self.assigned = False
         self.has_credential = False
         self.issuer = ""
-        self.revocable: tuple[tuple[str, str], ...] = ()
+        self.revocable: tuple[tuple[RevocationKind, str], ...] = ()
         self.records: tuple[tuple[tuple[str, str], SubjectRecord | None], ...] = ()
         self.tick: object = None
         """What was computed for this principal and the current tick; owned by `authorize`."""
@@ -130,7 +130,7 @@ class Principals:
         self._find_device(principal, certificate, jkt, now)
         principal.revocable = revocable(principal, token, certificate)
         for kind, key in principal.revocable:
-            if situation.is_revoked(kind, key, now):
+            if situation.is_revoked(kind, key, now=now):
                 raise InputError(f"{kind.upper()}_REVOKED", f"this {kind} was revoked")
         return principal
 
@@ -185,9 +185,9 @@ def credentials(authorization: bytes) -> tuple[str, bytes]:
 
 def revocable(
     principal: Principal, token: VerifiedToken | None, certificate: VerifiedCertificate | None
-) -> tuple[tuple[str, str], ...]:
+) -> tuple[tuple[RevocationKind, str], ...]:
     """Return everything whose revocation ends this principal, as (kind, key)."""
-    found = []
+    found: list[tuple[RevocationKind, str]] = []
     if principal.device is not None:
         found.append(("device", principal.device.device_id))
     if certificate is not None:

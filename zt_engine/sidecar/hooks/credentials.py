@@ -17,6 +17,8 @@ class Credential(msgspec.Struct, frozen=True):
     name: str
     hook: str
     channel: str
+    proof: str
+    """How the proxy shows who it is: `key` or `socket`."""
     hosts: frozenset[str] = frozenset()
     enforces: tuple[str, ...] = ()
     key_digests: tuple[bytes, ...] = ()

@@ -106,6 +106,7 @@ class NginxHook:
         return AccessRequest(
             self.name,
             credential.name,
+            credential.proof,
             credential.channel,
             credential.enforces,
             canonical_method(sent.method),

@@ -1,0 +1,74 @@
+"""Listening sockets: an address, or a path for a Unix socket. Nothing listens off loopback without mutual TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import socket
+import stat
+
+from zt_engine.core.errors import ConfigError, Problem
+
+BACKLOG = 1024
+UNIX = "unix:"
+
+
+def bind(listen: str, *, key: str) -> socket.socket:
+    """Return a bound, listening socket for `host:port`, `[v6]:port` or `unix:/path`; raises ConfigError CONFIG_LISTEN."""
+    try:
+        return _unix(listen[len(UNIX) :]) if listen.startswith(UNIX) else _tcp(listen, key)
+    except OSError as error:
+        raise _problem(key, f"`{listen}`: {error.strerror}", "is another process listening there?") from None
+
+
+def _tcp(listen: str, key: str) -> socket.socket:
+    host, colon, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        address = ipaddress.ip_address(host)
+        number = int(port)
+    except ValueError:
+        colon = ""
+    if not colon or not 0 <= number < 65536:
+        raise _problem(key, f"`{listen}` is no address with a port", "for example `127.0.0.1:9191` or `[::1]:9191`")
+    if not address.is_loopback:
+        raise _problem(
+            key, f"`{listen}` is not a loopback address", "use a Unix socket or loopback, beside the proxy"
+        )
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Several sidecars may share an address, and a successor may bind before its predecessor lets go.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind((str(address), number))
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def _unix(path: str) -> socket.socket:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(path)
+    # Who may connect is decided by the user id at the other end; the file mode only keeps strangers from trying.
+    os.chmod(path, 0o660)
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def address_of(sock: socket.socket) -> str:
+    """Return where a socket listens, as `listen` spells it."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"{UNIX}{name}"
+    return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+def _problem(key: str, message: str, hint: str) -> ConfigError:
+    return ConfigError((Problem(code="CONFIG_LISTEN", message=message, where=key, hint=hint),))
