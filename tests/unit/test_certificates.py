@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from urllib.parse import quote
 
 import pytest
@@ -220,15 +221,43 @@ def test_arbitrary_bytes_only_ever_raise_input_errors(raw: bytes) -> None:
 DER = LAPTOP.certificate.public_bytes(Encoding.DER)
 
 
+def pem_of(der: bytes) -> bytes:
+    lines = base64.encodebytes(der).decode()
+    return quote(f"-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n", safe="").encode()
+
+
 @given(st.integers(0, len(DER) - 1), st.integers(1, 255))
-def test_no_changed_byte_survives(position: int, difference: int) -> None:
-    changed = DER[:position] + bytes([DER[position] ^ difference]) + DER[position + 1 :]
-    import base64
+def test_a_changed_byte_is_refused_or_makes_another_certificate_of_the_same_device(position: int, bits: int) -> None:
+    """The unused bits of the outer signature are not signed, so `x5t` is no name to deny by; everything else is."""
+    changed = DER[:position] + bytes([DER[position] ^ bits]) + DER[position + 1 :]
 
-    lines = base64.encodebytes(changed).decode()
-    pem = f"-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n"
+    try:
+        read = verifier().verify(pem_of(changed), now=NOW)
+    except InputError as error:
+        assert error.code.startswith("CERT_")
+    else:
+        assert read.x5t != LAPTOP.x5t
+        assert (read.device_uri, read.serial) == ("urn:zt:device:laptop-1", f"{LAPTOP.certificate.serial_number:x}")
 
-    assert refusal(quote(pem, safe="").encode()).startswith("CERT_")
+
+@pytest.mark.parametrize(
+    "der",
+    [
+        DER.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020103"), 1),
+        DER[:-1],
+        DER + b"\0",
+        b"\x30\x80" + DER,
+    ],
+    ids=["version 4", "cut off", "trailing byte", "indefinite length"],
+)
+def test_what_the_library_calls_malformed_in_its_own_ways_is_malformed(der: bytes) -> None:
+    assert refusal(pem_of(der)) == "CERT_MALFORMED"
+
+
+def test_a_negative_serial_number_is_malformed_and_warns_nobody() -> None:
+    start = DER.index(bytes.fromhex("a003020102")) + 7  # version, then tag and length of the serial number
+
+    assert refusal(pem_of(DER[:start] + b"\x80" + DER[start + 1 :])) == "CERT_MALFORMED"
 
 
 # The bundle of device CAs.

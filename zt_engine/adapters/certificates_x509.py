@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
+import warnings
 from collections import OrderedDict
 from urllib.parse import unquote_to_bytes
 
@@ -19,6 +20,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
@@ -34,6 +36,16 @@ _ESCAPED = re.compile(rb"(?:[A-Za-z0-9_.~+/=:!*'(),@-]|%[0-9A-Fa-f]{2})+")
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----(?:\r?\n)?")
 _DEVICE_URN = re.compile(r"urn:zt:device:[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]{1,128}){1,16}")
+_UNPARSABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,
+)
+"""What `cryptography` raises on a certificate it cannot read, partly when its parts are asked for."""
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 
@@ -98,7 +110,7 @@ class X509CertificateVerifier:
                 serial=f"{leaf.serial_number:x}",
                 issuer=leaf.issuer.rfc4514_string(),
             )
-        except (ValueError, TypeError, UnsupportedAlgorithm):  # extensions and keys are parsed when they are asked for
+        except _UNPARSABLE:  # extensions and keys are parsed when they are asked for
             raise InputError("CERT_MALFORMED", "the certificate cannot be parsed") from None
         times = [_times(certificate) for certificate in chain]
         held = _Held(read, max(start for start, _ in times), min(end for _, end in times))
@@ -133,8 +145,12 @@ def read_escaped(escaped_pem: bytes) -> x509.Certificate:
     if _PEM.fullmatch(pem) is None:
         raise InputError("CERT_MALFORMED", "not exactly one PEM certificate")
     try:
-        return x509.load_pem_x509_certificate(pem)
-    except (ValueError, TypeError):
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "error"
+            )  # what the library still reads with a warning (RFC 5280 forbids it) is refused
+            return x509.load_pem_x509_certificate(pem)
+    except _UNPARSABLE:
         raise InputError("CERT_MALFORMED", "the certificate cannot be parsed") from None
 
 
@@ -153,7 +169,7 @@ def read_authorities(pem: bytes, *, where: str = "") -> list[x509.Certificate]:
     try:
         authorities = x509.load_pem_x509_certificates(pem)
         unfit = [index for index, certificate in enumerate(authorities, 1) if not _is_authority(certificate)]
-    except (ValueError, TypeError):
+    except _UNPARSABLE:
         raise ConfigError(
             (Problem(code="DEVICE_CA_MALFORMED", message="the bundle is no PEM certificates", where=where),)
         ) from None

@@ -120,7 +120,10 @@ class VerifiedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """A client certificate that leads to a device CA, is within its times, and names one device."""
 
     x5t: str
-    """base64url SHA-256 of the DER, as in `cnf.x5t#S256` (RFC 8705)."""
+    """base64url SHA-256 of the DER, as in `cnf.x5t#S256` (RFC 8705).
+
+    A holder can respell the CA's signature and so change this: allow by it, but deny by `issuer` and `serial` as well.
+    """
     device_uri: str
     not_before: int
     not_after: int
