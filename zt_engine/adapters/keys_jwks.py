@@ -176,6 +176,7 @@ class KeySource:
         "_fresh_until",
         "_hard_limit",
         "current",
+        "fetched_at",
         "problem",
         "usable_until",
         "version",
@@ -192,6 +193,7 @@ class KeySource:
         self._attempted_at = -math.inf
         self._fresh_until = -math.inf
         self.current = KeySet(version=0)
+        self.fetched_at = -math.inf
         self.version = 0
         """The version of `current`, where the token cache can read it in one step."""
         self.usable_until = -math.inf
@@ -248,6 +250,7 @@ class KeySource:
             self.version += 1
             self.current = KeySet(self.version, keys)
         age = DEFAULT_FRESH if max_age is None else max_age
+        self.fetched_at = now
         self._fresh_until = now + min(max(age, MIN_FRESH), MAX_FRESH)
         self.usable_until = now + self._hard_limit
         self.problem = "" if keys else "KEYS_EMPTY"

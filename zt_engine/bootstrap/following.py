@@ -19,7 +19,8 @@ from zt_engine.bootstrap import activation
 from zt_engine.config import Settings
 from zt_engine.core.bundle import Bundle
 from zt_engine.core.catalogue import Catalogue
-from zt_engine.core.errors import ConfigError, Problem, ZtError
+from zt_engine.core.errors import ConfigError, InputError, Problem, ZtError
+from zt_engine.core.identity import VerifiedCertificate
 from zt_engine.core.situation import Situation
 from zt_engine.core.trust_model import TrustModel
 from zt_engine.ports import Clock, PolicyEngine
@@ -30,6 +31,26 @@ log = structlog.get_logger()
 
 RECHECK_SECONDS = 2.0
 """How often a folder with faults is read again, so that a fault that time cures (or worsens) is noticed."""
+
+
+class DeviceCertificates:
+    """The `CertificateVerifier` of the sidecar: trusts nobody until the first set of device CAs has been read."""
+
+    def __init__(self) -> None:
+        self._verifier: X509CertificateVerifier | None = None
+
+    def verify(self, escaped_pem: bytes, *, now: float) -> VerifiedCertificate:
+        """Return the verified certificate, or raise InputError with a CERT_ code."""
+        if self._verifier is None:
+            raise InputError("CERT_UNTRUSTED", "no device CA has been loaded")
+        return self._verifier.verify(escaped_pem, now=now)
+
+    def replace(self, authorities: bytes, *, where: str) -> None:
+        """Take up another set of CAs; raises ConfigError and keeps the old one."""
+        if self._verifier is None:
+            self._verifier = X509CertificateVerifier(authorities, where=where)
+        else:
+            self._verifier.replace(authorities, where=where)
 
 
 class Change(msgspec.Struct):
@@ -55,10 +76,10 @@ class FolderFollower:
         settings: Settings,
         *,
         keys: Mapping[str, BundlePublicKey],
-        read_situation: Callable[[bytes, str], tuple[Situation, tuple[Problem, ...]]],
+        read_situation: Callable[[bytes, str], Situation],
         authorizer: Authorizer,
         replica: Replica,
-        certificates: X509CertificateVerifier,
+        certificates: DeviceCertificates,
         decision_log: DecisionLog,
         clock: Clock,
         strongest: Mapping[str, str],
@@ -161,12 +182,12 @@ class FolderFollower:
         return "trust"
 
     def _read_situation_file(self, change: Change, raw: bytes, where: str) -> str:
-        change.situation, problems = self._read_situation(raw, where)
-        self._faults["grants"] = problems
+        change.situation = self._read_situation(raw, where)
+        self._faults["grants"] = change.situation.problems
         return ""
 
-    def _read_authorities(self, change: Change, raw: bytes, _where: str) -> str:
-        X509CertificateVerifier(raw)
+    def _read_authorities(self, change: Change, raw: bytes, where: str) -> str:
+        X509CertificateVerifier(raw, where=where)
         change.authorities = raw
         return ""
 
@@ -175,7 +196,7 @@ class FolderFollower:
     def _apply(self, change: Change) -> None:
         good, now = self._good, self._clock.now()
         if change.authorities is not None:
-            self._certificates.replace(change.authorities)
+            self._certificates.replace(change.authorities, where="device-cas.pem")
         if change.situation is not None:
             good.situation = change.situation
         if good.situation is not None and change.records is not None:

@@ -15,7 +15,8 @@ MIN_KEY_BYTES = 16
 
 def issuer_configs(settings: Settings) -> tuple[IssuerConfig, ...]:
     """Return the trusted issuers; raises ConfigError with everything that is wrong with any of them."""
-    configs, problems = [], []
+    configs: list[IssuerConfig] = []
+    problems: list[Problem] = []
     for number, issuer in enumerate(settings.issuers):
         where = f"issuers[{number}]"
         try:
@@ -55,7 +56,8 @@ def _issuer(issuer: Issuer, settings: Settings, where: str) -> IssuerConfig:
 
 def proxy_credentials(settings: Settings) -> tuple[Credential, ...]:
     """Return the credentials of the proxies; raises ConfigError with everything that is wrong with any key file."""
-    credentials, problems = [], []
+    credentials: list[Credential] = []
+    problems: list[Problem] = []
     for proxy in settings.proxies:
         try:
             credentials.append(_credential(proxy, settings))

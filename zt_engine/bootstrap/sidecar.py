@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import structlog
 
-from zt_engine.adapters.approvals import load_approvers
+from zt_engine.adapters.approvals import read_approvers
 from zt_engine.adapters.assertion_jws import Asserter, load_asserter
 from zt_engine.adapters.bundle_signing import load_public_keys
-from zt_engine.adapters.certificates_x509 import X509CertificateVerifier
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
 from zt_engine.adapters.keys_fetch import key_source
@@ -21,7 +21,7 @@ from zt_engine.adapters.log_segments import DecisionLog
 from zt_engine.adapters.log_settings import LogSettings
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
-from zt_engine.bootstrap.following import FolderFollower
+from zt_engine.bootstrap.following import DeviceCertificates, FolderFollower
 from zt_engine.bootstrap.identity import issuer_configs, proxy_credentials, secret_file
 from zt_engine.bootstrap.sockets import address_of, bind
 from zt_engine.config import Settings
@@ -63,7 +63,7 @@ class SidecarProgram:
         self._strongest = {config.issuer: config.strongest_acr for config in configs}
         self._path_key = secret_file(settings.path(settings.log.path_key_file))
         self._asserter = _asserter(settings)
-        self._certificates = X509CertificateVerifier(b"", where="device-cas.pem")
+        self._certificates = DeviceCertificates()
         tokens = JwtVerifier(
             [TrustedIssuer(config, source) for config, source in zip(configs, self._sources, strict=True)]
         )
@@ -85,10 +85,10 @@ class SidecarProgram:
             cache_entries=settings.sidecar.cache_entries,
             assert_for=self._assert_for,
         )
-        approvers = load_approver_keys([settings.path(path) for path in settings.policy.approvers])
+        approvers = read_approvers(_pems(settings, settings.policy.approvers))
         self.follower = FolderFollower(
             settings,
-            keys=load_public_keys(_pems(settings)),
+            keys=load_public_keys(_bundle_keys(settings)),
             read_situation=lambda raw, where: decode_situation(raw, where=where, approvers=approvers),
             authorizer=self.authorizer,
             replica=self.replica,
@@ -250,21 +250,26 @@ def _asserter(settings: Settings) -> Asserter | None:
     return load_asserter(settings.path(path), sidecar=settings.sidecar.id, seconds=settings.assertion.seconds)
 
 
-def _pems(settings: Settings) -> dict[str, bytes]:
-    """Read the public keys that may have signed a bundle; the name of a file is the id of its key."""
-    found, problems = {}, []
-    for relative in settings.policy.keys:
+def _pems(settings: Settings, files: tuple[Path, ...]) -> dict[str, bytes]:
+    """Read public keys; the name of a file, without its endings, is the id of its key."""
+    found: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for relative in files:
         path = settings.path(relative)
         try:
             found[path.name.removesuffix(".pem").removesuffix(".pub")] = path.read_bytes()
         except OSError as error:
             problems.append(Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path)))
-    if not settings.policy.keys:
-        hint = "the public key that `zt init` wrote, for example `keys/bundle.pub.pem`"
-        problems.append(Problem(code="CONFIG_MISSING_KEY", message="`policy.keys` is required", hint=hint))
     if problems:
         raise ConfigError(tuple(problems))
     return found
+
+
+def _bundle_keys(settings: Settings) -> dict[str, bytes]:
+    if not settings.policy.keys:
+        hint = "the public key that `zt init` wrote, for example `keys/bundle.pub.pem`"
+        raise ConfigError((Problem(code="CONFIG_MISSING_KEY", message="`policy.keys` is required", hint=hint),))
+    return _pems(settings, settings.policy.keys)
 
 
 def _oldest(sources: tuple[KeySource, ...], now: float) -> float:
