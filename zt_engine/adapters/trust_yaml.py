@@ -80,6 +80,7 @@ def load_trust(text: str, *, where: str) -> TrustModel:
 
 
 def _methods(reader: TrustReader, node: YamlNode) -> Mapping[Method, int]:
+    before = len(reader.problems)
     members = reader.members(node, "methods", required=METHODS)
     found = {
         method: reader.integer(members[method], f"methods.{method}", least=0, most=1000)
@@ -87,7 +88,7 @@ def _methods(reader: TrustReader, node: YamlNode) -> Mapping[Method, int]:
         if method in members
     }
     for stronger, weaker in pairwise(METHODS):
-        if stronger in found and weaker in found and found[stronger] < found[weaker]:
+        if len(reader.problems) == before and found[stronger] < found[weaker]:
             reader.report(
                 "TRUST_ORDER",
                 members[weaker].line,

@@ -150,6 +150,7 @@ def _part(reader: TrustReader, node: YamlNode, path: str, members: Mapping[str, 
 def _values(reader: TrustReader, node: YamlNode, name: str, kind: FactKind) -> _Values:
     known: dict[str, bool | str] = {word: word for word in kind.choices} or {"true": True, "false": False}
     found: dict[bool | str, int] = {}
+    before = len(reader.problems)
     table = reader.table(node, name)
     for key, value in table.items.items():
         if key in known:
@@ -159,13 +160,14 @@ def _values(reader: TrustReader, node: YamlNode, name: str, kind: FactKind) -> _
             reader.report("TRUST_VALUE", table.lines[key], f"`{kind.name}` is never `{key[:80]}`", hint=hint)
     best_first = {"true": (True, False), "false": (False, True), "choices": kind.choices}.get(kind.order, ())
     worth = [found.get(word, 0) for word in best_first]
-    if worth != sorted(worth, reverse=True):
+    if worth != sorted(worth, reverse=True) and len(reader.problems) == before:
         reader.report("TRUST_ORDER", node.line, f"`{name}` gives a worse value of `{kind.name}` more than a better one")
     return MappingProxyType(found)
 
 
 def _ramp(reader: TrustReader, node: YamlNode, name: str, kind: FactKind) -> tuple[tuple[int, int], ...]:
     points: list[tuple[int, int]] = []
+    before = len(reader.problems)
     for item in reader.items(node, name):
         pair = reader.items(item, name)
         if len(pair) != 2:
@@ -178,7 +180,7 @@ def _ramp(reader: TrustReader, node: YamlNode, name: str, kind: FactKind) -> tup
             continue
         points.append((x, y))
     heights = [height for _, height in points]
-    if heights != sorted(heights, reverse=kind.order != "high"):
+    if heights != sorted(heights, reverse=kind.order != "high") and len(reader.problems) == before:
         reader.report("TRUST_ORDER", node.line, f"`{name}` gives a worse value of `{kind.name}` more than a better one")
     if not points:
         reader.report("TRUST_VALUE", node.line, f"`{name}` needs at least one point")
