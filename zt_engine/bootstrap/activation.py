@@ -40,6 +40,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
     bundle: Bundle
     catalogue: Catalogue
+    catalogue_digest: str
     trust: TrustModel
     trust_digest: str
 
@@ -101,8 +102,8 @@ def make_policy(
         ranks=catalogue.scheme.ranks(),
         strongest=strongest,
         versions={
-            "bundle": bundle.content_digest,
-            "catalogue": catalogue.digest,
+            "bundle": bundle.bundle_digest,
+            "catalogue": parts.catalogue_digest,
             "trust": parts.trust_digest,
         },
     )

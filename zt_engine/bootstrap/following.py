@@ -59,6 +59,7 @@ class Change(msgspec.Struct):
     bundle: Bundle | None = None
     engine: PolicyEngine | None = None
     catalogue: Catalogue | None = None
+    catalogue_digest: str = ""
     trust: TrustModel | None = None
     trust_digest: str = ""
     situation: Situation | None = None
@@ -174,6 +175,7 @@ class FolderFollower:
 
     def _read_catalogue(self, change: Change, raw: bytes, where: str) -> str:
         change.catalogue = activation.read_catalogue(raw, where=where)
+        change.catalogue_digest = activation.digest(raw)
         return "catalogue"
 
     def _read_trust(self, change: Change, raw: bytes, where: str) -> str:
@@ -203,8 +205,9 @@ class FolderFollower:
             self._replica.replace(change.records.devices, change.records.subjects, good.situation, now=now)
         if change.bundle is None and change.catalogue is None and change.trust is None:
             return
-        good.bundle, good.catalogue = change.bundle or good.bundle, change.catalogue or good.catalogue
-        good.engine = change.engine or good.engine
+        good.bundle, good.engine = change.bundle or good.bundle, change.engine or good.engine
+        if change.catalogue is not None:
+            good.catalogue, good.catalogue_digest = change.catalogue, change.catalogue_digest
         if change.trust is not None:
             good.trust, good.trust_digest = change.trust, change.trust_digest
         for kind, digest, raw in change.archive:
@@ -213,7 +216,11 @@ class FolderFollower:
         if good.bundle is None or good.catalogue is None or good.trust is None or good.engine is None:
             return
         parts = activation.Parts(
-            bundle=good.bundle, catalogue=good.catalogue, trust=good.trust, trust_digest=good.trust_digest
+            bundle=good.bundle,
+            catalogue=good.catalogue,
+            catalogue_digest=good.catalogue_digest,
+            trust=good.trust,
+            trust_digest=good.trust_digest,
         )
         policy = activation.make_policy(
             parts,

@@ -1,0 +1,149 @@
+"""A new installation in one folder: keys, a signed policy, a configuration that works as it stands."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from zt_engine.adapters.bundle_signing import BundleSigningKey
+from zt_engine.adapters.dev_issuer import DevDeviceCa
+from zt_engine.bootstrap.packs import compiled_bundle, pack_folder
+from zt_engine.core.bundle import sign_bundle
+from zt_engine.core.errors import ConfigError, Problem
+
+PRIVATE, PUBLIC = 0o600, 0o644
+CA_DAYS = 3650
+
+
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """What `zt init` asks for; everything else has a default that is safe."""
+
+    pack: str
+    language: str = "ja"
+    listen: str = "127.0.0.1:9191"
+    admin_listen: str = "127.0.0.1:9192"
+    hosts: tuple[str, ...] = ()
+    channel: str = "open"
+    issuer: str = ""
+    audience: str = ""
+    jwks: str = ""
+
+
+def install(folder: Path, choices: Choices, *, now: float) -> None:
+    """Write an installation into an empty or new folder; raises ConfigError INIT_NOT_EMPTY, PACK_UNKNOWN."""
+    if folder.exists() and any(folder.iterdir()):
+        hint = "give a folder that does not exist yet"
+        problem = Problem(code="INIT_NOT_EMPTY", message="the folder is not empty", where=str(folder), hint=hint)
+        raise ConfigError((problem,))
+    sources = pack_folder(choices.pack)
+    bundle_key = BundleSigningKey.generate(f"bundle-{secrets.token_hex(4)}")
+    files = _files(choices, sources, bundle_key, now)
+    for relative, (content, mode) in files.items():
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    for empty in ("policy/devices", "policy/subjects", "log", "checkpoints"):
+        (folder / empty).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _files(
+    choices: Choices, sources: Path, bundle_key: BundleSigningKey, now: float
+) -> Mapping[str, tuple[bytes, int]]:
+    log_key = Ed25519PrivateKey.generate()
+    authority = DevDeviceCa(now=now, name="Device CA of this installation", days=CA_DAYS)
+    situation = {"threat_level": 0, "overlays": [], "grants": [], "revocations": []}
+    return {
+        "zt.toml": (configuration(choices, bundle_key.key_id).encode(), PUBLIC),
+        "keys/pep.key": (secrets.token_hex(32).encode() + b"\n", PRIVATE),
+        "keys/path-hmac.key": (secrets.token_hex(32).encode() + b"\n", PRIVATE),
+        "keys/log-signing.pem": (_private(log_key), PRIVATE),
+        "keys/log-signing.pub.pem": (_public(log_key), PUBLIC),
+        f"keys/{bundle_key.key_id}.pem": (bundle_key.pem(), PRIVATE),
+        f"keys/{bundle_key.key_id}.pub.pem": (bundle_key.public().pem().encode(), PUBLIC),
+        "keys/device-ca.pem": (authority.key_pem, PRIVATE),
+        "policy/device-cas.pem": (authority.pem, PUBLIC),
+        "policy/bundle.tar.gz": (sign_bundle(compiled_bundle(choices.pack), bundle_key), PUBLIC),
+        "policy/catalogue.yaml": ((sources / "catalogue.yaml").read_bytes(), PUBLIC),
+        "policy/trust.yaml": ((sources / "trust.yaml").read_bytes(), PUBLIC),
+        "policy/situation.json": (msgspec.json.format(msgspec.json.encode(situation), indent=2) + b"\n", PUBLIC),
+    }
+
+
+def configuration(choices: Choices, bundle_key: str) -> str:
+    """Return the text of `zt.toml`."""
+    issuer = ISSUER if choices.issuer else ISSUER_EXAMPLE
+    return CONFIGURATION.format(
+        language=choices.language,
+        listen=_toml(choices.listen),
+        admin=_toml(choices.admin_listen),
+        hosts=", ".join(map(_toml, choices.hosts)),
+        channel=choices.channel,
+        bundle_key=bundle_key,
+        issuer=issuer.format(
+            issuer=_toml(choices.issuer or "https://idp.example"),
+            audience=_toml(choices.audience or "https://portal.example"),
+            jwks=_toml(choices.jwks or "https://idp.example/jwks.json"),
+        ),
+    )
+
+
+CONFIGURATION = """\
+# zt sidecar run --config zt.toml        Every setting: docs/configuration.md
+
+[sidecar]
+listen = [{listen}]
+admin_listen = {admin}
+language = "{language}"
+
+[[proxies]]
+name = "front"
+hook = "nginx"
+key_file = "keys/pep.key"
+hosts = [{hosts}]                 # empty: every host of the catalogue
+channel = "{channel}"
+enforces = ["no_store"]           # what the proxy in front carries out; see docs/obligations.md
+
+{issuer}
+[policy]
+folder = "policy"
+keys = ["keys/{bundle_key}.pub.pem"]
+
+[log]
+dir = "log"
+checkpoints = "checkpoints"       # better another disk or machine: checkpoints prove that nothing was cut off
+"""
+
+ISSUER = """\
+[[issuers]]
+issuer = {issuer}
+audiences = [{audience}]
+algorithms = ["EdDSA", "ES256", "RS256"]
+jwks = {jwks}
+strongest_acr = "phrh"
+"""
+
+ISSUER_EXAMPLE = "".join(f"# {line}\n" for line in ISSUER.splitlines())
+
+
+def _toml(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
+def _private(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _public(key: Ed25519PrivateKey) -> bytes:
+    return key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )

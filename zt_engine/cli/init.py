@@ -1,0 +1,60 @@
+"""`zt init`: a working installation in one folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zt_engine.bootstrap.installation import Choices, install
+from zt_engine.cli.output import chosen_language
+
+NEXT = {
+    "en": """\
+{folder} is ready.
+
+  1. run the sidecar        zt sidecar run --config {folder}/zt.toml
+  2. hook your proxy in     zt hook nginx --config {folder}/zt.toml
+  3. name your systems      edit {folder}/policy/catalogue.yaml   (taken up by itself)
+  4. say who signs people in: `[[issuers]]` in {folder}/zt.toml
+""",
+    "ja": """\
+{folder} の準備ができました。
+
+  1. サイドカーを起動する        zt sidecar run --config {folder}/zt.toml
+  2. プロキシにつなぐ            zt hook nginx --config {folder}/zt.toml
+  3. システムを登録する          {folder}/policy/catalogue.yaml を編集（自動で反映されます）
+  4. サインイン元を設定する      {folder}/zt.toml の [[issuers]]
+""",
+}
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    pack: Annotated[str, typer.Option(help="The policy pack: corp or jp-gov.")] = "corp",
+    host: Annotated[list[str] | None, typer.Option(help="A host the proxy serves; may be repeated.")] = None,
+    issuer: Annotated[str, typer.Option(help="The `iss` of your identity provider's tokens.")] = "",
+    audience: Annotated[str, typer.Option(help="The `aud` that tokens for your systems carry.")] = "",
+    jwks: Annotated[str, typer.Option(help="The provider's key set: an https URL or a file.")] = "",
+    listen: Annotated[str, typer.Option(help="Where proxies ask.")] = "127.0.0.1:9191",
+    admin_listen: Annotated[str, typer.Option(help="Health and metrics.")] = "127.0.0.1:9192",
+    channel: Annotated[str, typer.Option(help="The channel the proxy stands on: open, closed, lgwan, gsn.")] = "open",
+    lang: Annotated[str | None, typer.Option(help="ja or en.")] = None,
+) -> None:
+    """Make a folder with keys, a signed policy pack and a configuration that works as it stands."""
+    language = chosen_language(lang)
+    choices = Choices(
+        pack=pack,
+        language=language,
+        listen=listen,
+        admin_listen=admin_listen,
+        hosts=tuple(host or ()),
+        channel=channel,
+        issuer=issuer,
+        audience=audience,
+        jwks=jwks,
+    )
+    install(folder, choices, now=time.time())
+    typer.echo(NEXT[language].format(folder=folder), nl=False)

@@ -1,0 +1,46 @@
+"""What the commands have in common: language, and how an error looks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Literal
+
+from zt_engine.core.errors import ConfigError, Problem, ZtError
+from zt_engine.pages.registry import registry
+
+Language = Literal["ja", "en"]
+
+
+def chosen_language(option: str | None) -> Language:
+    """Return the language of a command: `--lang`, else the environment's, else English."""
+    wanted = option or os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return "ja" if wanted.lower().startswith("ja") else "en"
+
+
+def print_error(error: ZtError, language: Language | None = None) -> None:
+    """Print every problem: where, code, what it means, what exactly, what to do."""
+    language = language or chosen_language(None)
+    problems = error.problems if isinstance(error, ConfigError) else (_as_problem(error),)
+    for problem in problems:
+        print(f"zt: {describe(problem, language)}", file=sys.stderr)
+
+
+def describe(problem: Problem, language: Language) -> str:
+    """Return one problem as text in a language."""
+    entry = registry().get(problem.code)
+    lines = [f"{problem.where}: " if problem.where else "", problem.code]
+    if entry is not None:
+        lines.append(f": {entry.text(language)}")
+    if problem.message:
+        lines.append(f" [{problem.message}]")
+    hint = problem.hint or (entry.hint(language) if entry is not None else "")
+    if hint:
+        lines.append(f"\n    {hint}")
+    if entry is not None and entry.command:
+        lines.append(f"\n    $ {entry.command}")
+    return "".join(lines)
+
+
+def _as_problem(error: ZtError) -> Problem:
+    return Problem(code=error.code, message=error.message, where=error.where, hint=error.hint)
