@@ -97,7 +97,7 @@ def _constant(name: str) -> NoReturn:
 def _members(value: object, field: str, *, required: frozenset[str], allowed: frozenset[str]) -> _Object:
     if not isinstance(value, dict):
         _refuse("DEVICE_RECORD_TYPE", f"must be an object, not {_kind(value)}", field)
-    if value.keys() == allowed:
+    if value.keys() == required or value.keys() == allowed:
         return cast("_Object", value)
     prefix = f"{field}." if field else ""
     for name in sorted(required - value.keys()):

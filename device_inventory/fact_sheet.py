@@ -79,7 +79,7 @@ def fact_sheet(record: DeviceRecord, *, names: Iterable[str], ranges: Ranges = F
             since = max(since, fact.received_at - FUTURE_TOLERANCE)
             until = min(until, fact.received_at + ranges[kind.freshness].full_until)
     sheet = FactSheet(
-        form=b"{" + b",".join(_form(name, fact) for name, fact in facts) + b"}",
+        form=_form(facts),
         facts=facts,
         boot_id=record.boot_id,
         ranges=ranges,
@@ -90,6 +90,15 @@ def fact_sheet(record: DeviceRecord, *, names: Iterable[str], ranges: Ranges = F
     return msgspec.structs.replace(sheet, fresh=sheet._filled(until)) if since <= until else sheet
 
 
-def _form(name: str, fact: FactEnvelope) -> bytes:
-    rest = _encode({"method": fact.method, "status": fact.status, "value": fact.value})[1:]
-    return _encode(name).replace(b"%", b"%%") + b':{"confidence":%d,' + rest.replace(b"%", b"%%")
+def _form(facts: tuple[tuple[str, FactEnvelope], ...]) -> bytes:
+    parts: list[bytes] = []
+    # Records hold equal envelopes once, so most facts of a report share one form. By identity: True equals 1, its
+    # JSON does not.
+    known: dict[int, bytes] = {}
+    for name, fact in facts:
+        rest = known.get(id(fact))
+        if rest is None:
+            rest = _encode({"method": fact.method, "status": fact.status, "value": fact.value})[1:]
+            rest = known[id(fact)] = b':{"confidence":%d,' + rest.replace(b"%", b"%%")
+        parts.append(_encode(name).replace(b"%", b"%%") + rest)
+    return b"{" + b",".join(parts) + b"}"

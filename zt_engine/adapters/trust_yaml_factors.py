@@ -152,14 +152,14 @@ def _values(reader: TrustReader, node: YamlNode, name: str, kind: FactKind) -> _
     found: dict[bool | str, int] = {}
     before = len(reader.problems)
     table = reader.table(node, name)
-    for key, value in table.items.items():
+    for key, node_of in table.items.items():
         if key in known:
-            found[known[key]] = reader.integer(value, f"{name}.{key}", least=0, most=FULL)
+            found[known[key]] = reader.integer(node_of, f"{name}.{key}", least=0, most=FULL)
         else:
             hint = f"known are {', '.join(known)}"
             reader.report("TRUST_VALUE", table.lines[key], f"`{kind.name}` is never `{key[:80]}`", hint=hint)
-    best_first = {"true": (True, False), "false": (False, True), "choices": kind.choices}.get(kind.order, ())
-    worth = [found.get(word, 0) for word in best_first]
+    orders: dict[str, tuple[bool | str, ...]] = {"true": (True, False), "false": (False, True), "choices": kind.choices}
+    worth = [found.get(value, 0) for value in orders.get(kind.order, ())]
     if worth != sorted(worth, reverse=True) and len(reader.problems) == before:
         reader.report("TRUST_ORDER", node.line, f"`{name}` gives a worse value of `{kind.name}` more than a better one")
     return MappingProxyType(found)
