@@ -415,6 +415,13 @@ def test_a_long_time_without_any_signature_is_a_fault() -> None:
     assert codes(writer.done()) == {"LOG_CHECKPOINT_MISSING"}
 
 
+def test_a_crash_right_after_an_idle_hour_is_no_fault() -> None:
+    writer = Writer().open(A).events(3)
+    writer.now += 3600
+
+    assert codes(writer.events(2, signed=False).done()) == set()
+
+
 def test_two_genuine_checkpoints_that_contradict_each_other_are_found() -> None:
     other = Writer(now=START + 0.5).open(A).events(3).done()
     mine = Writer().open(A).events(3).done()

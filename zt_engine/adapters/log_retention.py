@@ -25,6 +25,8 @@ from zt_engine.core.decision_log import (
     segment_name,
 )
 
+_LOOK_EVERY = 60.0
+
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
     """Files to take away, oldest first, and where the log begins afterwards."""
@@ -44,16 +46,26 @@ class Retention:
         self._moved_to = settings.moved_to
         self._notices = notices
         self._announced: tuple[Removal, Notice] | None = None
+        self._looked_at = -_LOOK_EVERY
+        self._looked_generation = -1
         self.total_bytes = 0
 
-    def step(self, *, own: str, anchored: int, now: float) -> None:
-        """Announce a removal, or carry out the announced one once a checkpoint covers the announcement."""
+    def step(self, *, own: str, generation: int, anchored: int, now: float) -> None:
+        """Announce a removal, or carry out the announced one once a checkpoint covers the announcement.
+
+        Looks at the folder when a file was added since the last look, when it is too full, and once a minute.
+        """
         if self._announced is not None:
             removal, notice = self._announced
             if 0 <= notice.seq < anchored:
                 self._execute(removal)
                 self._announced = None
-        elif (plan := self.plan(own=own, anchored=anchored, now=now)) is not None:
+            return
+        full = self.total_bytes > self._quota
+        if not full and generation == self._looked_generation and abs(now - self._looked_at) < _LOOK_EVERY:
+            return
+        self._looked_at, self._looked_generation = now, generation
+        if (plan := self.plan(own=own, anchored=anchored, now=now)) is not None:
             record = SegmentsRemoved(
                 at=timestamp(now),
                 action="deleted" if self._moved_to is None else "archived",

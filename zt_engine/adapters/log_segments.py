@@ -187,8 +187,15 @@ class DecisionLog:
         chain.commit()
         self.bytes_written += pair.inputs.size + pair.segment.size - sum(before)
         self._forget_turn(written=True)
-        if pair.segment.size + pair.inputs.size >= self._settings.segment_bytes or self._clock() >= pair.until:
+        due = pair.segment.size + pair.inputs.size >= self._settings.segment_bytes or self._clock() >= pair.until
+        if due and not self._closed:  # nothing may follow the closing record
             self._rotate()
+
+    def discard(self) -> None:
+        """Forget this turn unwritten, for a listener that failed between `append` and `flush` and denied everything."""
+        self._chain.rollback()
+        self._notices.put_back()
+        self._forget_turn(written=False)
 
     def _write(self, file: AppendFile, data: bytes) -> None:
         try:
@@ -201,15 +208,13 @@ class DecisionLog:
     def _take_back(self, pair: SegmentPair, before: tuple[int, int]) -> None:
         self.failures += 1
         self._reserve.fail()
-        self._chain.rollback()
         for file, size in zip((pair.inputs, pair.segment), before, strict=True):
             try:
                 if file.size != size:
                     file.rewind(size)
             except OSError:
                 pass  # the file knows that it is torn and heals before its next write, or refuses it
-        self._notices.put_back()
-        self._forget_turn(written=False)
+        self.discard()
 
     def _forget_turn(self, *, written: bool) -> None:
         if written:
@@ -245,18 +250,18 @@ class DecisionLog:
 
     # --- the background thread ---------------------------------------------------------------------------------------
 
-    def start(self, wake: Callable[[], None] | None = None) -> None:
-        """Sync, sign and clean up once a second in a thread of its own (it waits for disks, it does not compute).
+    def start(self, wake: Callable[[], None] | None = None, *, every: float = 1.0) -> None:
+        """Sync, sign and clean up every second in a thread of its own (it waits for disks, it does not compute).
 
         `wake` is called from that thread when a record waits for the next `flush`, so that an idle sidecar writes it
         too: `lambda: loop.call_soon_threadsafe(flush)`.
         """
         self._notices.wake = wake
-        self._thread = threading.Thread(target=self._run, name="decision-log", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(every,), name="decision-log", daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
-        while not self._stop.wait(1.0):
+    def _run(self, every: float) -> None:
+        while not self._stop.wait(every):
             try:
                 self.tick()
             except Exception as error:  # the thread must outlive whatever a disk or a sink comes up with
@@ -278,7 +283,7 @@ class DecisionLog:
                 self._reserve.restore()
             if committed.count > self.anchored and self._publisher.publish(self.chain, committed, now=now):
                 self.anchored, self.anchored_at = committed.count, now
-            self._retention.step(own=self.chain, anchored=self.anchored, now=now)
+            self._retention.step(own=self.chain, generation=self.generation, anchored=self.anchored, now=now)
 
     def _sync(self) -> None:
         self._pair.sync()

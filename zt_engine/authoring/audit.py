@@ -54,7 +54,6 @@ class _Chain:
         self.segments: list[LogSegment] = []
         self.claims: dict[int, list[_Claim]] = {}
         self.newest_checkpoint = 0
-        self.checkpoint_time = ""
         self.opened: ChainOpened | None = None
         self.sidecar = ""
         self.count = 0
@@ -62,8 +61,9 @@ class _Chain:
         self.proven_by_link = 0
         self.anchored = 0
         self.closed_at_line = ""
-        self.first_line = b""
         self.last_line = b""
+        self.first_behind: dict[int, bytes] = {}
+        """The line right behind each place where proof may end."""
         self.last_where = ""
         self.echoes: list[tuple[int, str]] = []
         self.removals: list[tuple[int, SegmentsRemoved]] = []
@@ -74,6 +74,10 @@ class _Chain:
 
     def claim(self, count: int, claim: _Claim) -> None:
         self.claims.setdefault(count, []).append(claim)
+
+    def may_end_proof(self, seq: int) -> bool:
+        """Whether line `seq` can turn out to be the first that is not anchored."""
+        return seq in {0, self.newest_checkpoint} or any(claim.link for claim in self.claims.get(seq, ()))
 
 
 _Place = tuple[str, int]
@@ -110,8 +114,7 @@ class _Audit:
                 continue
             value, chain = signed.value, self.chain(signed.value.chain)
             chain.claim(value.count, _Claim(value.head.encode(), where))
-            if value.count >= chain.newest_checkpoint:
-                chain.newest_checkpoint, chain.checkpoint_time = value.count, value.time
+            chain.newest_checkpoint = max(chain.newest_checkpoint, value.count)
 
     def read_segments(self, segments: Sequence[LogSegment]) -> list[_Chain]:
         for segment in sorted(segments, key=lambda segment: (segment.chain, segment.first)):
@@ -190,7 +193,8 @@ class _Audit:
         if chain.closed_at_line:
             self.fault("LOG_APPENDED_AFTER_END", where, f"the chain was closed at {chain.closed_at_line}")
             chain.closed_at_line = ""
-        chain.first_line = chain.first_line or step.line
+        if chain.may_end_proof(step.link.seq):
+            chain.first_behind[step.link.seq] = step.line
         chain.last_line, chain.last_where = step.line, where
         for claim in chain.claims.get(step.link.seq + 1, ()):
             if claim.hash != step.hash:
@@ -259,9 +263,9 @@ class _Audit:
             for anchored, where in chain.echoes:
                 if anchored > chain.newest_checkpoint and chain.name >= floor[0]:
                     self.fault("LOG_CHECKPOINT_MISSING", where, f"a checkpoint over {anchored} lines had left by then")
-            since = chain.checkpoint_time or _time_on(chain.first_line)
+            since = _time_on(chain.first_behind.get(chain.anchored, b""))
             if chain.count > chain.anchored and _seconds_between(since, _time_on(chain.last_line)) > self.grace:
-                message = f"{chain.count - chain.anchored} lines after {since} were never signed"
+                message = f"{chain.count - chain.anchored} lines since {since} were never signed"
                 self.fault("LOG_CHECKPOINT_MISSING", chain.last_where, message)
 
     def floor(self) -> _Place:

@@ -1,0 +1,151 @@
+"""`zt audit verify` and `zt audit replay` as an auditor uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from typer.testing import CliRunner
+
+from tests.log_support import KEY, open_log
+from zt_engine.adapters.log_recovery import segments
+from zt_engine.authoring.replay import ArchiveReader, Redecide
+from zt_engine.cli.audit import app, create_app
+from zt_engine.core.decision_event import DecisionEvent, encode_event
+
+DOCUMENT = b"{}"
+DIGEST = sha256(DOCUMENT).hexdigest()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A log of two runs, its checkpoints, and the public key."""
+    public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "log.pub").write_bytes(public)
+    for run in range(2):
+        log = open_log(tmp_path)
+        for number in range(3):
+            event = DecisionEvent(
+                ts="2026-09-21T14:13:20.000Z",
+                decision_id=f"{run}-{number}",
+                request_id="",
+                sidecar="s1",
+                tenant="",
+                effect="allow",
+                threshold=60,
+                input_digest=DIGEST,
+            )
+            log.append(encode_event(event))
+        log.store_input(DIGEST, DOCUMENT)
+        log.flush()
+        log.close()
+    return tmp_path
+
+
+def verify(place: Path, *more: str) -> tuple[int, str]:
+    arguments = ["--checkpoints", str(place / "checkpoints"), "--key", str(place / "log.pub")]
+    result = CliRunner().invoke(app, ["verify", str(place / "log"), *arguments, *more])
+    return result.exit_code, result.output
+
+
+def test_an_untouched_log_verifies(place: Path) -> None:
+    status, output = verify(place, "--lang", "en")
+
+    assert status == 0
+    assert "Nothing that is anchored was changed." in output
+
+
+def test_what_is_found_is_said_with_file_and_line(place: Path) -> None:
+    path = segments(place / "log")[0]
+    path.write_bytes(path.read_bytes().replace(b"0-1", b"0-9"))
+
+    status, output = verify(place, "--lang", "en")
+
+    assert status == 1
+    assert f"LOG_LINE_EDITED {path.name}:4: The line before this one was edited." in output
+
+
+def test_it_speaks_japanese(place: Path) -> None:
+    segments(place / "log")[0].unlink()
+
+    status, output = verify(place, "--lang", "ja")
+
+    assert status == 1
+    assert "LOG_CHAIN_MISSING" in output
+    assert "取り除かれています" in output
+
+
+def test_a_log_without_any_checkpoint_is_not_called_good(place: Path) -> None:
+    result = CliRunner().invoke(app, ["verify", str(place / "log"), "--lang", "en"])
+
+    assert result.exit_code == 2
+    assert "nothing is proven" in result.output
+
+
+def test_what_cannot_be_read_is_neither_good_nor_tampering(place: Path) -> None:
+    folder = CliRunner().invoke(app, ["verify", str(place / "none")])
+    key = CliRunner().invoke(app, ["verify", str(place / "log"), "--key", str(place / "none")])
+
+    assert (folder.exit_code, key.exit_code) == (2, 2)
+    assert "LOG_FOLDER_UNREADABLE" in folder.output
+    assert "LOG_KEY_INVALID" in key.output
+
+
+def test_what_a_log_holds_cannot_command_the_terminal(place: Path) -> None:
+    path = segments(place / "log")[1]
+    content = path.read_bytes().replace(b'"predecessor":{"chain":"2026', b'"predecessor":{"chain":"\\u001b[2J[red]')
+    path.write_bytes(content)
+
+    status, output = verify(place, "--lang", "en")
+
+    assert status == 1
+    assert "\x1b[2J" not in output
+    assert "[red]" in output
+
+
+def deciding(outcome: Mapping[str, object]) -> Redecide:
+    def redecide(archive: ArchiveReader, event: Mapping[str, object], document: bytes, /) -> Mapping[str, object]:
+        return outcome
+
+    return redecide
+
+
+SAME = {"effect": "allow", "reasons": [], "obligations": [], "threshold": 60}
+
+
+def replay(place: Path, outcome: Mapping[str, object]) -> tuple[int, str]:
+    group = create_app(lambda: deciding(outcome))
+    result = CliRunner().invoke(group, ["replay", str(place / "log"), "--lang", "en"])
+    return result.exit_code, result.output
+
+
+def test_a_log_that_is_decided_the_same_replays(place: Path) -> None:
+    status, output = replay(place, SAME)
+
+    assert status == 0
+    assert "6 of 6 decisions were made again, 6 came out the same." in output
+
+
+def test_a_difference_is_shown(place: Path) -> None:
+    status, output = replay(place, SAME | {"threshold": 70})
+
+    assert status == 1
+    assert "70" in output
+    assert "0 came out the same" in output
+
+
+def test_replaying_without_a_decision_path_says_so(place: Path) -> None:
+    result = CliRunner().invoke(app, ["replay", str(place / "log"), "--lang", "en"])
+
+    assert result.exit_code == 2
+
+
+def test_a_log_with_nothing_to_decide_is_not_called_replayed(tmp_path: Path) -> None:
+    open_log(tmp_path).close()
+
+    status, _ = replay(tmp_path, SAME)
+
+    assert status == 2
