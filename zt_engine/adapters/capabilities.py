@@ -2,7 +2,7 @@
 
 `capabilities.json` beside this module is generated and shipped; `opa build`, `opa test` and `opa check` refuse with
 file and line whatever is not in it, so that a missing built-in is found by the author and not at load. No host may be
-reached, and no keyword is taken from the future. Generate it with
+reached. The keywords that must be imported (`and`, `or`, `not` with a body) are OPA's own. Generate it with
 `opa capabilities --current | python -m zt_engine.adapters.capabilities > zt_engine/adapters/capabilities.json`.
 """
 
@@ -56,7 +56,8 @@ def capabilities(current: bytes) -> bytes:
         for item in builtins
         if item["name"] in offered
     ]
-    rest = msgspec.json.encode({"features": found["features"], "future_keywords": [], "allow_net": []})
+    kept_as_is = {key: found[key] for key in ("features", "future_keywords")}
+    rest = msgspec.json.encode({**kept_as_is, "allow_net": []})
     lines = b",\n".join(map(msgspec.json.encode, kept))
     return b'{"builtins": [\n' + lines + b"\n],\n" + rest.removeprefix(b"{") + b"\n"
 

@@ -80,6 +80,14 @@ DIVERGENCES = (
         instead="stay within 64-bit integers",
     ),
     Divergence(
+        name="format_int_beyond_64_bits",
+        construct="format_int of an integer over 64 bits",
+        opa="formats integers of any size",
+        wasm="traps, which denies",
+        lint="none",
+        instead="keep such numbers as strings",
+    ),
+    Divergence(
         name="builtin_error_is_undefined",
         construct="a built-in inside the module that is given a value of the wrong type or range",
         opa="an error, which strict built-in errors turn into a refusal",

@@ -61,8 +61,8 @@ def compile_policy(wasm: bytes) -> CompiledPolicy:
         module = wasmtime.Module(shared_engine(), wasm)
     except wasmtime.WasmtimeError as error:
         raise BundleError("WASM_INVALID", f"the module does not compile: {str(error).splitlines()[0]}") from None
-    # OPA declares the memory of its runtime only, not of the policy's own strings, and a segment that does not fit traps
-    # at instantiation. The strings are part of the module, so its length bounds what they need on top.
+    # OPA declares the memory of its runtime only, not of the policy's own strings, and a segment that does not fit
+    # traps at instantiation. The strings are part of the module, so its length bounds what they need on top.
     return CompiledPolicy(module=module, pages=_inspect(module) + len(wasm) // PAGE + 1)
 
 
