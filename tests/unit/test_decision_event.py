@@ -68,7 +68,14 @@ def test_a_prepared_event_has_the_same_bytes_as_one_encoded_whole(event: Decisio
 
     whole = DecisionEvent(
         **{name: getattr(event, name) for name in event.__struct_fields__}
-        | {"ts": "T", "decision_id": "d2", "request_id": request_id, "path_hmac": "cd", "cache": "miss", "latency_us": 77}
+        | {
+            "ts": "T",
+            "decision_id": "d2",
+            "request_id": request_id,
+            "path_hmac": "cd",
+            "cache": "miss",
+            "latency_us": 77,
+        }
     )
     assert body == encode_event(whole)
 
