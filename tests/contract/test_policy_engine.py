@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes.opa_server import opa_server
 from tests.unit.wasm_support import (
     REALISTIC,
     REALISTIC_DATA,
@@ -24,6 +25,7 @@ from tests.unit.wasm_support import (
     document,
     request_input,
 )
+from zt_engine.adapters.engine_opa import OpaEngine
 from zt_engine.adapters.engine_wasm import WasmEngine
 from zt_engine.core.errors import UnavailableError
 from zt_engine.ports import PolicyEngine
@@ -58,7 +60,22 @@ def _wasm(*, public_calls: bool) -> EngineFactory:
     return build
 
 
-FACTORIES: dict[str, EngineFactory] = {"wasm": _wasm(public_calls=False), "wasm_public": _wasm(public_calls=True)}
+@contextlib.contextmanager
+def _opa(policy: Policy) -> Iterator[PolicyEngine]:
+    files = {f"m{number}.rego": source.encode() for number, source in enumerate(policy.sources)}
+    with opa_server(policy.opa, {**files, "data.json": policy.data}, revision=policy.revision) as address:
+        engine = OpaEngine(address, revision=policy.revision, deadline_ms=2000)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+FACTORIES: dict[str, EngineFactory] = {
+    "opa": _opa,
+    "wasm": _wasm(public_calls=False),
+    "wasm_public": _wasm(public_calls=True),
+}
 
 SOURCE = """
 package t

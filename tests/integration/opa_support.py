@@ -20,7 +20,12 @@ META = """\
 LAYER = (
     META
     + """\
-result := {"allow": count(unmet) == 0, "unmet": [{"code": code} | some code in unmet], "obligations": [], "threshold": 0}
+result := {
+	"allow": count(unmet) == 0,
+	"unmet": [{"code": code} | some code in unmet],
+	"obligations": [],
+	"threshold": 0,
+}
 
 """
     + META
@@ -63,7 +68,14 @@ test_portal_foreign if not portal.result.allow with input.subject.groups as []
     ),
     "tiny/ministry/data.yaml": "channels: [closed]\n",
     "tiny/service/portal/portal.rego": layer("zt.layer.service.portal", "NOT_STAFF", '"staff" in input.subject.groups'),
-    "tiny/catalogue.yaml": "catalogue: 1\nservices:\n  portal:\n    hosts: [portal.example]\n  wiki:\n    hosts: [wiki.example]\n",
+    "tiny/catalogue.yaml": """\
+catalogue: 1
+services:
+  portal:
+    hosts: [portal.example]
+  wiki:
+    hosts: [wiki.example]
+""",
     "tiny/trust.yaml": "trust: 1\nassurance:\n  aal1: 1\n  aal2: 2\n",
     "tiny/reasons.yaml": """\
 MFA_REQUIRED: {kind: auth, ja: 多要素のサインインが必要です。, en: Sign in with a second factor.}

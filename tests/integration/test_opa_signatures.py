@@ -28,7 +28,7 @@ ED25519 = load_signing_key(
 )
 ODD: Json = {
     "数": Number("1.50"), "big": Number("123456789012345678901234567890"), "e": Number("1E2"), "neg": Number("-0"),
-    "s": "é\u2028\u2029<>&\x07\b\f\n\r\t\x7f\U0001f600\0\"\\/", "\ufffd\U0001f600": [None, True, False, {}, []],
+    "s": 'é\u2028\u2029<>&\x07\b\f\n\r\t\x7f\U0001f600\0"\\/', "\ufffd\U0001f600": [None, True, False, {}, []],
 }  # fmt: skip
 FILES = {
     "baseline/b.rego": b"package zt.layer.baseline\n\nresult := data.zt.odd\n",
@@ -106,7 +106,7 @@ def test_a_stock_opa_refuses_our_bundle_under_another_key_or_changed(opa: str, t
 
 
 def test_a_stock_opa_configured_by_file_knows_no_eddsa_so_keys_are_p256_by_default(opa: str, tmp_path: Path) -> None:
-    """Why bundles are signed with ES256 although EdDSA would be smaller: the day this fails, EdDSA may be the default."""
+    """Why bundles are signed with ES256: the day this fails, EdDSA may be the default."""
     assert "unsupported algorithm 'EdDSA'" in loaded_by_opa(opa, made(FILES, ED25519), ED25519, tmp_path)
 
 
@@ -159,7 +159,7 @@ _json = st.recursive(
 def test_opa_computes_the_same_digests_for_unusual_strings_and_numbers(
     opa: str, tmp_path_factory: pytest.TempPathFactory, documents: list[dict[str, Json]]
 ) -> None:
-    """Several hundred generated documents, each written with blanks that the walk must not see, hashed by the real OPA."""
+    """Hundreds of documents, written with blanks that the walk must not see, hashed by the real OPA."""
     folder = tmp_path_factory.mktemp("walk")
     ours = {}
     for index, document in enumerate(documents):
