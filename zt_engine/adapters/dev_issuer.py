@@ -236,6 +236,11 @@ class DevDeviceCa:
         )
 
     @property
+    def key_pem(self) -> bytes:
+        """The private key as PKCS #8, unencrypted: for a file that only its owner may read."""
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    @property
     def pem(self) -> bytes:
         """The bundle for the sidecar and for the proxy."""
         return self.certificate.public_bytes(Encoding.PEM)

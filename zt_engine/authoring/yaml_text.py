@@ -82,6 +82,8 @@ def _plain(node: object, path: tuple[str | int, ...], lines: dict[tuple[str | in
         found: dict[str, Plain] = {}
         for key, item in node.items():
             below = _line(node, key, line)
+            if isinstance(key, bool):  # `{true: 1000}` in a trust file: a table by the value of a fact
+                key = "true" if key else "false"  # noqa: PLW2901
             if not isinstance(key, str):
                 raise _Odd(f"the key `{key}` is not text: quote it", below)
             lines[(*path, str(key))] = below

@@ -35,15 +35,18 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     jwks: str = ""
 
 
-def install(folder: Path, choices: Choices, *, now: float) -> None:
-    """Write an installation into an empty or new folder; raises ConfigError INIT_NOT_EMPTY, PACK_UNKNOWN."""
+def install(folder: Path, choices: Choices, *, now: float, bundle: bytes | None = None) -> None:
+    """Write an installation into an empty or new folder; raises ConfigError INIT_NOT_EMPTY, PACK_UNKNOWN.
+
+    `bundle` replaces the pack's compiled one; unsigned, it is signed here.
+    """
     if folder.exists() and any(folder.iterdir()):
         hint = "give a folder that does not exist yet"
         problem = Problem(code="INIT_NOT_EMPTY", message="the folder is not empty", where=str(folder), hint=hint)
         raise ConfigError((problem,))
     sources = pack_folder(choices.pack)
     bundle_key = BundleSigningKey.generate(f"bundle-{secrets.token_hex(4)}")
-    files = _files(choices, sources, bundle_key, now)
+    files = _files(choices, sources, bundle_key, bundle or compiled_bundle(choices.pack), now)
     for relative, (content, mode) in files.items():
         path = folder / relative
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -55,7 +58,7 @@ def install(folder: Path, choices: Choices, *, now: float) -> None:
 
 
 def _files(
-    choices: Choices, sources: Path, bundle_key: BundleSigningKey, now: float
+    choices: Choices, sources: Path, bundle_key: BundleSigningKey, bundle: bytes, now: float
 ) -> Mapping[str, tuple[bytes, int]]:
     log_key = Ed25519PrivateKey.generate()
     authority = DevDeviceCa(now=now, name="Device CA of this installation", days=CA_DAYS)
@@ -70,11 +73,15 @@ def _files(
         f"keys/{bundle_key.key_id}.pub.pem": (bundle_key.public().pem().encode(), PUBLIC),
         "keys/device-ca.pem": (authority.key_pem, PRIVATE),
         "policy/device-cas.pem": (authority.pem, PUBLIC),
-        "policy/bundle.tar.gz": (sign_bundle(compiled_bundle(choices.pack), bundle_key), PUBLIC),
-        "policy/catalogue.yaml": ((sources / "catalogue.yaml").read_bytes(), PUBLIC),
-        "policy/trust.yaml": ((sources / "trust.yaml").read_bytes(), PUBLIC),
+        "policy/bundle.tar.gz": (sign_bundle(bundle, bundle_key), PUBLIC),
+        "policy/catalogue.yaml": (_read(sources / "catalogue.yaml"), PUBLIC),
+        "policy/trust.yaml": (_read(sources / "trust.yaml"), PUBLIC),
         "policy/situation.json": (msgspec.json.format(msgspec.json.encode(situation), indent=2) + b"\n", PUBLIC),
     }
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def configuration(choices: Choices, bundle_key: str) -> str:
