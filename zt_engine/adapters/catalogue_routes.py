@@ -124,9 +124,7 @@ def _methods(fields: Fields, faults: Faults) -> tuple[str, ...]:
     return methods
 
 
-def _label(
-    fields: Fields, defaults: Defaults, scheme: Scheme, faults: Faults
-) -> tuple[Label, tuple[str, ...]] | None:
+def _label(fields: Fields, defaults: Defaults, scheme: Scheme, faults: Faults) -> tuple[Label, tuple[str, ...]] | None:
     node = fields.node("label")
     if node is not None:
         return read_label(node, f"{fields.name}.label", scheme, faults)

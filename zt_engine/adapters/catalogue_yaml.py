@@ -50,6 +50,13 @@ _PARTLY = frozenset({"CATALOGUE_CEILING", "CATALOGUE_AMBIGUOUS", "CATALOGUE_COMP
 def load_catalogue(text: str | bytes, *, where: str) -> Catalogue:
     """Read and compile a catalogue, or raise ConfigError with every fault in it."""
     faults = Faults(where, "CATALOGUE")
+    if text and text[-1:] not in ("\n", b"\n"):
+        # Half a file may read as a catalogue without its strictest rules; whoever edits in place is caught mid-line.
+        last = text.count("\n") if isinstance(text, str) else text.count(b"\n")
+        faults.add(
+            "_INCOMPLETE", "the file does not end with a line break", last + 1, "write the rest of it, or end the line"
+        )
+        faults.raise_if_any()
     top = Fields(read_yaml(text, where=where), "the catalogue", _TOP, faults)
     for key in ("catalogue", "scheme", "labels", "services"):
         top.require(key, "every catalogue has it")
@@ -157,9 +164,7 @@ def _rules(service: Service, fields: Fields, scheme: Scheme, faults: Faults) -> 
     return [rule for rule in read if rule is not None]
 
 
-def _objects(
-    top: Fields, services: Mapping[str, Service], scheme: Scheme, faults: Faults
-) -> Sequence[ObjectRule]:
+def _objects(top: Fields, services: Mapping[str, Service], scheme: Scheme, faults: Faults) -> Sequence[ObjectRule]:
     objects = []
     for number, node in enumerate(top.sequence("objects")):
         name = f"objects[{number}]"

@@ -233,7 +233,7 @@ class _Reader:
             text = f"grant `{record.id}` lasts longer than {LONGEST[record.kind]} seconds"
             self._ignore("GRANT_TOO_LONG", text, at)
         elif approval and not (record.action and record.object and not record.waives):
-            self._ignore("GRANT_SCOPE", f"approval `{record.id}` has to name an action and object, and waive nothing", at)
+            self._ignore("GRANT_SCOPE", f"approval `{record.id}` must name an action and object, and waive nothing", at)
         elif not approval and (record.action or record.object):
             text = f"grant `{record.id}` names an action or object, which only an approval can be limited to"
             self._ignore("GRANT_SCOPE", text, at)

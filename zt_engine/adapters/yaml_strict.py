@@ -124,7 +124,7 @@ class _Composer:
         if isinstance(self._next, t.DocumentStartToken):
             self._advance()
         root = self._node(0)
-        while isinstance(self._next, t.DocumentEndToken):
+        if isinstance(self._next, t.DocumentEndToken):
             self._advance()
         if not isinstance(self._next, t.StreamEndToken):
             self._fail("one file is one document")
