@@ -1,22 +1,38 @@
-"""YAML that a person wrote, with the line of every key: what an error message needs."""
+"""YAML that a person wrote, with the line of every value: what an error message needs.
+
+Only what JSON knows, by the core schema of YAML 1.2: `no` and a date are text. Tags construct nothing, merge keys are
+refused, and aliases are expanded within a bound.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from zt_engine.core.bundle_hash import Json, Number
 from zt_engine.core.errors import ConfigError, Problem
 
-MAX_BYTES = 8 << 20
+MAX_CHARACTERS = 8 << 20
+MAX_VALUES = 500_000
+MAX_DEPTH = 64
 
 Plain: TypeAlias = "bool | int | float | str | Sequence[Plain] | Mapping[str, Plain] | None"
 Path: TypeAlias = "tuple[str | int, ...]"
+
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,3})?", re.ASCII)
+_WORDS: Mapping[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 
 
 class YamlText(msgspec.Struct, frozen=True):
@@ -24,7 +40,7 @@ class YamlText(msgspec.Struct, frozen=True):
 
     where: str
     value: Plain
-    lines: Mapping[tuple[str | int, ...], int]
+    lines: Mapping[Path, int]
 
     def at(self, *path: str | int) -> str:
         """Return `file:line` of a value, or of the nearest thing around it that has a line."""
@@ -37,22 +53,19 @@ class YamlText(msgspec.Struct, frozen=True):
 
 def read_yaml(text: str, *, where: str, code: str) -> YamlText:
     """Parse one document; syntax errors, repeated keys and odd values are ConfigError `code`."""
-    if len(text) > MAX_BYTES:
-        raise ConfigError((Problem(code=code, message=f"larger than {MAX_BYTES} bytes", where=where),))
+    lines: dict[Path, int] = {}
     try:
-        tree = YAML(typ="rt", pure=True).load(text)
-    except YAMLError as error:
-        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
-        line = f":{mark.line + 1}" if mark is not None else ""
-        message = (error.problem if isinstance(error, MarkedYAMLError) else None) or "not YAML"
-        raise ConfigError((Problem(code=code, message=str(message), where=f"{where}{line}"),)) from None
-    except (RecursionError, ValueError) as error:
-        raise ConfigError((Problem(code=code, message=f"not YAML: {error}", where=where),)) from None
-    lines: dict[tuple[str | int, ...], int] = {(): 1}
-    try:
-        value = _plain(tree, (), lines)
+        if len(text) > MAX_CHARACTERS:
+            raise _Odd(f"larger than {MAX_CHARACTERS} characters", 1)
+        root = YAML(typ="rt", pure=True).compose(text)
+        value = None if root is None else _plain(root, (), lines)
+    except MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise ConfigError((Problem(code=code, message=str(error.problem), where=f"{where}{line}"),)) from None
     except _Odd as odd:
         raise ConfigError((Problem(code=code, message=str(odd), where=f"{where}:{odd.line}"),)) from None
+    except (YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError((Problem(code=code, message=f"not YAML ({type(error).__name__})", where=where),)) from None
     return YamlText(where=where, value=value, lines=lines)
 
 
@@ -73,41 +86,50 @@ class _Odd(Exception):
         self.line = line
 
 
-def _plain(node: object, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> Plain:
-    """Turn ruamel's decorated values into plain ones, noting lines on the way. Aliases are expanded within a bound."""
-    line = lines.get(path, 1)
-    if len(lines) > 500_000 or len(path) > 64:
+def _plain(node: Node, path: Path, lines: dict[Path, int]) -> Plain:
+    line = node.start_mark.line + 1
+    lines.setdefault(path, line)
+    if len(lines) > MAX_VALUES or len(path) > MAX_DEPTH:
         raise _Odd("nested too deeply, or too large once aliases are expanded", line)
-    if isinstance(node, Mapping):
+    if not str(node.tag).startswith("tag:yaml.org,2002:"):
+        raise _Odd(f"the tag `{node.tag}` has no meaning here", line)
+    if isinstance(node, MappingNode):
         found: dict[str, Plain] = {}
-        for key, item in node.items():
-            below = _line(node, key, line)
-            if isinstance(key, bool):  # `{true: 1000}` in a trust file: a table by the value of a fact
-                key = "true" if key else "false"  # noqa: PLW2901
-            if not isinstance(key, str):
-                raise _Odd(f"the key `{key}` is not text: quote it", below)
-            lines[(*path, str(key))] = below
-            found[str(key)] = _plain(item, (*path, str(key)), lines)
+        for key, item in node.value:
+            name = _key(key)
+            if name in found:
+                raise _Odd(f"the key `{name}` appears twice", key.start_mark.line + 1)
+            lines[(*path, name)] = key.start_mark.line + 1
+            found[name] = _plain(item, (*path, name), lines)
         return found
-    if isinstance(node, list | tuple):
-        for index in range(len(node)):
-            lines[(*path, index)] = _line(node, index, line)
-        return [_plain(item, (*path, index), lines) for index, item in enumerate(node)]
-    if isinstance(node, bool) or node is None:
-        return node
-    if isinstance(node, str):
-        return str(node)
-    if isinstance(node, int):
-        return int(node)
-    if isinstance(node, float) and math.isfinite(node):
-        return float(node)
-    if hasattr(node, "isoformat"):
-        return str(node.isoformat())
-    raise _Odd(f"a {type(node).__name__} has no place here", line)
+    if isinstance(node, SequenceNode):
+        return [_plain(item, (*path, index), lines) for index, item in enumerate(node.value)]
+    if not isinstance(node, ScalarNode):
+        raise _Odd("an odd value", line)
+    return _scalar(node, line)
 
 
-def _line(node: object, key: object, default: int) -> int:
-    """Line numbers as ruamel keeps them; aliased and merged parts have none of their own."""
-    position = getattr(getattr(node, "lc", None), "data", None)
-    entry = position.get(key) if isinstance(position, dict) else None
-    return entry[0] + 1 if entry else default
+def _key(node: Node) -> str:
+    """A key is its text, also where it looks like a number or a truth value: JSON knows no others."""
+    line = node.start_mark.line + 1
+    if not isinstance(node, ScalarNode):
+        raise _Odd("a key that is not text", line)
+    if node.value == "<<" and node.style is None:
+        raise _Odd("merge keys are not read: write the values out", line)
+    return str(node.value)
+
+
+def _scalar(node: ScalarNode, line: int) -> Plain:
+    text = str(node.value)
+    if node.style is not None:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        number = float(text)
+        if not math.isfinite(number):
+            raise _Odd(f"`{text}` is no finite number", line)
+        return number
+    return text
