@@ -157,6 +157,14 @@ def test_a_weak_rsa_key_is_refused() -> None:
     assert refusal(raw) == "DPOP_KEY"
 
 
+@pytest.mark.parametrize("member", ["p", "q", "dp", "k", "oth"])
+def test_a_key_with_any_private_member_is_refused_even_when_it_could_be_read(member: str) -> None:
+    prover = DevProver(algorithm="RS256")
+    leaking = prover.prove(**GET, now=NOW, header={"jwk": prover.jwk | {member: "AA"}})  # type: ignore[arg-type]
+
+    assert refusal(leaking) == "DPOP_KEY"
+
+
 def test_a_proof_signed_by_another_key_than_it_shows_is_refused() -> None:
     assert refusal(proof(header={"jwk": DevProver().jwk})) == "DPOP_SIGNATURE"
 
