@@ -191,8 +191,8 @@ test_c2[note] if {
 			"want": {"MFA_REQUIRED"},
 		},
 		"a device being enrolled": {"change": {"device": {"status": "enrolled"}}, "want": {"DEVICE_NOT_ENROLLED"}},
-		"a device without a key": {"change": {"device": {"key_protection": "none"}}, "want": {"DEVICE_KEY_MISSING"}},
-		"a key of the wrong type": {"change": {"device": {"key_protection": null}}, "want": {"DEVICE_KEY_MISSING"}},
+		"a device without a key": {"change": {"device": {"key_protection": "none"}}, "want": {"DEVICE_NOT_ENROLLED"}},
+		"a key of the wrong type": {"change": {"device": {"key_protection": null}}, "want": {"DEVICE_NOT_ENROLLED"}},
 		"a stolen token on a colleague's laptop": {
 			"change": {"device": {"assigned": false}, "subject": {"binding": "none"}},
 			"want": {"DEVICE_NOT_ASSIGNED"},
@@ -466,7 +466,6 @@ test_grants[note] if {
 			},
 			"want": {
 				"DEVICE_NOT_ENROLLED",
-				"DEVICE_KEY_MISSING",
 				"BYOD_CEILING",
 				"BYOD_READ_ONLY",
 				"REPORT_INCOMPLETE",
@@ -560,7 +559,6 @@ test_every_code_of_the_table_can_be_met if {
 
 _loaner := [
 	"DEVICE_NOT_ENROLLED",
-	"DEVICE_KEY_MISSING",
 	"DEVICE_NOT_ASSIGNED",
 	"BYOD_CEILING",
 	"REPORT_INCOMPLETE",

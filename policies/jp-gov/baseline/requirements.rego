@@ -121,13 +121,14 @@ _bound_workload if {
 }
 
 # METADATA
-# title: The device has a key of its own / 端末固有の鍵がある
+# title: The device is in service and has a registered key / 登録された鍵を持つ利用中の端末
 # custom:
-#   control: SP 800-53 IA-3
+#   control: SP 800-53 IA-3, CM-8
 #   owner: device-management
 #   remedy_ja: 端末の登録を完了してください。
 #   remedy_en: Finish the registration of this device.
-_passed contains "DEVICE_KEY_MISSING" if {
+_passed contains "DEVICE_NOT_ENROLLED" if {
+	input.device.status == "active"
 	input.device.key_protection in data.zt.layer.baseline.key_protection.enrolled
 }
 

@@ -200,15 +200,6 @@ passed contains "PURPOSE_REQUIRED" if {
 }
 
 # METADATA
-# title: The device is registered and in service / 端末が登録済みで利用中
-# custom:
-#   control: SP 800-53 IA-3, CM-8
-#   owner: device-management
-#   remedy_ja: 端末の登録を完了してください。
-#   remedy_en: Finish the registration of this device.
-passed contains "DEVICE_NOT_ENROLLED" if input.device.status == "active"
-
-# METADATA
 # title: The sign-in is bound to the key of this device / サインインが端末の鍵に結び付いている
 # description: >-
 #   Without this, and unless the device is the subject's own or shared, a stolen token opens nothing from a colleague's

@@ -18,7 +18,6 @@ _every := {
 	"AUDIENCE_RESTRICTED",
 	"NOT_RELEASABLE",
 	"PURPOSE_REQUIRED",
-	"DEVICE_NOT_ENROLLED",
 	"DEVICE_NOT_ASSIGNED",
 	"DISK_NOT_ENCRYPTED",
 	"OS_UNSUPPORTED",
@@ -104,7 +103,6 @@ test_one_change_leaves_unproven[note] if {
 			"want": {"DELEGATE_CEILING"},
 		},
 		"a delegate of the wrong type": {"change": {"subject": {"delegate": "bot"}}, "want": {"DELEGATE_CEILING"}},
-		"a device that is only invited": {"change": {"device": {"status": "invited"}}, "want": {"DEVICE_NOT_ENROLLED"}},
 		"a colleague's laptop, key proven": {"change": {"device": {"assigned": false}}, "want": set()},
 		"a colleague's laptop, DPoP": {
 			"change": {"device": {"assigned": false}, "subject": {"binding": "dpop"}},
