@@ -33,6 +33,9 @@ FOREVER = 2**53
 """The end of a revocation that has none."""
 
 ANY_SERVICE = "*"
+OWNERSHIPS = ("corp", "byod", "shared")
+
+_TENANT = ("tenant", "")
 
 
 class Effect(Struct, frozen=True):
@@ -176,7 +179,7 @@ class Situation(Struct, frozen=True, kw_only=True):
         that is not in `ranks` covers everything, and an acr without a level is stronger than all others.
         """
         if not self.overlays and not self.grants and self.continuity is None:
-            return self.quiet
+            return self.quiet  # the ordinary day
         live = [
             overlay
             for overlay in self._candidates(target)
@@ -184,6 +187,8 @@ class Situation(Struct, frozen=True, kw_only=True):
             and overlay.not_after >= tick_start
             and all(covers(term, target, ranks) for term in overlay.terms)
         ]
+        if not live and not self.grants and self.continuity is None:
+            return self.quiet
         return _apply(
             sorted(live, key=_id),
             threat_level=self.threat_level,
@@ -192,19 +197,14 @@ class Situation(Struct, frozen=True, kw_only=True):
             assurance=assurance,
         )
 
-    def _candidates(self, target: Target) -> Iterator[Overlay]:
-        found = self.overlays_by_term
-        if not found and not self.labelled:
-            return
-        yield from found.get(("tenant", ""), ())
-        yield from found.get(("service", target.service), ())
-        yield from found.get(("subject", target.subject_id), ())
-        yield from found.get(("device", target.device_id), ())
-        for group in dict.fromkeys(target.groups):
-            yield from found.get(("group", group), ())
-        for ownership in OWNERSHIPS if target.ownership not in OWNERSHIPS else (target.ownership,):
-            yield from found.get(("ownership", ownership), ())
-        yield from self.labelled
+    def _candidates(self, target: Target) -> list[Overlay]:
+        """Collect the overlays whose first term may hold: one look-up for each thing that the request names."""
+        find = self.overlays_by_term.get
+        keys = [_TENANT, ("service", target.service), ("subject", target.subject_id), ("device", target.device_id)]
+        keys += [("group", group) for group in dict.fromkeys(target.groups)]
+        owned = (target.ownership,) if target.ownership in OWNERSHIPS else OWNERSHIPS
+        keys += [("ownership", kind) for kind in owned]
+        return [*self.labelled, *(overlay for key in keys for overlay in find(key, ()))]
 
     def _grants(self, tick_start: int, tick_end: int, target: Target) -> Iterator[AppliedGrant]:
         for grant in self.grants:
@@ -221,7 +221,6 @@ class Situation(Struct, frozen=True, kw_only=True):
                 )
 
 
-OWNERSHIPS = ("corp", "byod", "shared")
 REVOCATION_KINDS: tuple[RevocationKind, ...] = ("device", "cert", "subject", "session", "jti")
 
 
