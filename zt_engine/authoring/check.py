@@ -21,6 +21,7 @@ Loader: TypeAlias = Callable[[str, str], object]
 """Reads the text of a YAML file of the pack (text, where), or raises ConfigError."""
 
 SCHEMA = "schema.json"
+_FOR_TESTS = "test-capabilities.json"
 _UNDEFINED_FUNCTION = re.compile(r"undefined function (\S+)")
 
 
@@ -51,16 +52,27 @@ def check(folder: Path, opa: OpaTool, *, loaders: Mapping[str, Loader] | None = 
     return Checked(tuple(sorted(set(problems), key=_by_place)), pack, tuple(modules))
 
 
-def check_options(pack: Pack) -> tuple[tuple[str, ...], dict[str, bytes]]:
+def check_options(pack: Pack, opa: OpaTool) -> tuple[tuple[str, ...], dict[str, bytes]]:
     """The options and files that `opa check` and `opa test` share: all Rego, data, input schema, capabilities."""
     files = in_folder({**pack.sources, **pack.tests, **pack.data, MAIN: main_module(pack)})
-    options = ("--capabilities", "capabilities.json", "--schema", SCHEMA, "--format", "json")
-    return options, {**files, SCHEMA: pack.schema}
+    options = ("--capabilities", _FOR_TESTS, "--schema", SCHEMA, "--format", "json")
+    return options, {**files, SCHEMA: pack.schema, _FOR_TESTS: _test_capabilities(opa)}
+
+
+def _test_capabilities(opa: OpaTool) -> bytes:
+    """What policies may use, and the one function that OPA itself writes into tests with named cases.
+
+    `opa build` compiles against what policies may use alone, so nothing shipped can call it.
+    """
+    done = opa.run("capabilities", "--current", files={}, collect=("capabilities.json",))
+    offered, stock = msgspec.json.decode(done.made["capabilities.json"]), msgspec.json.decode(done.stdout)
+    offered["builtins"] += [item for item in stock["builtins"] if item["name"] == "internal.test_case"]
+    return msgspec.json.encode(offered)
 
 
 def _strict(pack: Pack, opa: OpaTool, *, known: Sequence[Problem]) -> list[Problem]:
     """What `opa check --strict --schema` finds. A silent or missing layer is reported once, by us."""
-    options, files = check_options(pack)
+    options, files = check_options(pack, opa)
     done = opa.run("check", "--strict", "--max-errors", "100", *options, "--bundle", FOLDER, files=files)
     return [] if done.status == 0 else [_named(problem) for problem in errors_of(pack, done)]
 

@@ -29,7 +29,7 @@ class TestRun(msgspec.Struct, frozen=True):
 
 def run_tests(pack: Pack, opa: OpaTool) -> TestRun:
     """Run every `*_test.rego`; a failed test, an error and an uncovered line are problems with file and line."""
-    options, files = check_options(pack)
+    options, files = check_options(pack, opa)
     # As a folder, not as a bundle: for bundles OPA reports coverage under two names a file.
     options = (*options, "--timeout", TIMEOUT, FOLDER)
     done = opa.run("test", *options, files=files)
@@ -41,7 +41,7 @@ def run_tests(pack: Pack, opa: OpaTool) -> TestRun:
     passed = len(results) - len(failures)
     if failures:
         return TestRun(passed=passed, coverage=0.0, problems=failures)
-    report = decoded(opa.run("test", "--coverage", *options, files=files))
+    report = decoded(opa.run("test", "--coverage", "--coverage-runs=", *options, files=files))
     if not isinstance(report, dict):
         message = "opa made no coverage report"
         problem = Problem(code="TEST_FAILED", message=message, where=str(pack.folder))
