@@ -79,6 +79,10 @@ class DecisionLog(Protocol):
         """Buffer the canonical input of a decision, once per digest."""
         ...
 
+    def discard(self) -> None:
+        """Forget what is buffered: the turn it belongs to was denied as a whole."""
+        ...
+
     def flush(self) -> None:
         """Write what is buffered; raises UnavailableError LOG_UNAVAILABLE and forgets it if that fails."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -18,7 +19,7 @@ from zt_engine.adapters.keys_jwks import KeySource, refresh_due
 from zt_engine.adapters.log_checkpoints import CheckpointPublisher, CheckpointSink, DirectorySink, SyslogSink
 from zt_engine.adapters.log_checkpoints import load_signing_key as load_log_key
 from zt_engine.adapters.log_segments import DecisionLog
-from zt_engine.adapters.log_settings import LogSettings
+from zt_engine.adapters.log_settings import LogSettings, check_settings
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.bootstrap.following import DeviceCertificates, FolderFollower
@@ -26,7 +27,7 @@ from zt_engine.bootstrap.identity import issuer_configs, proxy_credentials, secr
 from zt_engine.bootstrap.sockets import address_of, bind
 from zt_engine.config import Settings
 from zt_engine.core.classification import Label
-from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.core.errors import ConfigError, Problem, UnavailableError
 from zt_engine.core.trust import TrustScore
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
@@ -74,7 +75,7 @@ class SidecarProgram:
             proofs=JwtDpopVerifier(),
             mappings={config.issuer: config.mapping for config in configs},
             replica=self.replica,
-            versions=self._versions,
+            keys={config.issuer: source for config, source in zip(configs, self._sources, strict=True)},
             recheck_seconds=settings.sidecar.tick_seconds,
         )
         self.authorizer = Authorizer(
@@ -106,7 +107,7 @@ class SidecarProgram:
         settings, loop = self.settings, asyncio.get_running_loop()
         sockets = [bind(listen, key="sidecar.listen") for listen in settings.sidecar.listen]
         admin_socket = bind(settings.sidecar.admin_listen, key="sidecar.admin_listen")
-        self.log.start()
+        self.log.start(wake=self._wake(loop))
         await self._refresh_keys()
         await self.follower.refresh()
         limits = Limits(
@@ -156,10 +157,20 @@ class SidecarProgram:
             origin=Origin(settings.sidecar.id, settings.sidecar.tenant).members(),
         )
 
-    # -- keys
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        def wake() -> None:
+            loop.call_soon_threadsafe(self._flush_idle)
 
-    def _versions(self) -> tuple[int, ...]:
-        return tuple([source.version for source in self._sources])
+        return wake
+
+    def _flush_idle(self) -> None:
+        """Write what the log has to say about itself while nobody asks anything."""
+        try:
+            self.log.flush()
+        except UnavailableError as error:
+            log.error("log.unavailable", error=str(error))
+
+    # -- keys
 
     async def _refresh_keys(self) -> None:
         for failure in await refresh_due(self._sources, self.clock.now()):
@@ -229,18 +240,16 @@ def open_log(settings: Settings, clock: SystemClock) -> DecisionLog:
         sinks.append(SyslogSink(settings.log.syslog))
     key = load_log_key(settings.path(settings.log.key_file))
     publisher = CheckpointPublisher(key, sinks, sidecar=settings.sidecar.id)
-    return DecisionLog(
-        LogSettings(
-            folder=settings.path(settings.log.dir),
-            sidecar=settings.sidecar.id,
-            segment_bytes=settings.log.segment_mib * MIB,
-            segment_seconds=settings.log.segment_seconds,
-            quota_bytes=settings.log.quota_mib * MIB,
-            reserve_bytes=settings.log.reserve_mib * MIB,
-        ),
-        publisher=publisher,
-        clock=clock.now,
+    files = LogSettings(
+        folder=settings.path(settings.log.dir),
+        sidecar=settings.sidecar.id,
+        segment_bytes=settings.log.segment_mib * MIB,
+        segment_seconds=settings.log.segment_seconds,
+        quota_bytes=settings.log.quota_mib * MIB,
+        reserve_bytes=settings.log.reserve_mib * MIB,
     )
+    check_settings(files)
+    return DecisionLog(files, publisher=publisher, clock=clock.now)
 
 
 def _asserter(settings: Settings) -> Asserter | None:

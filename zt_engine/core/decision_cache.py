@@ -25,6 +25,8 @@ class Projection(msgspec.Struct, frozen=True):
 
     cacheable: bool
     members: frozenset[str] = frozenset()
+    client_ip: bool = False
+    """Whether the client's address is one of the members; it is no property of a place, so the key has it apart."""
 
 
 def projection(reads: Iterable[str] | None) -> Projection:
@@ -42,7 +44,7 @@ def projection(reads: Iterable[str] | None) -> Projection:
             members.update(REQUEST_MEMBERS)
         elif parts[0] == "request" and parts[1] in REQUEST_MEMBERS:
             members.add(parts[1])
-    return Projection(cacheable=True, members=frozenset(members))
+    return Projection(cacheable=True, members=frozenset(members), client_ip="client_ip" in members)
 
 
 def project(request: Mapping[str, object], wanted: Projection) -> tuple[tuple[str, object], ...]:

@@ -18,7 +18,8 @@ from zt_engine.sidecar.authorize import Authorizer
 from zt_engine.sidecar.hooks.answers import deny_head
 from zt_engine.sidecar.hooks.nginx import NginxHook, Sent, request_id
 from zt_engine.sidecar.meters import Meters
-from zt_engine.sidecar.recorder import Numbers, Outcome, Stamp, decision_members, is_secret
+from zt_engine.core.decision_event import Timestamps
+from zt_engine.sidecar.recorder import Numbers, Outcome, decision_members, is_secret
 from zt_engine.sidecar.targets import NO_PLACE
 
 log = structlog.get_logger()
@@ -69,7 +70,7 @@ class DecisionApp:
         self._log = decision_log
         self._now = clock.now
         self._number = numbers.next
-        self._stamp = Stamp()
+        self._stamp = Timestamps().format
         self._meters = meters
         self._origin = origin
 
@@ -86,9 +87,9 @@ class DecisionApp:
         sent: Sent | None = None
         request: AccessRequest | None = None
         try:
+            sent, credential = hook.read(headers, names, uid)
             if method != b"GET":
                 raise InputError("HOOK_FRAMING", "a hook is asked with GET")
-            sent, credential = hook.read(headers, names, uid)
             request = hook.prove(sent, credential)
         except InputError as error:
             if error.code == "PEP_UNKNOWN":
@@ -102,7 +103,7 @@ class DecisionApp:
         self._meters.decided(outcome, spent, hit=hit)
         decision_id = self._number()
         body = b'"ts":"%b","decision_id":"%b","request_id":"%b",%b,%b,%b,"cache":"%b","latency_us":%d' % (
-            self._stamp.of(now),
+            self._stamp(now),
             decision_id,
             number,
             self._origin,
@@ -127,8 +128,13 @@ class DecisionApp:
             log.error("log.unavailable", error=str(error))
             return [pending.raw or UNLOGGED for pending in answers]
         except Exception as error:
+            self._log.discard()
             log.exception("log.failed", error=type(error).__name__)
             return [pending.raw or UNLOGGED for pending in answers]
+        for pending in answers:
+            if pending.outcome is not None:
+                # The input is in the companion segment now; a remembered decision need not hold it any longer.
+                pending.outcome.document = b""
         return [p.raw if p.outcome is None else p.outcome.head + p.number + END for p in answers]
 
 

@@ -123,22 +123,42 @@ class Authorizer:
 
         Never raises: what breaks on the way is a refusal.
         """
-        case = None
+        place = None
         try:
-            case = self._gather(request, now)
-            outcome, remembered = self._answer(case)
-            if self._log_state() != SPACE_OK and outcome.rank > OPEN_RANK:
-                return self._refuse(request, case, "LOG_UNAVAILABLE"), False, case.place.log
-            return outcome, remembered, case.place.log
+            policy, situation = self._current(now)
+            place = policy.places.of(request.target, request.method)
+            if request.channel not in place.resource.channels:
+                raise InputError("CHANNEL_NOT_SERVED", "this service is not served over this channel")
+            principal = self._principals.of(request, now)
+            moment = policy.moments.of(principal, now, strongest=policy.strongest.get(principal.issuer))
+            location = self._locate(policy, request.client_ip)
+            cache, wanted = self.cache, policy.wanted
+            key = (
+                principal.serial,
+                place.serial,
+                moment.tick_end,
+                location,
+                request.pep,
+                request.proof,
+                request.purpose,
+                request.client_ip if wanted.client_ip else "",
+            )
+            outcome = cache.get(key) if cache is not None and wanted.cacheable else None
+            remembered = outcome is not None
+            if outcome is None:
+                outcome = self._decide(Case(policy, request, principal, place, moment, location, situation))
+                if cache is not None and wanted.cacheable:
+                    cache.put(key, outcome)
+            if outcome.rank > OPEN_RANK and self._log_state() != SPACE_OK:
+                return self._refuse(request, "LOG_UNAVAILABLE"), False, place.log
+            return outcome, remembered, place.log
         except ZtError as error:
-            return self._refuse(request, case, error.code), False, NO_PLACE if case is None else case.place.log
+            return self._refuse(request, error.code), False, NO_PLACE if place is None else place.log
         except Exception as error:  # INVARIANT: whatever breaks denies; nothing is let through by an exception.
             log.exception("decision.failed", request_id=request.request_id, error=type(error).__name__)
-            return self._refuse(request, case, "INTERNAL_ERROR"), False, NO_PLACE if case is None else case.place.log
+            return self._refuse(request, "INTERNAL_ERROR"), False, NO_PLACE if place is None else place.log
 
-    # -- gather
-
-    def _gather(self, request: AccessRequest, now: float) -> Case:
+    def _current(self, now: float) -> tuple[Policy, Situation]:
         policy, situation = self._policy, self._replica.situation
         if policy is None or situation is None:
             raise UnavailableError("NOT_READY", "no policy or no records have been loaded")
@@ -147,41 +167,15 @@ class Authorizer:
         if situation is not self._situation:
             self._situation = situation
             self.forget()
-        place = policy.places.of(request.target, request.method)
-        if request.channel not in place.resource.channels:
-            raise InputError("CHANNEL_NOT_SERVED", "this service is not served over this channel")
-        principal = self._principals.of(request, now)
-        moment = policy.moments.of(principal, now, strongest=policy.strongest.get(principal.issuer))
-        location = self._addresses.get(request.client_ip)
+        return policy, situation
+
+    def _locate(self, policy: Policy, client_ip: str) -> str:
+        location = self._addresses.get(client_ip)
         if location is None:
             if len(self._addresses) >= MAX_ADDRESSES:
                 self._addresses.clear()
-            location = self._addresses[request.client_ip] = policy.moments.model.locate(request.client_ip)
-        return Case(policy, request, principal, place, moment, location, situation)
-
-    # -- ask, or remember
-
-    def _answer(self, case: Case) -> tuple[Outcome, bool]:
-        cache, wanted = self.cache, case.policy.wanted
-        if cache is None or not wanted.cacheable:
-            return self._decide(case), False
-        request = case.request
-        key = (
-            case.principal.serial,
-            case.place.serial,
-            case.moment.tick_end,
-            case.location,
-            request.pep,
-            request.proof,
-            request.purpose,
-            request.client_ip if "client_ip" in wanted.members else "",
-        )
-        outcome = cache.get(key)
-        if outcome is not None:
-            return outcome, True
-        outcome = self._decide(case)
-        cache.put(key, outcome)
-        return outcome, False
+            location = self._addresses[client_ip] = policy.moments.model.locate(client_ip)
+        return location
 
     def _decide(self, case: Case) -> Outcome:
         moment, place, policy = case.moment, case.place, case.policy
@@ -304,7 +298,7 @@ class Authorizer:
             document=document,
         )  # fmt: skip
 
-    def _refuse(self, request: AccessRequest, case: Case | None, code: str) -> Outcome:
+    def _refuse(self, request: AccessRequest, code: str) -> Outcome:
         """Return the refusal that an error came to: 401 when a fresh sign-in would help, 403 otherwise."""
         policy, situation = self._policy, self._replica.situation
         kind = policy.kinds.get(code, "none") if policy is not None else "none"
@@ -312,8 +306,8 @@ class Authorizer:
         scheme = "dpop" if request.authorization[:5].lower() == b"dpop " else "bearer"
         members = decision_members(
             decision,
-            subject=case.principal.subject.id if case is not None else "",
-            device=case.principal.device.device_id if case is not None and case.principal.device is not None else "",
+            subject="",
+            device="",
             hook=request.hook,
             label="",
             trust=None,

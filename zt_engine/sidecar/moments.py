@@ -6,18 +6,20 @@ and nothing looks fresher than it will be when the tick is over.
 
 from __future__ import annotations
 
-import zlib
-
 import msgspec
 
 from device_inventory.device import DeviceRecord
 from device_inventory.fact_sheet import FactSheet, fact_sheet
+from device_inventory.facts import FUTURE_TOLERANCE
 from zt_engine.core.identity import Binding, Subject
 from zt_engine.core.policy_input import NEVER, DelegateInput, SubjectInput, fragment
 from zt_engine.core.trust import Pillar, context_points
 from zt_engine.core.trust_model import TrustModel
 from zt_engine.core.trust_readings import Readings, pillar_at, read_device, read_subject
 from zt_engine.sidecar.principals import Principal
+
+MAX_SHEETS = 8_000
+"""Sheets take 7 kB each and 75 us to make: enough for the devices of a busy hour, not for the whole inventory."""
 
 NO_DEVICE = (
     b'{"assigned":false,"facts":{},"id":"","key_protection":"","ownership":"byod","report_age":%d,"status":"unknown"}' % NEVER
@@ -28,9 +30,12 @@ NO_DEVICE = (
 class Moment:
     """What is the same for every request of one principal in one tick."""
 
-    __slots__ = ("contexts", "device", "device_json", "report_age", "subject", "subject_json", "tick_end", "tick_start")
+    __slots__ = (
+        "contexts", "device", "device_json", "maker", "report_age", "subject", "subject_json", "tick_end", "tick_start",
+    )  # fmt: skip
 
-    def __init__(self, tick_start: int, tick_end: int) -> None:
+    def __init__(self, maker: Moments, tick_start: int, tick_end: int) -> None:
+        self.maker = maker
         self.tick_start = tick_start
         self.tick_end = tick_end
         self.device_json = NO_DEVICE
@@ -60,11 +65,11 @@ class Moments:
 
     def of(self, principal: Principal, now: float, *, strongest: str | None) -> Moment:
         """Return the principal's moment; `strongest` is the best `acr` its issuer can give."""
-        tick_start, tick_end = self.tick(principal.device, now)
         moment = principal.tick
-        if isinstance(moment, Moment) and moment.tick_end == tick_end:
+        if isinstance(moment, Moment) and moment.tick_start <= now < moment.tick_end and moment.maker is self:
             return moment
-        moment = Moment(tick_start, tick_end)
+        tick_start, tick_end = self.tick(principal.phase, now)
+        moment = Moment(self, tick_start, tick_end)
         readings = read_subject(self.model, principal.subject, binding=principal.binding, strongest=strongest)
         moment.subject = pillar_at(readings, tick_end)
         moment.subject_json = subject_fragment(principal.subject, principal.binding, tick_end)
@@ -73,10 +78,9 @@ class Moments:
         principal.tick = moment
         return moment
 
-    def tick(self, device: DeviceRecord | None, now: float) -> tuple[int, int]:
+    def tick(self, phase: int, now: float) -> tuple[int, int]:
         """Return start and end of the tick around `now`; the phase comes from the device, so that ticks do not align."""
         length = self._tick_seconds
-        phase = zlib.crc32(device.device_id.encode()) % length if device is not None else 0
         start = int(now) - (int(now) - phase) % length
         return start, start + length
 
@@ -96,6 +100,8 @@ class Moments:
     def _read_device(self, moment: Moment, record: DeviceRecord, *, assigned: bool) -> None:
         sheet = self._sheets.get(record.device_id)
         if sheet is None or sheet.record is not record:
+            if len(self._sheets) >= MAX_SHEETS:
+                self._sheets.clear()
             sheet = _Sheet(
                 record=record,
                 facts=fact_sheet(record, names=self._facts, ranges=self.model.freshness),
@@ -103,7 +109,7 @@ class Moments:
             )
             self._sheets[record.device_id] = sheet
         moment.device = pillar_at(sheet.readings, moment.tick_end)
-        moment.report_age = max(0, moment.tick_end - record.report_received_at)
+        moment.report_age = age(record.report_received_at, moment.tick_end)
         protection = record.facts.get("device.key_protection")
         known = protection is not None and protection.status == "observed"
         moment.device_json = (
@@ -120,6 +126,12 @@ class Moments:
         )
 
 
+def age(since: int, tick_end: int) -> int:
+    """Return seconds since an instant; what claims to come from the future, beyond any honest skew, never happened."""
+    seconds = tick_end - since
+    return seconds if seconds >= 0 else 0 if -seconds <= FUTURE_TOLERANCE else NEVER
+
+
 def subject_fragment(subject: Subject, binding: Binding, tick_end: int) -> bytes:
     """Encode the subject part of the policy input at the end of a tick."""
     delegate = subject.delegate
@@ -134,7 +146,7 @@ def subject_fragment(subject: Subject, binding: Binding, tick_end: int) -> bytes
             nationality=subject.nationality,
             amr=list(subject.amr),
             acr=subject.acr,
-            auth_age=NEVER if subject.auth_time is None else max(0, tick_end - subject.auth_time),
+            auth_age=NEVER if subject.auth_time is None else age(subject.auth_time, tick_end),
             compartments=list(subject.compartments),
             clearance=subject.clearance,
             employment=subject.employment,

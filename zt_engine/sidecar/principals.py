@@ -7,7 +7,9 @@ or version. So a remembered principal is never older than what a fresh one would
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Mapping
+from typing import Protocol
 
 from device_inventory.device import DeviceRecord
 from zt_engine.core import identity
@@ -16,25 +18,41 @@ from zt_engine.core.identity import ANONYMOUS, Subject, SubjectRecord, VerifiedC
 from zt_engine.core.issuer import IssuerMapping
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.situation import RevocationKind, Situation
+from zt_engine.core.trust_readings import Readings
 from zt_engine.ports import CertificateVerifier, DpopVerifier, TokenVerifier
 from zt_engine.sidecar.replica import Replica
 
 MAX_PRINCIPALS = 50_000
 
 
+class Versioned(Protocol):
+    """A key set that can be replaced: the version changes with the keys."""
+
+    version: int
+
+
+class _NoKeys:
+    version = 0
+
+
+NO_KEYS: Versioned = _NoKeys()
+
+
 class Principal:
     """A subject, the device whose key was proven, and how the two belong together."""
 
     __slots__ = (
-        "assigned", "binding", "device", "has_credential", "issuer", "records", "revocable", "scheme", "serial", "situation",
-        "subject", "tick", "until", "versions",
+        "assigned", "binding", "device", "has_credential", "issuer", "keys", "keys_version", "phase", "readings", "records",
+        "revocable", "scheme", "serial", "situation", "subject", "tick", "until",
     )  # fmt: skip
 
-    def __init__(self, serial: int, *, until: float, situation: Situation, versions: tuple[object, ...]) -> None:
+    def __init__(self, serial: int, *, until: float, situation: Situation) -> None:
         self.serial = serial
         self.until = until
         self.situation = situation
-        self.versions = versions
+        self.keys: Versioned = NO_KEYS
+        self.keys_version = 0
+        self.phase = 0
         self.scheme = ""
         self.subject: Subject = ANONYMOUS
         self.device: DeviceRecord | None = None
@@ -44,8 +62,9 @@ class Principal:
         self.issuer = ""
         self.revocable: tuple[tuple[RevocationKind, str], ...] = ()
         self.records: tuple[tuple[tuple[str, str], SubjectRecord | None], ...] = ()
+        self.readings: Readings | None = None
+        """The subject's part of the trust score before the clock is asked, and `tick`: both are `Moments`' to fill."""
         self.tick: object = None
-        """What was computed for this principal and the current tick; owned by `authorize`."""
 
 
 class Principals:
@@ -59,7 +78,7 @@ class Principals:
         proofs: DpopVerifier,
         mappings: Mapping[str, IssuerMapping],
         replica: Replica,
-        versions: Callable[[], tuple[object, ...]],
+        keys: Mapping[str, Versioned],
         recheck_seconds: float,
     ) -> None:
         self._tokens = tokens
@@ -67,7 +86,7 @@ class Principals:
         self._proofs = proofs
         self._mappings = mappings
         self._replica = replica
-        self._versions = versions
+        self._keys = keys
         self._recheck_seconds = recheck_seconds
         self._known: dict[tuple[bytes, bytes, str], Principal] = {}
         self._serial = 0
@@ -90,13 +109,15 @@ class Principals:
 
     def _current(self, principal: Principal) -> bool:
         replica = self._replica
+        if principal.situation is not replica.situation or principal.keys_version != principal.keys.version:
+            return False
         device = principal.device
         if device is not None and replica.devices.get(device.device_id) is not device:
             return False
         for key, record in principal.records:
             if replica.subjects.get(key) is not record:
                 return False
-        return principal.situation is replica.situation and principal.versions == self._versions()
+        return True
 
     def _prove(self, request: AccessRequest, now: float) -> str:
         scheme, token = credentials(request.authorization)
@@ -120,7 +141,7 @@ class Principals:
             raise InputError("NOT_READY", "no situation has been loaded")
         self._serial += 1
         until = now + self._recheck_seconds
-        principal = Principal(self._serial, until=until, situation=situation, versions=self._versions())
+        principal = Principal(self._serial, until=until, situation=situation)
         if certificate is not None:
             principal.until = min(principal.until, certificate.not_after)
         if token is not None:
@@ -141,6 +162,8 @@ class Principals:
         principal.has_credential = True
         principal.scheme = scheme
         principal.issuer = token.issuer
+        principal.keys = self._keys[token.issuer]
+        principal.keys_version = principal.keys.version
         principal.binding = identity.binding(token, certificate=certificate, jkt=jkt or None, scheme=scheme)
         keys = [(token.issuer, token.subject)]
         if token.actor is not None:
@@ -164,6 +187,7 @@ class Principals:
         if certificate is not None and principal.device is None:
             raise InputError("DEVICE_UNKNOWN", "no device has the key of this certificate")
         if principal.device is not None:
+            principal.phase = zlib.crc32(principal.device.device_id.encode())
             if certificate is not None and certificate.device_id != principal.device.device_id:
                 raise InputError(
                     "DEVICE_AMBIGUOUS", "the certificate names another device than the one that holds its key"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from zt_engine.core.classification import Label
 from zt_engine.core.decision import Decision, Effect
 from zt_engine.core.decision_event import quoted
 from zt_engine.core.trust import TrustScore
@@ -105,24 +103,6 @@ def decision_members(
     )[1:-1]
 
 
-class Stamp:
-    """RFC 3339 in UTC with milliseconds; the date and time to the second are formatted once a second."""
-
-    __slots__ = ("_second", "_text")
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._text = b""
-
-    def of(self, now: float) -> bytes:
-        """Return the text of an instant."""
-        second = int(now)
-        if second != self._second:
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-            self._second = second
-        return b"%b.%03dZ" % (self._text, int((now - second) * 1000))
-
-
 class Numbers:
     """Decision ids: unique over all sidecars and starts, and short enough to read out to a help desk."""
 
@@ -140,8 +120,3 @@ class Numbers:
 def is_secret(effect: Effect, rank: int) -> bool:
     """Whether the record of a decision must be on the disk before the answer leaves."""
     return rank >= SECRET_RANK and effect in (Effect.ALLOW, Effect.OBSERVE)
-
-
-def label_code(label: Label | None) -> str:
-    """Return the code of a label that may not have been reached."""
-    return label.code if label is not None else ""
