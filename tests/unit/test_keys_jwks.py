@@ -379,6 +379,54 @@ def test_a_key_file_is_read_and_never_goes_stale_for_good(tmp_path) -> None:  # 
     assert source.keys(NOW + 10**9).version == 1
 
 
+def test_a_key_taken_out_of_a_file_is_gone_with_the_next_look(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "jwks.json"
+    path.write_bytes(key_set(EC | {"kid": "a"}, ED | {"kid": "b"}))
+    path.chmod(0o600)
+    source = key_source(IssuerConfig(issuer="i", audiences=("a",), algorithms=ALGORITHMS, keys=str(path)))
+    asyncio.run(refresh_due([source], NOW))
+    assert not source.due(NOW + 1)
+    path.write_bytes(key_set(ED | {"kid": "b"}))
+
+    failed = asyncio.run(refresh_due([source], NOW + 1))
+
+    assert failed == ()
+    assert [key.key_id for key in source.keys(NOW + 1).keys] == ["b"]
+
+
+def test_a_half_written_key_file_keeps_the_last_good_set_until_it_is_whole(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "jwks.json"
+    path.write_bytes(IDP.jwks())
+    path.chmod(0o600)
+    source = key_source(IssuerConfig(issuer="i", audiences=("a",), algorithms=ALGORITHMS, keys=str(path)))
+    asyncio.run(refresh_due([source], NOW))
+    path.write_bytes(IDP.jwks()[:50])
+
+    half = asyncio.run(refresh_due([source], NOW + 1))
+    again = asyncio.run(refresh_due([source], NOW + 2))
+    path.write_bytes(key_set(EC | {"kid": "new"}))
+    whole = asyncio.run(refresh_due([source], NOW + 3))
+
+    assert [error.code for error in half] == ["KEYS_MALFORMED"]
+    assert (again, whole) == ((), ())
+    assert [key.key_id for key in source.keys(NOW + 3).keys] == ["new"]
+
+
+def test_a_key_file_that_disappears_keeps_the_last_good_set_and_says_so_once(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "jwks.json"
+    path.write_bytes(IDP.jwks())
+    path.chmod(0o600)
+    source = key_source(IssuerConfig(issuer="i", audiences=("a",), algorithms=ALGORITHMS, keys=str(path)))
+    asyncio.run(refresh_due([source], NOW))
+    path.unlink()
+
+    gone = asyncio.run(refresh_due([source], NOW + 1))
+    still = asyncio.run(refresh_due([source], NOW + 2))
+
+    assert ([error.code for error in gone], still) == (["KEYS_UNREACHABLE"], ())
+    assert source.keys(NOW + 2).version == 1
+
+
 @pytest.mark.parametrize(
     ("prepare", "code"),
     [

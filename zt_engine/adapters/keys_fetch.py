@@ -26,7 +26,8 @@ _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,9})\"?(?:$|[\s,])", re.IGNOR
 def key_source(config: IssuerConfig, *, where: str = "") -> KeySource:
     """Return the key source an issuer's configuration names; raises ConfigError KEYS_URL or KEYS_CA."""
     if "://" not in config.keys:
-        return KeySource(FileFetch(Path(config.keys)), algorithms=config.algorithms, hard_limit=None)
+        file = FileFetch(Path(config.keys))
+        return KeySource(file, algorithms=config.algorithms, hard_limit=None, changed=file.changed)
     return KeySource(
         HttpFetch(config.keys, ca_file=config.ca_file, where=where),
         algorithms=config.algorithms,
@@ -39,6 +40,19 @@ class FileFetch:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._seen: tuple[int, ...] | None = None
+
+    def changed(self) -> bool:
+        """Whether the file is another one than at the last attempt to read it, good or bad."""
+        return self._look() != self._seen
+
+    def _look(self) -> tuple[int, ...] | None:
+        """Return what tells one content of the file from the next, None when there is no file."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     async def __call__(self) -> Fetched:
         """Return the file's content; raises UnavailableError KEYS_UNREACHABLE, KEYS_WRITABLE or KEYS_TOO_LARGE."""
@@ -46,6 +60,7 @@ class FileFetch:
 
     def _read(self) -> Fetched:
         where = str(self._path)
+        self._seen = self._look()  # before it is opened: a change in between is seen at the next look
         try:
             with open(self._path, "rb", opener=_open_without_waiting) as file:
                 mode = os.fstat(file.fileno()).st_mode

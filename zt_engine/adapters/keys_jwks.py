@@ -164,13 +164,15 @@ class KeySource:
     """The current keys of one issuer, from a file or URL.
 
     `fetch` raises UnavailableError with a KEYS_ code. A failed refresh keeps the last good set until `hard_limit`
-    seconds after it was fetched; None for a file, which is there or was never read. Not thread-safe: one event loop.
+    seconds after it was fetched; None for a file, which is there or was never read. `changed` says that there is
+    something new to read, so that a key taken out of a file is gone within a second. Not thread-safe: one event loop.
     """
 
     __slots__ = (
         "_algorithms",
         "_asked",
         "_attempted_at",
+        "_changed",
         "_fetch",
         "_flight",
         "_fresh_until",
@@ -183,9 +185,15 @@ class KeySource:
     )
 
     def __init__(
-        self, fetch: Callable[[], Awaitable[Fetched]], *, algorithms: Sequence[str], hard_limit: int | None = MAX_FRESH
+        self,
+        fetch: Callable[[], Awaitable[Fetched]],
+        *,
+        algorithms: Sequence[str],
+        hard_limit: int | None = MAX_FRESH,
+        changed: Callable[[], bool] = lambda: False,
     ) -> None:
         self._fetch = fetch
+        self._changed = changed
         self._algorithms = tuple(algorithms)
         self._hard_limit = math.inf if hard_limit is None else hard_limit
         self._flight: asyncio.Task[KeySet] | None = None
@@ -211,9 +219,11 @@ class KeySource:
         self._asked = True
 
     def due(self, now: float) -> bool:
-        """Whether to call `refresh` now: keys went stale, or somebody asked; never twice a minute."""
+        """Whether to call `refresh` now: keys changed or went stale, or somebody asked (at most once a minute)."""
         if self._flight is not None:
             return False
+        if self._changed():
+            return True
         if self._attempted_at <= now < self._attempted_at + RETRY_AFTER:
             return False
         return self._asked or now >= self._fresh_until or now < self._attempted_at  # the clock was set back
