@@ -63,8 +63,13 @@ class CertificateVerifier(Protocol):
 class DpopVerifier(Protocol):
     """Proof of possession (RFC 9449)."""
 
-    def verify(self, proof: bytes, *, token: bytes, method: str, url: str, request_id: str, now: float) -> str:
-        """Return the thumbprint (`jkt`) of the proven key, or raise InputError with a DPOP_ code."""
+    def verify(
+        self, proof: bytes, *, token: bytes, method: str, url: str, request_id: str, now: float, jkt: str | None = None
+    ) -> str:
+        """Return the thumbprint of the proven key, or raise InputError with a DPOP_ code.
+
+        `jkt` is the key the token is bound to: a proof of another key is refused before it is remembered.
+        """
         ...
 
 

@@ -56,7 +56,7 @@ def read_bundle(raw: bytes, keys: Mapping[str, BundlePublicKey]) -> Bundle:
 
 def read_catalogue(raw: bytes, *, where: str) -> Catalogue:
     """Read the classification catalogue; raises ConfigError with every fault."""
-    return load_catalogue(raw.decode("utf-8", "replace"), where=where)
+    return load_catalogue(raw, where=where)
 
 
 def read_trust(raw: bytes, *, where: str) -> TrustModel:

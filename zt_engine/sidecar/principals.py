@@ -25,6 +25,15 @@ from zt_engine.sidecar.replica import Replica
 MAX_PRINCIPALS = 50_000
 
 
+REVOKED: Mapping[RevocationKind, str] = {
+    "device": "DEVICE_REVOKED",
+    "cert": "CERT_REVOKED",
+    "subject": "SUBJECT_REVOKED",
+    "session": "SESSION_REVOKED",
+    "jti": "TOKEN_REVOKED",
+}
+
+
 class Versioned(Protocol):
     """A key set that can be replaced: the version changes with the keys."""
 
@@ -43,11 +52,13 @@ class Principal:
 
     __slots__ = (
         "assigned", "binding", "device", "has_credential", "issuer", "keys", "keys_version", "phase", "readings", "records",
-        "revocable", "scheme", "serial", "situation", "subject", "tick", "until",
+        "revocable", "scheme", "serial", "since", "situation", "subject", "tick", "until",
     )  # fmt: skip
 
-    def __init__(self, serial: int, *, until: float, situation: Situation) -> None:
+    def __init__(self, serial: int, *, since: float, until: float, situation: Situation) -> None:
         self.serial = serial
+        self.since = since
+        """A clock that is set back finds nothing remembered."""
         self.until = until
         self.situation = situation
         self.keys: Versioned = NO_KEYS
@@ -99,7 +110,7 @@ class Principals:
         jkt = self._prove(request, now) if request.dpop else ""
         key = (request.authorization, request.client_cert, jkt)
         principal = self._known.get(key)
-        if principal is not None and now < principal.until and self._current(principal):
+        if principal is not None and principal.since <= now < principal.until and self._current(principal):
             return principal
         principal = self._establish(request, jkt, now)
         if len(self._known) >= MAX_PRINCIPALS:
@@ -123,9 +134,12 @@ class Principals:
         scheme, token = credentials(request.authorization)
         if scheme != "dpop":
             raise InputError("DPOP_WITHOUT_TOKEN", "a proof came without a `DPoP` token")
+        # The token first: whoever has none must not be able to fill the memory of used proofs.
+        bound_to = self._tokens.verify(token, now=now).jkt
         return self._proofs.verify(
             request.dpop,
             token=token,
+            jkt=bound_to,
             method=request.method,
             url=request.target.url,
             request_id=request.request_id,
@@ -141,7 +155,7 @@ class Principals:
             raise InputError("NOT_READY", "no situation has been loaded")
         self._serial += 1
         until = now + self._recheck_seconds
-        principal = Principal(self._serial, until=until, situation=situation)
+        principal = Principal(self._serial, since=now, until=until, situation=situation)
         if certificate is not None:
             principal.until = min(principal.until, certificate.not_after)
         if token is not None:
@@ -152,7 +166,7 @@ class Principals:
         principal.revocable = revocable(principal, token, certificate)
         for kind, key in principal.revocable:
             if situation.is_revoked(kind, key, now=now):
-                raise InputError(f"{kind.upper()}_REVOKED", f"this {kind} was revoked")
+                raise InputError(REVOKED[kind], f"this {kind} was revoked")
         return principal
 
     def _take_token(
@@ -215,7 +229,8 @@ def revocable(
     if principal.device is not None:
         found.append(("device", principal.device.device_id))
     if certificate is not None:
-        found.append(("cert", certificate.x5t))
+        # Whoever holds a certificate can respell its signature, and with it the digest; issuer and serial stay.
+        found += [("cert", certificate.x5t), ("cert", f"{certificate.issuer}|{certificate.serial}")]
     if token is not None:
         found += [("subject", f"{token.issuer}|{token.subject}"), ("subject", token.subject), ("jti", token.jti)]
         if token.session:
