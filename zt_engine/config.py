@@ -41,7 +41,7 @@ class Sidecar(Section):
     admin_listen: str = "127.0.0.1:9192"
     state_dir: Path = Path("state")
     tick_seconds: Annotated[int, Field(ge=1, le=60)] = 5
-    cache_entries: Annotated[int, Field(ge=0, le=10_000_000)] = 100_000
+    cache_entries: Annotated[int, Field(ge=0, le=10_000_000)] = 50_000
     """0 switches the decision cache off."""
     language: Literal["ja", "en"] = "ja"
     help_url: str = ""
@@ -74,8 +74,8 @@ class Proxy(Section):
 
     @model_validator(mode="after")
     def _proves_itself(self) -> Proxy:
-        if self.key_file is None and not self.socket_uids:
-            raise ValueError("a proxy needs `key_file` or `socket_uids`")
+        if (self.key_file is None) == (not self.socket_uids):
+            raise ValueError("a proxy proves itself by `key_file` or by `socket_uids`, one of the two")
         return self
 
 

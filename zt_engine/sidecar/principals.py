@@ -22,7 +22,8 @@ from zt_engine.core.trust_readings import Readings
 from zt_engine.ports import CertificateVerifier, DpopVerifier, TokenVerifier
 from zt_engine.sidecar.replica import Replica
 
-MAX_PRINCIPALS = 50_000
+MAX_PRINCIPALS = 16_384
+"""Each takes some 8 kB with its token, its certificate and what was computed for the tick."""
 
 
 REVOKED: Mapping[RevocationKind, str] = {

@@ -13,7 +13,7 @@ from zt_engine.core.decision_event import quoted
 from zt_engine.core.policy_input import LabelInput, ResourceInput, fragment
 from zt_engine.core.request import RequestTarget
 
-MAX_PLACES = 100_000
+MAX_PLACES = 16_384
 
 NO_PLACE = b'"method":"","host":"","route":"","path_hmac":""'
 """The log members of a request whose target was refused."""

@@ -6,6 +6,7 @@ the client sent under their names. A denial never shows thresholds or rules.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from zt_engine.core.decision import Decision, Effect, Obligation, Unmet
 
 MAX_IDENTITY_BYTES = 4096
 _SAFE = "!$&'()*+-./:=@^_`|~"
+_PLAIN = re.compile(r"[A-Za-z0-9!$&'()*+./:=@^_`|~-]*")
 
 IDENTITY_HEADERS = (
     "Zt-Subject",
@@ -27,7 +29,7 @@ IDENTITY_HEADERS = (
 
 def visible(text: str) -> str:
     """Percent-encode what is not visible ASCII, and what has a meaning in a list, so that a value is one value."""
-    return quote(text, safe=_SAFE)
+    return text if _PLAIN.fullmatch(text) is not None else quote(text, safe=_SAFE)
 
 
 def obligations_list(obligations: Iterable[Obligation]) -> str:
