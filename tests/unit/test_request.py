@@ -34,11 +34,52 @@ def test_a_target_with_one_reading_is_accepted(raw: bytes, path: str) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        b"", b"cases", b"*", b"/a//b", b"//admin", b"/a/./b", b"/a/../b", b"/..", b"/.", b"/pub/%2e%2e/admin", b"/pub/..%2fadmin",
-        b"/pub/%252e%252e/admin", b"/%61dmin", b"/admin;x=1", b"/pub/..;/admin", b"/pub/..\\admin", b"/pub/..%5cadmin", b"/adm%00in",
-        b"/a%zz", b"/a%2", b"/\xc3\xa9", b"/a#frag", b"/a?x#frag", b"/a b", b"/a\tb", b"/a%0d%0ab", b"/a%7f", b"/a%3Fb", b"/a%3bb",
-        b"/%ff", b"/%c0%ae", b"/e%CC%81", b"http://evil/admin", b"https://evil/admin", b"https://portal.example", b"https:/portal.example/a",
-        b"/a<b", b"/a\"b", b"/a|b", b"/a{b}", b"/a^b", b"/a`b", b"/a[b]", b"/x?\x00", b"/x?\xff", b"/" + b"a" * 9000,
+        b"",
+        b"cases",
+        b"*",
+        b"/a//b",
+        b"//admin",
+        b"/a/./b",
+        b"/a/../b",
+        b"/..",
+        b"/.",
+        b"/pub/%2e%2e/admin",
+        b"/pub/..%2fadmin",
+        b"/pub/%252e%252e/admin",
+        b"/%61dmin",
+        b"/admin;x=1",
+        b"/pub/..;/admin",
+        b"/pub/..\\admin",
+        b"/pub/..%5cadmin",
+        b"/adm%00in",
+        b"/a%zz",
+        b"/a%2",
+        b"/\xc3\xa9",
+        b"/a#frag",
+        b"/a?x#frag",
+        b"/a b",
+        b"/a\tb",
+        b"/a%0d%0ab",
+        b"/a%7f",
+        b"/a%3Fb",
+        b"/a%3bb",
+        b"/%ff",
+        b"/%c0%ae",
+        b"/e%CC%81",
+        b"http://evil/admin",
+        b"https://evil/admin",
+        b"https://portal.example",
+        b"https:/portal.example/a",
+        b"/a<b",
+        b'/a"b',
+        b"/a|b",
+        b"/a{b}",
+        b"/a^b",
+        b"/a`b",
+        b"/a[b]",
+        b"/x?\x00",
+        b"/x?\xff",
+        b"/" + b"a" * 9000,
     ],
 )
 def test_a_target_with_two_readings_is_refused(raw: bytes) -> None:
@@ -68,13 +109,39 @@ def test_any_bytes_are_a_target_or_an_input_error(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "host"), [(b"Portal.Example", "portal.example"), (b"portal.example:8443", "portal.example"), (b"[2001:DB8::1]:443", "2001:db8::1"), (b"[::1]", "::1")]
+    ("raw", "host"),
+    [
+        (b"Portal.Example", "portal.example"),
+        (b"portal.example:8443", "portal.example"),
+        (b"[2001:DB8::1]:443", "2001:db8::1"),
+        (b"[::1]", "::1"),
+    ],
 )
 def test_a_host_is_lower_case_without_port(raw: bytes, host: str) -> None:
     assert canonical_host(raw) == host
 
 
-@pytest.mark.parametrize("raw", [b"", b"a,b", b"a b", b"user@a", b"a:b", b"a:", b"a..b", b".a", b"a.", b"-a", b"a_b", b"\xff", b"[::1", b"[::1%eth0]", b"a" * 300, b"a:123456"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"a,b",
+        b"a b",
+        b"user@a",
+        b"a:b",
+        b"a:",
+        b"a..b",
+        b".a",
+        b"a.",
+        b"-a",
+        b"a_b",
+        b"\xff",
+        b"[::1",
+        b"[::1%eth0]",
+        b"a" * 300,
+        b"a:123456",
+    ],
+)
 def test_an_odd_host_is_refused(raw: bytes) -> None:
     with pytest.raises(InputError, match="HOST_AMBIGUOUS"):
         canonical_host(raw)
@@ -86,7 +153,10 @@ def test_an_odd_method_is_refused(raw: bytes) -> None:
         canonical_method(raw)
 
 
-@pytest.mark.parametrize(("raw", "text"), [(b"203.0.113.7", "203.0.113.7"), (b"::ffff:203.0.113.7", "203.0.113.7"), (b"2001:DB8:0::1", "2001:db8::1")])
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [(b"203.0.113.7", "203.0.113.7"), (b"::ffff:203.0.113.7", "203.0.113.7"), (b"2001:DB8:0::1", "2001:db8::1")],
+)
 def test_an_address_has_one_spelling(raw: bytes, text: str) -> None:
     assert canonical_address(raw) == text
 

@@ -55,6 +55,8 @@ class AccessRequest(msgspec.Struct, frozen=True):
 
     hook: str
     pep: str
+    proof: str
+    """How the proxy showed who it is: `key`, `socket` or `mtls`."""
     channel: str
     enforces: tuple[str, ...]
     method: str
@@ -75,7 +77,9 @@ def canonical_path(raw: bytes) -> bytes:
         canonical = _ESCAPE.sub(_upper_escape, raw)
         _require_readable(canonical)
     else:
-        raise InputError("PATH_AMBIGUOUS", "the path has an empty segment, a separator or a byte that servers read differently")
+        raise InputError(
+            "PATH_AMBIGUOUS", "the path has an empty segment, a separator or a byte that servers read differently"
+        )
     if b"/." in canonical and not {b".", b".."}.isdisjoint(canonical.split(b"/")):
         raise InputError("PATH_AMBIGUOUS", "the path has a dot segment")
     if not canonical.startswith(b"/"):
@@ -85,7 +89,9 @@ def canonical_path(raw: bytes) -> bytes:
 
 def _upper_escape(match: re.Match[bytes]) -> bytes:
     if int(match[1], 16) in _NEVER_ESCAPED:
-        raise InputError("PATH_AMBIGUOUS", "the path escapes a byte that has to stand for itself or may not stand there")
+        raise InputError(
+            "PATH_AMBIGUOUS", "the path escapes a byte that has to stand for itself or may not stand there"
+        )
     return match[0].upper()
 
 
