@@ -272,7 +272,7 @@ passed contains "INTEGRITY_BROKEN" if posture.proven(input.device.facts["integri
 #   owner: device-management
 #   remedy_ja: EDRまたはウイルス対策を有効にしてください。
 #   remedy_en: Switch on EDR or antivirus protection.
-passed contains "PROTECTION_OFF" if posture.proven(input.device.facts["edr.running"], true)
+passed contains "PROTECTION_OFF" if posture.reported(input.device.facts["edr.running"], true)
 
 # METADATA
 # title: Antivirus scans in real time / ウイルス対策が常時動作している
@@ -281,7 +281,7 @@ passed contains "PROTECTION_OFF" if posture.proven(input.device.facts["edr.runni
 #   owner: device-management
 #   remedy_ja: EDRまたはウイルス対策を有効にしてください。
 #   remedy_en: Switch on EDR or antivirus protection.
-passed contains "PROTECTION_OFF" if posture.proven(input.device.facts["av.realtime"], true)
+passed contains "PROTECTION_OFF" if posture.reported(input.device.facts["av.realtime"], true)
 
 # METADATA
 # title: The token proves possession of the key of a client certificate / クライアント証明書の鍵に結合

@@ -139,9 +139,9 @@ test_one_change_leaves_unproven[note] if {
 # A fact proves something only when it was observed, is good, still fresh, and not a person's word.
 test_a_fact[note] if {
 	some note, tc in {
-		"attested": {"fact": fixtures.observed(true, "attested"), "want": ["proven", "independent"]},
-		"by device management": {"fact": fixtures.observed(true, "mdm_server"), "want": ["proven", "independent"]},
-		"by the agent": {"fact": fixtures.observed(true, "signed_agent"), "want": ["proven"]},
+		"attested": {"fact": fixtures.observed(true, "attested"), "want": ["proven", "reported", "independent"]},
+		"by device management": {"fact": fixtures.observed(true, "mdm_server"), "want": ["proven", "reported", "independent"]},
+		"by the agent": {"fact": fixtures.observed(true, "signed_agent"), "want": ["proven", "reported"]},
 		"by self-report": {"fact": fixtures.observed(true, "self_report"), "want": ["refuted"]},
 		"as declared": {"fact": fixtures.observed(true, "declared"), "want": ["refuted"]},
 		"by a method nobody knows": {"fact": fixtures.observed(true, "rumour"), "want": []},
@@ -150,13 +150,24 @@ test_a_fact[note] if {
 			"fact": object.union(fixtures.observed(false, "attested"), {"confidence": 0}),
 			"want": ["refuted"],
 		},
-		"good and stale": {"fact": object.union(fixtures.observed(true, "attested"), {"confidence": 0}), "want": []},
+		"good and stale, in the report": {
+			"fact": object.union(fixtures.observed(true, "signed_agent"), {"confidence": 0}),
+			"want": ["reported"],
+		},
+		"good and stale, attested in the report": {
+			"fact": object.union(fixtures.observed(true, "attested"), {"confidence": 0}),
+			"want": ["reported"],
+		},
+		"good and stale, from device management": {
+			"fact": object.union(fixtures.observed(true, "mdm_server"), {"confidence": 0}),
+			"want": [],
+		},
 		"good without confidence": {
-			"fact": {"status": "observed", "value": true, "method": "attested"},
+			"fact": {"status": "observed", "value": true, "method": "mdm_server"},
 			"want": [],
 		},
 		"good with a confidence of null": {
-			"fact": {"status": "observed", "value": true, "method": "attested", "confidence": null},
+			"fact": {"status": "observed", "value": true, "method": "mdm_server", "confidence": null},
 			"want": [],
 		},
 		"of the wrong type": {"fact": fixtures.observed("true", "attested"), "want": ["refuted"]},
@@ -286,6 +297,7 @@ _bot(clearance, compartments) := {
 _verdict(fact) := {word |
 	some word, holds in {
 		"proven": _holds([1 | posture.proven(fact, true)]),
+		"reported": _holds([1 | posture.reported(fact, true)]),
 		"independent": _holds([1 | posture.proven_independently(fact, true)]),
 		"refuted": _holds([1 | posture.refuted(fact, true)]),
 	}

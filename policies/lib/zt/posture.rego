@@ -37,6 +37,25 @@ proven_independently(fact, good) if {
 }
 
 # METADATA
+# title: A good value that is proven, or that came with the device's own report / 端末の報告に含まれる良い値
+# description: >-
+#   For facts that fade within hours while the report as a whole may be a day old: the requirement REPORT_STALE, not
+#   the fact's own freshness, limits the age of what a report says. Whoever uses this must require REPORT_STALE as well.
+# scope: document
+# custom:
+#   control: SP 800-53 CA-7
+#   owner: security-policy
+#   remedy_ja: 管理エージェントから端末の状態を送信してください。
+#   remedy_en: Send a report from the managed agent.
+reported(fact, good) if proven(fact, good)
+
+reported(fact, good) if {
+	fact.value == good
+	fact.status == "observed"
+	_with_the_report(fact.method)
+}
+
+# METADATA
 # title: The value was observed and is not the good one / 良くない値が確認された
 # description: Says why a fact is unproven. A refuted fact stays refuted however old it is; an unknown one asks for a report.
 # custom:
@@ -88,6 +107,18 @@ _by_agent_or_better("attested")
 _by_agent_or_better("mdm_server")
 
 _by_agent_or_better("signed_agent")
+
+# METADATA
+# title: Methods by which a device reports about itself / 端末自身の報告による方法
+# scope: document
+# custom:
+#   control: SP 800-53 CA-7
+#   owner: security-policy
+#   remedy_ja: 管理エージェントから端末の状態を送信してください。
+#   remedy_en: Send a report from the managed agent.
+_with_the_report("attested")
+
+_with_the_report("signed_agent")
 
 # METADATA
 # title: Methods the device itself cannot forge / 端末自身では偽れない方法
