@@ -20,6 +20,10 @@ import structlog
 log = structlog.get_logger()
 
 CRLF = b"\r\n"
+HEAD_END = b"\r\n\r\n"
+VERSIONS = frozenset((b"1\r\n", b"0\r\n"))
+CLOSING = b"\r\nConnection: close\r\n"
+BACKLOG = 1024
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -32,6 +36,8 @@ class Limits(msgspec.Struct, frozen=True):
     """From the first byte of a request to its last."""
     idle_seconds: float = 75.0
     """Longer than the proxy's upstream keep-alive (nginx: 60), so that the proxy is the one who closes."""
+    linger_seconds: float = 1.0
+    """How long a refused peer may take to read its refusal and hang up."""
 
 
 class Application(Protocol):
@@ -40,11 +46,11 @@ class Application(Protocol):
     def answer(
         self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None
     ) -> Any:
-        """Decide one request. The result is given back to `seal`; must not raise."""
+        """Decide one request. The result is given back to `seal`; if it raises, the connection is refused."""
         ...
 
     def seal(self, answers: list[Any]) -> list[bytes]:
-        """Make the answers of one turn durable, in order, and return their bytes. Must not raise."""
+        """Make the answers of one turn durable, in order, and return their bytes; if it raises, all are refused."""
         ...
 
 
@@ -60,7 +66,10 @@ def refusal(status: bytes, code: str) -> bytes:
 
 
 BAD_REQUEST = refusal(b"400 Bad Request", "HOOK_FRAMING")
-TOO_LARGE = refusal(b"431 Request Header Fields Too Large", "HOOK_TOO_LARGE")
+# Not 431: a large cookie is a client's doing, and 403 is what a proxy can hand on to a client with a reason.
+TOO_LARGE = refusal(b"403 Forbidden", "HOOK_TOO_LARGE")
+BROKEN = refusal(b"403 Forbidden", "INTERNAL_ERROR")
+BUSY = refusal(b"503 Service Unavailable", "HOOK_BUSY")
 TIMED_OUT = refusal(b"408 Request Timeout", "HOOK_SLOW")
 
 
@@ -85,7 +94,16 @@ class Turn:
     def _seal(self) -> None:
         waiting, self._waiting = self._waiting, []
         answers, self._answers = self._answers, []
-        for connection, response in zip(waiting, self._app.seal(answers), strict=True):
+        try:
+            responses = self._app.seal(answers)
+        except Exception as error:
+            log.exception("turn.failed", error=type(error).__name__)
+            responses = []
+        if len(responses) != len(waiting):
+            for connection in waiting:
+                connection.fail()
+            return
+        for connection, response in zip(waiting, responses, strict=True):
             connection.send(response)
 
 
@@ -93,8 +111,8 @@ class Connection(asyncio.Protocol):
     """One connection of one proxy. Any rule broken: one refusal at most, then closed and deaf."""
 
     __slots__ = (
-        "_begun", "_complete", "_dead", "_head", "_headers", "_last", "_limits", "_parser", "_server", "_size", "_started",
-        "_transport", "_uid", "_url", "_waiting", "on_header",
+        "_begun", "_complete", "_dead", "_head", "_headers", "_last", "_last_one", "_limits", "_parser", "_server",
+        "_size", "_started", "_transport", "_uid", "_url", "_waiting", "on_header",
     )  # fmt: skip
 
     def __init__(self, server: DecisionServer) -> None:
@@ -114,6 +132,7 @@ class Connection(asyncio.Protocol):
         self._dead = False
         self._started = 0.0
         self._last = server.time()
+        self._last_one = False
         self._uid: int | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
 
@@ -123,14 +142,24 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._uid = peer_uid(transport.get_extra_info("socket"))
         if not self._server.admit(self):
-            self._refuse(refusal(b"503 Service Unavailable", "HOOK_BUSY"), "connections")
+            self._dead = True
+            self._server.refused("connections")
+            self._transport.write(BUSY)
+            self._transport.close()
+
+    def eof_received(self) -> bool:
+        # Who hangs up after a whole request still gets its answer (RFC 9112, 9.6); after half a one there is none.
+        self._last_one = True
+        self._dead = self._dead or not self._waiting
+        return self._waiting
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._dead = True
         self._server.forget(self)
 
     def pause_writing(self) -> None:
-        self._transport.pause_reading()
+        if not self._dead:
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         if not self._dead:
@@ -176,6 +205,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._complete = True
+        self._last_one = not self._parser.should_keep_alive()  # llhttp knows it only in here
 
     # -- one request
 
@@ -186,24 +216,37 @@ class Connection(asyncio.Protocol):
         if lines > self._limits.headers:
             self._refuse(TOO_LARGE, "headers")
             return
-        version = self._parser.get_http_version()
-        if (version != "1.1" and version != "1.0") or head[-4:] != b"\r\n\r\n":
-            self._refuse(BAD_REQUEST, "version")
+        method = self._parser.get_method()
+        line = b"%b %b HTTP/1." % (method, self._url)
+        # llhttp also takes RTSP, HTTP/2.0, two blanks and empty lines around a request; a proxy sends none of them.
+        if not head.startswith(line) or head[len(line) : len(line) + 3] not in VERSIONS or head[-4:] != HEAD_END:
+            self._refuse(BAD_REQUEST, "line")
             return
         names = tuple(headers)
         if len(names) != lines:
             names = spelled_names(head)
+            if b"" in names:
+                self._refuse(BAD_REQUEST, "line")
+                return
         headers[b""] = b""
         self._waiting = True
-        answer = self._server.app.answer(self._url, self._parser.get_method(), headers, names, self._uid)
+        try:
+            answer = self._server.app.answer(self._url, method, headers, names, self._uid)
+        except Exception as error:  # INVARIANT: whatever breaks denies.
+            log.exception("answer.failed", error=type(error).__name__)
+            self.fail()
+            return
         self._server.turn.add(self, answer)
 
     def send(self, response: bytes) -> None:
         """Write a sealed answer and be ready for the next request."""
         if self._dead:
             return
+        if self._server.draining:
+            self._last_one = True
+            response = response.replace(CRLF, CLOSING, 1)
         self._transport.write(response)
-        if not self._parser.should_keep_alive():
+        if self._last_one:
             self._dead = True
             self._transport.close()
             return
@@ -214,18 +257,22 @@ class Connection(asyncio.Protocol):
         self._begun = self._complete = self._waiting = False
         self._started = 0.0
         self._last = self._server.time()
-        if self._server.draining:
-            self._transport.close()
 
     def overdue(self, now: float) -> bool:
         """Whether this connection has used up its time."""
+        if self._dead:
+            return now - self._last > self._limits.linger_seconds
         if self._started:
             return not self._waiting and now - self._started > self._limits.request_seconds
         return now - self._last > self._limits.idle_seconds
 
     def expire(self) -> None:
-        """Close a connection whose time is up; only one that began a request is told why."""
-        self._refuse(TIMED_OUT if self._started else b"", "time")
+        """End a connection whose time is up; only one that began a request is told why, and only once."""
+        if self._started and not self._dead:
+            self._refuse(TIMED_OUT, "time")
+        else:
+            self._dead = True
+            self._transport.abort()
 
     def drain(self) -> None:
         """Close as soon as no answer is owed."""
@@ -233,12 +280,25 @@ class Connection(asyncio.Protocol):
             self._dead = True
             self._transport.close()
 
+    def fail(self) -> None:
+        """Refuse a request that we failed to answer."""
+        if not self._dead:
+            self._refuse(BROKEN, "failed")
+
     def _refuse(self, response: bytes, why: str) -> None:
+        """Say why, say no more, and listen to nothing.
+
+        Closing while the peer still sends would reset the connection and take the refusal away from it, so what comes
+        is read and dropped until the peer hangs up or the sweeper does.
+        """
         self._dead = True
+        self._last = self._server.time()
         self._server.refused(why)
-        if response:
-            self._transport.write(response)
-        self._transport.close()
+        self._transport.write(response)
+        if self._last_one:
+            self._transport.close()
+        else:
+            self._transport.write_eof()
 
 
 class DecisionServer:
@@ -259,16 +319,18 @@ class DecisionServer:
     async def listen(self, sock: socket.socket) -> None:
         """Serve an already bound socket, TCP or Unix."""
         if sock.family == socket.AF_UNIX:
-            server: asyncio.AbstractServer = await self._loop.create_unix_server(lambda: Connection(self), sock=sock)
+            server: asyncio.AbstractServer = await self._loop.create_unix_server(
+                lambda: Connection(self), sock=sock, backlog=BACKLOG
+            )
         else:
-            server = await self._loop.create_server(lambda: Connection(self), sock=sock)
+            server = await self._loop.create_server(lambda: Connection(self), sock=sock, backlog=BACKLOG)
         self._servers.append(server)
         if self._sweeper is None:
             self._sweep()
 
     def admit(self, connection: Connection) -> bool:
-        """Count a connection in, unless there are too many."""
-        if len(self._connections) >= self.limits.connections or self.draining:
+        """Count a connection in; False if there are too many. One that was accepted before a drain is still served."""
+        if len(self._connections) >= self.limits.connections:
             return False
         self._connections.add(connection)
         return True
@@ -285,7 +347,8 @@ class DecisionServer:
         now = self.time()
         for connection in [c for c in self._connections if c.overdue(now)]:
             connection.expire()
-        self._sweeper = self._loop.call_later(min(1.0, self.limits.request_seconds / 4), self._sweep)
+        pause = min(1.0, self.limits.request_seconds / 4, self.limits.linger_seconds)
+        self._sweeper = self._loop.call_later(pause, self._sweep)
 
     async def close(self, *, grace: float = 5.0) -> None:
         """Stop accepting, answer what was asked, close the rest: a restart refuses nobody."""

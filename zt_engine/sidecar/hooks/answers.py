@@ -79,7 +79,10 @@ def deny_head(decision: Decision, *, scheme: str, has_credential: bool) -> bytes
     """Return the answer 401 or 403 up to the value of Zt-Decision."""
     reason = decision.reasons[0] if decision.reasons else "INTERNAL_ERROR"
     if decision.effect is not Effect.STEP_UP:
-        return f"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nCache-Control: no-store\r\nZt-Reason: {reason}\r\nZt-Decision: ".encode()
+        return (
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
+            f"Zt-Reason: {reason}\r\nZt-Decision: "
+        ).encode("ascii")
     challenge = www_authenticate(decision, scheme=scheme, has_credential=has_credential)
     return (
         "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
@@ -88,7 +91,7 @@ def deny_head(decision: Decision, *, scheme: str, has_credential: bool) -> bytes
 
 
 def www_authenticate(decision: Decision, *, scheme: str, has_credential: bool) -> str:
-    """Return the challenge: RFC 6750 without a credential or for a bad one, RFC 9470 for a sign-in that is too weak or old."""
+    """Return the challenge: RFC 6750 without a credential or for a bad one, RFC 9470 for one too weak or too old."""
     name = "DPoP" if scheme == "dpop" else "Bearer"
     if not has_credential:
         return f'{name} realm="zt"'

@@ -43,7 +43,7 @@ class Credentials:
         self._all = tuple(credentials)
 
     def of(self, key: bytes, *, hook: str, peer_uid: int | None) -> Credential:
-        """Return the credential shown, or raise InputError PEP_UNKNOWN. A wrong key is never forgiven by a right uid."""
+        """Return the credential shown, or raise InputError PEP_UNKNOWN. A right uid never forgives a wrong key."""
         if key:
             digest = hashlib.sha256(key).digest()
             found = None

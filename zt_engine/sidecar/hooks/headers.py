@@ -84,6 +84,8 @@ def judge(names: Sequence[bytes], family: Family) -> Layout:
         if name in FRAMING:
             return Layout(pick=None, refusal="HOOK_FRAMING", detail=name)
         seen[name] = raw
+    if "host" not in seen:
+        return Layout(pick=None, refusal="HOOK_FRAMING", detail="host")
     missing = [name for name in family.required if name not in seen]
     if missing:
         return Layout(pick=None, refusal="HOOK_HEADER_MISSING", detail=missing[0])

@@ -6,6 +6,8 @@ of a denial except `WWW-Authenticate`; the printed server block picks `Zt-Reason
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from zt_engine.core.errors import InputError
 from zt_engine.core.request import AccessRequest, RequestTarget, canonical_address, canonical_method, canonical_target
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials
@@ -26,6 +28,8 @@ FAMILY = Family(
     optional=("zt-pep-key", "zt-client-verify", "zt-client-cert", "authorization", "dpop", "cookie"),
 )
 
+DOUBTFUL = b"?"
+"""Stands for a key that was sent in a doubtful way: wrong for everybody, and it rules the socket's user id out."""
 MAX_REQUEST_ID = 128
 MAX_CREDENTIAL_BYTES = 16384
 MAX_REMEMBERED = 50_000
@@ -88,12 +92,18 @@ class NginxHook:
         `headers` maps names as sent to values, plus the empty name to the empty value; `names` has every name in order,
         repeats included. Raises InputError HOOK_ or HEADER_; PEP_UNKNOWN when no credential of a proxy was shown.
         """
-        layout = self._layouts.of(names)
-        if headers[layout.has_body] not in (b"", b"0"):
-            raise InputError("HOOK_FRAMING", "a hook request has no body")
+        try:
+            layout = self._layouts.of(names)
+        except InputError:
+            # A stranger learns nothing of the rules, and does not fill the log.
+            self._credentials.of(sole_key(headers, names), hook=self.name, peer_uid=peer_uid)
+            raise
         assert layout.pick is not None  # Layouts.of raised otherwise
         sent = Sent(layout.pick(headers))
-        return sent, self._credentials.of(sent.pep_key, hook=self.name, peer_uid=peer_uid)
+        credential = self._credentials.of(sent.pep_key, hook=self.name, peer_uid=peer_uid)
+        if headers[layout.has_body] not in (b"", b"0"):
+            raise InputError("HOOK_FRAMING", "a hook request has no body")
+        return sent, credential
 
     def prove(self, sent: Sent, credential: Credential) -> AccessRequest:
         """Prove the values: canonical target, method and address, and a proxy that may speak for this host.
@@ -138,6 +148,12 @@ class NginxHook:
         return address
 
 
+def sole_key(headers: Mapping[bytes, bytes], names: Iterable[bytes]) -> bytes:
+    """Return the proxy key of a request whose headers are refused; two keys are none."""
+    keys = [headers.get(name, b"") for name in names if name.lower() == b"zt-pep-key"]
+    return keys[0] if len(keys) == 1 else DOUBTFUL if keys else b""
+
+
 def request_id(raw: bytes) -> str:
     """Return the proxy's request id: 1 to 128 visible ASCII characters that need no escaping anywhere."""
     if (
@@ -150,7 +166,7 @@ def request_id(raw: bytes) -> str:
 
 
 def single(raw: bytes, name: str) -> bytes:
-    """Return a credential header's value; a comma means that a proxy joined two lines, and which one counts is unknown."""
+    """Return a credential header's value; a comma means two lines that a proxy joined, and who knows which counts."""
     if b"," in raw or len(raw) > MAX_CREDENTIAL_BYTES + 16:
         raise InputError("HEADER_DOUBLED" if b"," in raw else "TOKEN_TOO_LARGE", f"header `{name}`")
     if not raw.isascii() or b"\t" in raw:

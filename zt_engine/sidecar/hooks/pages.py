@@ -32,7 +32,7 @@ class DeniedPages:
         """Return the page as a complete answer; None for another path."""
         if path != PATH:
             return None
-        values = {name.lower(): headers[name] for name in names}
+        values = {name.lower(): value for name, value in headers.items()}
         try:
             self._credentials.of(values.get(b"zt-pep-key", b""), hook="nginx", peer_uid=uid)
         except InputError:
@@ -47,7 +47,11 @@ class DeniedPages:
             accept=text(values, b"accept"),
             accept_language=text(values, b"accept-language"),
         )
-        extra = [f"Content-Security-Policy: {SECURITY_POLICY}", "X-Content-Type-Options: nosniff", "Vary: Accept, Accept-Language"]
+        extra = [
+            f"Content-Security-Policy: {SECURITY_POLICY}",
+            "X-Content-Type-Options: nosniff",
+            "Vary: Accept, Accept-Language",
+        ]
         if challenge:
             extra.append(f"WWW-Authenticate: {challenge}")
         return response(status, body, kind, *extra)
