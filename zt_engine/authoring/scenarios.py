@@ -79,10 +79,42 @@ def read_scenarios(folder: Path) -> tuple[Scenario, ...]:
     return tuple(found)
 
 
+def read_question(
+    path: Path,
+    *,
+    fixtures: Path | None = None,
+    named: Mapping[str, Mapping[str, Entry]] | None = None,
+    defaults: Entry | None = None,
+) -> Question:
+    """Read one question from a file of its own, a scenario without its expectation; SCENARIO_MALFORMED has every fault.
+
+    Its names are those of a fixtures file, or of `named`: kind (`subjects`, `devices`, `situations`) to name to entry.
+    """
+    reading = _Reading()
+    document = reading.document(path)
+    if fixtures is not None and fixtures.is_file():
+        reading.fixtures(reading.document(fixtures))
+    reading.named.update(named or {})
+    reading.defaults = {**reading.defaults, **(defaults or {})}
+    if not reading.problems:
+        try:
+            return reading.question(_known(_mapping(document.value, "the file"), _SCENARIO), document.at())
+        except _Fault as fault:
+            reading.fault(str(fault), _place(document, fault.key), fault.hint)
+    raise ConfigError(tuple(reading.problems))
+
+
+def _place(document: YamlText, key: str) -> str:
+    """The line of a key that is wrong, wherever in the document it stands; else the document's first line."""
+    paths = (path for path in document.lines if path and path[-1] == key)
+    return document.at(*min(paths, key=len, default=()))
+
+
 class _Fault(Exception):
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", key: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        self.key = key
 
 
 class _Reading:
@@ -138,27 +170,31 @@ class _Reading:
         ja, en = names.get("ja"), names.get("en")
         if not isinstance(ja, str) or not isinstance(en, str) or not ja.strip() or not en.strip():
             raise _Fault("`name` has `ja` and `en`")
-        subject = self.resolve("subjects", self.value(given, "subject", {"type": "anonymous"}), SUBJECT)
-        if subject is None:
-            raise _Fault("`subject` is a subject; who has none is {type: anonymous}")
-        device = self.resolve("devices", self.value(given, "device", NONE), DEVICE)
-        situation = self.resolve("situations", self.value(given, "situation", {}), SITUATION) or {}
+        question = self.question(given, where)
         return Scenario(
             ja=ja,
             en=en,
             source=str(given.get("source", "")),
-            who=str(subject.get("id", subject.get("type", ""))),
-            question=Question(
-                subject=subject,
-                delegate=self.resolve("subjects", subject["delegate"], SUBJECT) if subject.get("delegate") else None,
-                device=device,
-                binding=self.binding(given, device),
-                request=self.request(given),
-                situation={"threat_level": 0, **situation},
-                at=self.instant(given),
-                where=where,
-            ),
+            who=str(question.subject.get("id", question.subject.get("type", ""))),
+            question=question,
             expect=_expected(given.get("expect")),
+        )
+
+    def question(self, given: Entry, where: str) -> Question:
+        subject = self.resolve("subjects", self.value(given, "subject", {"type": "anonymous"}), SUBJECT)
+        if subject is None:
+            raise _Fault("`subject` is a subject; who has none is {type: anonymous}", key="subject")
+        device = self.resolve("devices", self.value(given, "device", NONE), DEVICE)
+        situation = self.resolve("situations", self.value(given, "situation", {}), SITUATION) or {}
+        return Question(
+            subject=subject,
+            delegate=self.resolve("subjects", subject["delegate"], SUBJECT) if subject.get("delegate") else None,
+            device=device,
+            binding=self.binding(given, device),
+            request=self.request(given),
+            situation={"threat_level": 0, **situation},
+            at=self.instant(given),
+            where=where,
         )
 
     def value(self, given: Entry, key: str, default: Plain) -> Plain:
@@ -173,7 +209,7 @@ class _Reading:
                 raise _Fault(f"`{value}` is like itself")
             entries = self.named.get(kind, {})
             if value not in entries:
-                raise _Fault(f"there is no `{value}` among the {kind}", _meant(value, entries))
+                raise _Fault(f"there is no `{value}` among the {kind}", _meant(value, entries), kind[:-1])
             return self.resolve(kind, entries[value], known, (*path, value))
         entry = _known(_mapping(value, kind), known)
         _check_facts(entry)
@@ -192,7 +228,7 @@ class _Reading:
         fallback = NONE if device is None else device.get("key", self.defaults.get("binding", NONE))
         binding = given.get("binding", fallback)
         if binding not in BINDINGS:
-            raise _Fault(f"`binding` is one of {', '.join(BINDINGS)}")
+            raise _Fault(f"`binding` is one of {', '.join(BINDINGS)}", key="binding")
         return str(binding)
 
     def request(self, given: Entry) -> Entry:
@@ -200,13 +236,13 @@ class _Reading:
         request = _known({**defaults, **_mapping(given.get("request"), "request")}, REQUEST)
         url = request.get("url")
         if not isinstance(url, str) or not url.startswith(("https://", "http://")):
-            raise _Fault("`request.url` is a whole URL")
+            raise _Fault("`request.url` is a whole URL", key="request")
         return request
 
     def instant(self, given: Entry) -> int:
         at = parse_instant(str(self.value(given, "at", "")))
         if at is None:
-            raise _Fault("`at` is an instant with its offset, such as 2026-11-20T10:00:00+09:00")
+            raise _Fault("`at` is an instant with its offset, such as 2026-11-20T10:00:00+09:00", key="at")
         return at
 
 
@@ -227,7 +263,7 @@ def _check_facts(entry: Entry) -> None:
             try:
                 _known(fact, FACT)
             except _Fault as fault:
-                raise _Fault(f"fact `{name}`: {fault}", fault.hint) from None
+                raise _Fault(f"fact `{name}`: {fault}", fault.hint, fault.key) from None
 
 
 def _mapping(value: Plain, what: str) -> Entry:
@@ -239,7 +275,7 @@ def _mapping(value: Plain, what: str) -> Entry:
 def _known(entry: Entry, known: frozenset[str]) -> Entry:
     for key in entry:
         if key not in known:
-            raise _Fault(f"unknown key `{key}`", _meant(key, known))
+            raise _Fault(f"unknown key `{key}`", _meant(key, known), key)
     return entry
 
 

@@ -43,18 +43,29 @@ _MAPPING = IssuerMapping(workload=WorkloadRule(claim=_TYPE_CLAIM, value="workloa
 """The directory speaks for every field; the token for the sign-in."""
 
 
-class Stage:
-    """Puts questions to one policy on one engine; every question on a stage swept clean."""
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """One question's own decision path."""
 
-    def __init__(self, parts: Parts, engine: PolicyEngine) -> None:
-        self._policy = make_policy(
-            parts, engine, source="scenario", strongest={}, path_key=bytes(32), tick_seconds=TICK_SECONDS
+    authorizer: Authorizer
+    principals: Principals
+    replica: Replica
+
+
+class Stage:
+    """Puts questions to one policy on one engine; every question on a stage swept clean.
+
+    `strongest`: issuer -> the best `acr` it can give; for an issuer that is not in it, the pack's best.
+    """
+
+    def __init__(self, parts: Parts, engine: PolicyEngine, *, strongest: Mapping[str, str] | None = None) -> None:
+        self.policy = make_policy(
+            parts, engine, source="scenario", strongest=strongest or {}, path_key=bytes(32), tick_seconds=TICK_SECONDS
         )
 
     def decide(self, question: Question) -> Rehearsed:
         """Return what the path decides; ConfigError when the question describes records nobody could have."""
         try:
-            request = _request(question)
+            request = request_of(question)
         except InputError as error:  # what the hook refuses never reaches the path
             return Rehearsed(effect="deny", reasons=(error.code,))
         outcome = self.outcome(question, request)
@@ -72,6 +83,10 @@ class Stage:
 
     def outcome(self, question: Question, request: AccessRequest) -> Outcome:
         """Return everything the path came to for a question."""
+        return self.scene(question).authorizer.decide(request, question.at)[0]
+
+    def scene(self, question: Question) -> Scene:
+        """Set the stage: records, situation and credentials of a question, and nothing of any other."""
         replica = Replica()
         people = {} if question.subject.get("type") == "anonymous" else {"subject": question.subject}
         if question.delegate is not None:
@@ -86,24 +101,25 @@ class Stage:
             for name, meant in unknown_facts(record):
                 raise InputError("SCENARIO_MALFORMED", f"there is no fact `{name}`", hint=f"did you mean `{meant}`?")
         props = _Props(question)
+        principals = Principals(
+            tokens=props,
+            certificates=_Certificates(question),
+            proofs=_Proofs(question),
+            mappings={_issuer(entry): _MAPPING for entry in people.values()},
+            replica=replica,
+            keys={_issuer(entry): NO_KEYS for entry in people.values()},
+            recheck_seconds=TICK_SECONDS,
+        )
         authorizer = Authorizer(
-            principals=Principals(
-                tokens=props,
-                certificates=_Certificates(question),
-                proofs=_Proofs(question),
-                mappings={_issuer(entry): _MAPPING for entry in people.values()},
-                replica=replica,
-                keys={_issuer(entry): NO_KEYS for entry in people.values()},
-                recheck_seconds=TICK_SECONDS,
-            ),
+            principals=principals,
             replica=replica,
             clock=_Clock(question.at),
             log_state=lambda: "ok",
             cache_entries=0,
             assert_for=lambda _case, _label, _trust: "",
         )
-        authorizer.activate(self._policy)
-        return authorizer.decide(request, question.at)[0]
+        authorizer.activate(self.policy)
+        return Scene(authorizer=authorizer, principals=principals, replica=replica)
 
 
 class _Clock:
@@ -175,7 +191,7 @@ class _Proofs:
         return _thumbprint(self._question)
 
 
-def _request(question: Question) -> AccessRequest:
+def request_of(question: Question) -> AccessRequest:
     """The request as the hook would have read it; a target with two readings is refused here as there."""
     given = question.request
     url = urlsplit(str(given["url"]))
@@ -275,7 +291,7 @@ def _situation(question: Question) -> Situation:
         entry = continuity if isinstance(continuity, Mapping) else {"id": "continuity"}
         document["continuity"] = _signed("continuity", entry, question.at, signers)
     approvers = {key_id(key.public_key()): Approver(person, key.public_key()) for person, key in signers.items()}
-    # A grant that is refused (approved by its own beneficiary, too long) is left out, which a scenario may well be about.
+    # A grant that is refused (approved by its own beneficiary, too long) is left out: a scenario may be about that.
     return decode_situation(_json(document), where=f"{question.where}: situation", approvers=approvers)
 
 
