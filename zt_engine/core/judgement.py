@@ -30,7 +30,8 @@ from zt_engine.core.situation import Applied
 BLOCKED_DEVICES = frozenset({"lost", "revoked", "retired", "quarantined"})
 """Devices for which nothing is ever observed instead of enforced."""
 
-UNWAIVABLE = frozenset({"OBLIGATION_UNENFORCEABLE", "READ_ONLY"})
+READ_ONLY = "read_only"
+"""The obligation that the engine enforces itself: a write is refused."""
 
 
 class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +78,7 @@ def judge(
         extra_obligations=tuple(map(Obligation, circumstances.applied.obligations)),
         threshold_plus=circumstances.applied.threshold_plus,
     )
-    if circumstances.write and decision.opens and any(duty.id == "read_only" for duty in decision.obligations):
+    if circumstances.write and decision.opens and any(duty.id == READ_ONLY for duty in decision.obligations):
         decision = msgspec.structs.replace(
             decision, effect=Effect.DENY, reasons=("READ_ONLY",), unmet=(Unmet("READ_ONLY"),)
         )
@@ -121,8 +122,13 @@ def _observed(decision: Decision, verdict: Verdict, circumstances: Circumstances
     mode = circumstances.observed
     if mode is None or circumstances.tick_end > mode.until or circumstances.rank > RANK_C2:
         return decision
-    by_layers = {item.code for item in verdict.unmet} | {"TRUST_LOW"}
-    codes = {item.code for item in decision.unmet}
-    if circumstances.device_status in BLOCKED_DEVICES or not codes <= by_layers or codes & UNWAIVABLE:
+    by_layers = {item.code for item in verdict.unmet}
+    if not circumstances.applied.threshold_plus:
+        by_layers.add("TRUST_LOW")  # a threshold that an overlay raised is not the layers' alone
+    if circumstances.device_status in BLOCKED_DEVICES or not {item.code for item in decision.unmet} <= by_layers:
+        return decision
+    # INVARIANT: what is unmet is waived and nothing else, or one more unmet requirement could open a door.
+    duties = {duty.id for duty in decision.obligations}
+    if not duties.issubset(circumstances.enforces) or (circumstances.write and READ_ONLY in duties):
         return decision
     return observe(decision, codes=frozenset(mode.codes) or None, rank=circumstances.rank)

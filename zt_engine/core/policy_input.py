@@ -18,7 +18,7 @@ NEVER = 4_000_000_000
 demands a small age would be satisfied by no report at all."""
 
 
-class RequestInput(msgspec.Struct, frozen=True):
+class RequestInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method: str
     host: str
     path: str
@@ -31,14 +31,14 @@ class RequestInput(msgspec.Struct, frozen=True):
     purpose: str | None
 
 
-class DelegateInput(msgspec.Struct, frozen=True):
+class DelegateInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str
     id: str
     clearance: int
     compartments: list[str]
 
 
-class SubjectInput(msgspec.Struct, frozen=True):
+class SubjectInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: Literal["user", "workload", "anonymous"]
     id: str
     issuer: str
@@ -57,14 +57,14 @@ class SubjectInput(msgspec.Struct, frozen=True):
     delegate: DelegateInput | None
 
 
-class FactInput(msgspec.Struct, frozen=True):
+class FactInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: Literal["observed", "not_collected", "not_supported", "error"]
     value: Any
     method: Literal["attested", "mdm_server", "signed_agent", "self_report", "declared"]
     confidence: int
 
 
-class DeviceInput(msgspec.Struct, frozen=True):
+class DeviceInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     status: Literal["unknown", "invited", "enrolled", "active", "quarantined", "lost", "revoked", "retired"]
     ownership: Literal["corp", "byod", "shared"]
@@ -74,7 +74,7 @@ class DeviceInput(msgspec.Struct, frozen=True):
     facts: dict[str, FactInput]
 
 
-class LabelInput(msgspec.Struct, frozen=True):
+class LabelInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: str
     rank: int
     integrity: int
@@ -85,7 +85,7 @@ class LabelInput(msgspec.Struct, frozen=True):
     purpose: list[str]
 
 
-class ResourceInput(msgspec.Struct, frozen=True):
+class ResourceInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service: str
     service_ceiling: int
     state: str | None
@@ -93,20 +93,20 @@ class ResourceInput(msgspec.Struct, frozen=True):
     label: LabelInput
 
 
-class PillarsInput(msgspec.Struct, frozen=True):
+class PillarsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: int
     subject: int
     context: int
 
 
-class TrustInput(msgspec.Struct, frozen=True):
+class TrustInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score: int
     best: int
     after_step_up: int
     pillars: PillarsInput
 
 
-class GrantInput(msgspec.Struct, frozen=True):
+class GrantInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     kind: Literal["exception", "break_glass", "continuity", "approval"]
     ceiling: int
@@ -117,19 +117,19 @@ class GrantInput(msgspec.Struct, frozen=True):
     approvers: list[str] = []
 
 
-class OverlayInput(msgspec.Struct, frozen=True):
+class OverlayInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     effect: str
     scope: str
 
 
-class SituationInput(msgspec.Struct, frozen=True):
+class SituationInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threat_level: int
     overlays: list[OverlayInput]
     continuity: bool
 
 
-class PolicyInput(msgspec.Struct, frozen=True):
+class PolicyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole document; every key is always present."""
 
     version: Literal[1]
