@@ -24,7 +24,7 @@ HOW_TO_GET_IT = "download it from https://www.openpolicyagent.org/docs/#1-downlo
 CAPABILITIES = "capabilities.json"
 WALL_SECONDS = 120
 CPU_SECONDS = 120
-DATA_BYTES = 4 << 30
+DATA_BYTES = 2 << 30
 """Writable memory (RLIMIT_DATA). RLIMIT_AS would count the address space that Go only reserves."""
 FILE_BYTES = 64 << 20
 """The most one run may write into one file, its own output included."""
@@ -92,6 +92,7 @@ class OpaBinary:
             )
 
     def _execute(self, arguments: tuple[str, ...], *, root: Path, outputs: Path) -> int:
+        command = " ".join(arguments[:1])
         with (outputs / "stdout").open("wb") as out, (outputs / "stderr").open("wb") as err:
             process = subprocess.Popen(
                 [str(self._executable), *arguments],
@@ -110,19 +111,23 @@ class OpaBinary:
                 status = process.wait(self._wall_seconds)
             except subprocess.TimeoutExpired:
                 raise UnavailableError(
-                    "OPA_TIMEOUT", f"`opa {arguments[0]}` took more than {self._wall_seconds:g} s"
+                    "OPA_TIMEOUT", f"`opa {command}` took more than {self._wall_seconds:g} s"
                 ) from None
             finally:
                 if process.poll() is None:
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
-        if status in (-signal.SIGXFSZ, -signal.SIGXCPU, -signal.SIGKILL) or _hit_the_cap(outputs, self._limits):
-            raise UnavailableError("OPA_KILLED", f"`opa {arguments[0]}` went over a limit on time, memory or output")
+        if status in (-signal.SIGXFSZ, -signal.SIGXCPU, -signal.SIGKILL) or _hit_a_limit(outputs, self._limits):
+            raise UnavailableError("OPA_KILLED", f"`opa {command}` went over a limit on time, memory or output")
         return status
 
 
-def _hit_the_cap(outputs: Path, limits: Mapping[int, int]) -> bool:
+def _hit_a_limit(outputs: Path, limits: Mapping[int, int]) -> bool:
+    """Whether an output filled its file, or Go gave up for want of memory (which it says in its own words only)."""
+    with (outputs / "stderr").open("rb") as file:
+        if file.read(4096).startswith((b"fatal error: runtime: ", b"runtime: out of memory", b"fatal error: out of ")):
+            return True
     return any((outputs / name).stat().st_size >= limits[resource.RLIMIT_FSIZE] for name in ("stdout", "stderr"))
 
 
