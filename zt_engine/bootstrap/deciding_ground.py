@@ -1,0 +1,190 @@
+"""What `zt decide` stands on: a pack as it is shipped, or an installation with its records and present situation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from device_inventory.device import DeviceRecord
+from zt_engine.adapters.approvals import read_approvers
+from zt_engine.adapters.bundle_signing import load_public_keys
+from zt_engine.adapters.folder_source import FolderSource
+from zt_engine.adapters.situation_json import decode_situation
+from zt_engine.authoring.scenarios import FIXTURES, Entry, Question, read_question
+from zt_engine.authoring.yaml_text import YamlText, read_yaml
+from zt_engine.bootstrap import activation
+from zt_engine.bootstrap.activation import Parts
+from zt_engine.bootstrap.identity import issuer_configs
+from zt_engine.bootstrap.packs import compiled_bundle, pack_folder
+from zt_engine.config import Policy as PolicySettings
+from zt_engine.config import load
+from zt_engine.core.bundle import open_bundle
+from zt_engine.core.errors import BundleError, ConfigError, Problem
+from zt_engine.core.identity import SubjectRecord
+from zt_engine.core.instants import parse_instant
+from zt_engine.core.situation import FOREVER, Situation
+from zt_engine.ports import PolicyEngine
+
+CURRENT = "current"
+"""The name of an installation's present situation."""
+
+SIGNED_IN_SECONDS = 60
+"""How long ago somebody signed in whose record is named without saying anything of a sign-in."""
+
+
+class Ground(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy that can be asked, and the names that a question may use."""
+
+    title: str
+    parts: Parts
+    engine: PolicyEngine
+    strongest: Mapping[str, str]
+    fixtures: Path | None = None
+    folder: Path | None = None
+    """The installation's folder of records and situation."""
+    approvers: Mapping[str, bytes] = {}
+
+    def question(self, text: YamlText, path: Path, *, now: float) -> Question:
+        """Read a question; without a time of its own it is asked now. Raises ConfigError with every fault."""
+        given = text.value.get("at") if isinstance(text.value, Mapping) else None
+        at = parse_instant(str(given)) or int(now)
+        asked = _instant(at)
+        if self.folder is None:
+            own_time = self.fixtures is not None and self.fixtures.is_file()
+            return read_question(path, fixtures=self.fixtures, defaults={} if own_time else {"at": asked})
+        defaults: Entry = {"at": asked, "situation": CURRENT}
+        return read_question(path, named=self._names(self.folder, at), defaults=defaults)
+
+    def _names(self, folder: Path, at: int) -> dict[str, dict[str, Entry]]:
+        records, problems = FolderSource(folder).records(at)
+        if problems:
+            raise ConfigError(problems)
+        raw = read_file(folder / "situation.json")
+        approvers = read_approvers(self.approvers)
+        situation = decode_situation(raw, where=str(folder / "situation.json"), approvers=approvers)
+        return {
+            "subjects": {record.id: self._subject(record) for record in records.subjects},
+            "devices": {record.device_id: _device(record, at) for record in records.devices},
+            "situations": {CURRENT: _situation(situation)},
+        }
+
+    def _subject(self, record: SubjectRecord) -> Entry:
+        """A directory record, signed in just now as strongly as its issuer can."""
+        entry = msgspec.to_builtins(record)
+        entry.pop("version")
+        return {**entry, "acr": self.strongest.get(record.issuer, ""), "auth_age": SIGNED_IN_SECONDS}
+
+
+def ground_of_pack(name: str) -> Ground:
+    """Return a shipped pack with the people and devices of its scenarios; raises ConfigError PACK_UNKNOWN."""
+    folder = pack_folder(name)
+    bundle = open_bundle(compiled_bundle(name), keys={}, require_signature=False, builtins=activation.OFFERED)
+    parts = Parts(
+        bundle=bundle,
+        catalogue=activation.read_catalogue(read_file(folder / "catalogue.yaml"), where=str(folder / "catalogue.yaml")),
+        catalogue_digest="",
+        trust=activation.read_trust(read_file(folder / "trust.yaml"), where=str(folder / "trust.yaml")),
+        trust_digest="",
+    )
+    engine = activation.make_engine(bundle, PolicySettings())
+    return Ground(title=name, parts=parts, engine=engine, strongest={}, fixtures=folder / "scenarios" / FIXTURES)
+
+
+def ground_of_config(path: Path) -> Ground:
+    """Return an installation; raises ConfigError or BundleError for whatever the sidecar would refuse as well."""
+    settings = load(path)
+    folder = settings.path(settings.policy.folder)
+    try:
+        bundle = activation.read_bundle(
+            read_file(folder / "bundle.tar.gz"), load_public_keys(_keys(settings.path, settings.policy.keys))
+        )
+    except BundleError as error:
+        where = f"{folder / 'bundle.tar.gz'}: {error.where}" if error.where else str(folder / "bundle.tar.gz")
+        raise BundleError(error.code, error.message, where=where, hint=error.hint) from None
+    parts = Parts(
+        bundle=bundle,
+        catalogue=activation.read_catalogue(read_file(folder / "catalogue.yaml"), where=str(folder / "catalogue.yaml")),
+        catalogue_digest="",
+        trust=activation.read_trust(read_file(folder / "trust.yaml"), where=str(folder / "trust.yaml")),
+        trust_digest="",
+    )
+    return Ground(
+        title=str(path),
+        parts=parts,
+        engine=activation.make_engine(bundle, settings.policy),
+        strongest={config.issuer: config.strongest_acr for config in issuer_configs(settings)},
+        folder=folder,
+        approvers=_keys(settings.path, settings.policy.approvers),
+    )
+
+
+def read_text(path: Path) -> YamlText:
+    """Read a YAML or JSON file a person wrote; raises ConfigError DECIDE_FILE or DECIDE_SYNTAX with file and line."""
+    try:
+        return read_yaml(read_file(path).decode("utf-8"), where=str(path), code="DECIDE_SYNTAX")
+    except UnicodeDecodeError:
+        raise ConfigError((Problem(code="DECIDE_SYNTAX", message="the file is not UTF-8", where=str(path)),)) from None
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's content; raises ConfigError DECIDE_FILE."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError((Problem(code="DECIDE_FILE", message=str(error.strerror), where=str(path)),)) from None
+
+
+def _keys(place: Callable[[Path], Path], files: tuple[Path, ...]) -> dict[str, bytes]:
+    return {
+        path.name.removesuffix(".pem").removesuffix(".pub"): read_file(place(path)) for path in files
+    }
+
+
+def _device(record: DeviceRecord, at: int) -> Entry:
+    return {
+        "id": record.device_id,
+        "status": record.status,
+        "ownership": record.ownership,
+        "assigned": list(record.assigned),
+        "key": "none" if not record.keys else "mtls" if record.keys[0].x5t else "dpop",
+        "report_age": at - record.report_received_at,
+        "facts": {
+            name: {
+                "status": fact.status,
+                "value": list(fact.value) if isinstance(fact.value, tuple) else fact.value,
+                "method": fact.method,
+                "age": at - fact.received_at,
+            }
+            for name, fact in record.facts.items()
+        },
+    }
+
+
+def _situation(situation: Situation) -> Entry:
+    """The situation as it stands. Grants are signed again by stand-ins of those who really signed them."""
+    overlays = [msgspec.to_builtins(overlay) for overlay in situation.overlays]
+    grants = [msgspec.to_builtins(grant) for grant in situation.grants if grant.approvers]
+    for overlay in overlays:
+        overlay.pop("parsed_effect")
+        overlay.pop("terms")
+    revocations = [
+        {"kind": kind, "key": key, "until": None if until >= FOREVER else until}
+        for kind, keys in situation.revoked.items()
+        for key, until in keys.items()
+    ]
+    entry: dict[str, object] = {
+        "threat_level": situation.threat_level,
+        "overlays": overlays,
+        "grants": grants,
+        "revocations": revocations,
+    }
+    if situation.continuity is not None:
+        entry["continuity"] = msgspec.to_builtins(situation.continuity)
+    return entry  # type: ignore[return-value]  # plain values by construction
+
+
+def _instant(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
