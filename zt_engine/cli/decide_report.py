@@ -17,7 +17,8 @@ from zt_engine.core.decision import Decision, Effect, Obligation
 from zt_engine.core.policy_input import NEVER, PolicyInput
 from zt_engine.core.trust_explain import Adjustment, Explanation, Item
 
-POINT = 1_000_000
+WIDE = 100
+"""Columns from which on values are shown longer; below, the table fits 80."""
 
 EFFECTS: dict[Effect, tuple[str, str, str]] = {
     Effect.ALLOW: ("green", "許可", "allow"),
@@ -29,14 +30,14 @@ EFFECTS: dict[Effect, tuple[str, str, str]] = {
 FACTORS: dict[str, tuple[str, str]] = {
     "key_protection": ("端末鍵の保護", "key protection"),
     "patch": ("更新の適用", "patches"),
-    "known_exploited": ("悪用が確認された脆弱性", "exploited vulnerabilities"),
+    "known_exploited": ("悪用される脆弱性", "exploited flaws"),
     "disk_encryption": ("ディスク暗号化", "disk encryption"),
     "protection": ("マルウェア対策", "malware protection"),
     "managed": ("端末管理", "device management"),
     "firewall": ("ファイアウォール", "firewall"),
     "secure_boot": ("セキュアブート", "secure boot"),
     "screen_lock": ("画面ロック", "screen lock"),
-    "not_admin": ("管理者権限なし", "no administrator rights"),
+    "not_admin": ("管理者権限なし", "no admin rights"),
     "integrity": ("改変なし", "integrity"),
     "authenticator": ("サインインの方法", "sign-in method"),
     "authentication_age": ("サインインからの時間", "age of the sign-in"),
@@ -76,8 +77,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "value": ("値", "value"),
     "method": ("確認方法", "seen by"),
     "age": ("経過", "age"),
-    "confidence": ("確度", "confidence"),
-    "pillar_points": ("柱の点", "of pillar"),
+    "confidence": ("確度", "conf."),
+    "pillar_points": ("柱の点", "pillar"),
     "points": ("点", "points"),
     "sum": ("加重平均", "weighted mean"),
     "layers": ("層の判定", "Layers"),
@@ -172,9 +173,10 @@ class Report:
 
     def _items(self, trust: Explanation) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column(self._t("factor"), no_wrap=True)
-        table.add_column(self._t("value"), no_wrap=True, max_width=20)
-        table.add_column(self._t("method"), no_wrap=True)
+        wide = self._console.width >= WIDE
+        table.add_column(self._t("factor"), no_wrap=True, width=21)
+        table.add_column(self._t("value"), no_wrap=True, width=30 if wide else 13)
+        table.add_column(self._t("method"), no_wrap=True, width=12)
         for name in ("age", "confidence", "pillar_points", "points"):
             table.add_column(self._t(name), justify="right", no_wrap=True)
         last = ""
@@ -201,7 +203,8 @@ class Report:
 
     def _sum(self, trust: Explanation) -> Text:
         """The sum in one line: INVARIANT of an explanation, what is added up here is the exact score."""
-        line = Text.assemble(("= ", "bold"), f"{points(sum(item.contribution for item in trust.items))} {self._t('sum')}")
+        total = points(sum(item.contribution for item in trust.items))
+        line = Text.assemble(("= ", "bold"), f"{total} {self._t('sum')}")
         for adjustment in trust.adjustments:
             line.append(f"  {points(adjustment.points)} {self._adjustment(adjustment)}")
         line.append(f"  = {points(trust.score.exact)} → ").append(str(trust.score.score), style="bold")
