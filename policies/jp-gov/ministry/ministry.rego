@@ -122,6 +122,7 @@ _person if input.subject.type == "anonymous"
 #   remedy_ja: 例外の承認を、承認者に依頼してください。
 #   remedy_en: Ask the approvers for an exception.
 _waived contains code if {
+	input.grants != []
 	some code in grants.waived(input.grants, input.situation, input.resource.label.rank, input.request.write, input.time)
 	code in data.zt.layer.ministry.waivable
 	input.resource.label.rank <= data.zt.layer.ministry.waiver_ceiling
@@ -248,7 +249,10 @@ _passed contains "DELEGATE_NOT_REGISTERED" if {
 #   owner: ministry-ciso
 #   remedy_ja: ロボットの登録を確認してください。
 #   remedy_en: Check the registration of the robot.
-_robot := data.zt.layer.ministry.robots[input.subject.id]
+_robot := row if {
+	input.subject.type == "workload"
+	row := data.zt.layer.ministry.robots[input.subject.id]
+}
 
 # METADATA
 # title: The robot is registered for this service / このサービスに登録されたロボット
