@@ -105,4 +105,4 @@ def in_folder(files: Mapping[str, bytes]) -> dict[str, bytes]:
 def errors_of(pack: Pack, done: OpaOutput) -> list[Problem]:
     """What a run complained about, at the places a person knows."""
     where = {f"{FOLDER}/{name}": place for name, place in pack.where.items()}
-    return problems_of(decoded(done), done.stderr, where=where, fallback=str(pack.folder))
+    return problems_of(decoded(done), done.stderr + done.stdout, where=where, fallback=str(pack.folder))

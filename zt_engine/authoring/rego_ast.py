@@ -193,7 +193,7 @@ def _import(module: Module, node: Node) -> Import:
 
 
 def problems_of(
-    document: object, stderr: bytes, *, where: Mapping[str, str], fallback: str, code: str = "REGO_ERROR"
+    document: object, said: bytes, *, where: Mapping[str, str], fallback: str, code: str = "REGO_ERROR"
 ) -> list[Problem]:
     """Turn OPA's JSON errors into problems at the file and line a person knows; never an empty list."""
     errors = document.get("errors") if isinstance(document, dict) else None
@@ -203,7 +203,7 @@ def problems_of(
         file = str(location.get("file", ""))
         place = f"{where.get(file.lstrip('/'), file) or fallback}:{location.get('row', 1)}"
         found.append(Problem(code=code, message=_one_line(str(error.get("message", ""))), where=place))
-    text = stderr.decode(errors="replace")
+    text = said.decode(errors="replace")
     if not found:
         for match in _TEXT_ERROR.finditer(text):
             place = f"{where.get(match['file'], match['file'])}:{match['line']}"

@@ -51,7 +51,7 @@ def run_tests(pack: Pack, opa: OpaTool) -> TestRun:
 
 
 def _failures(pack: Pack, results: list[dict[str, Any]]) -> Iterator[Problem]:
-    for result in results:
+    for result in sorted(results, key=_place):
         if result.get("fail") or result.get("error") or result.get("skip"):
             location = result.get("location") or {}
             name = _bundle_name(str(location.get("file", "")))
@@ -63,6 +63,11 @@ def _failures(pack: Pack, results: list[dict[str, Any]]) -> Iterator[Problem]:
                 message=f"`{result.get('name')}` {outcome}{reason}",
                 where=f"{pack.where.get(name, name)}:{location.get('row', 1)}",
             )
+
+
+def _place(result: dict[str, Any]) -> tuple[str, int]:
+    location = result.get("location") or {}
+    return str(location.get("file", "")), int(location.get("row", 0))
 
 
 def _uncovered(pack: Pack, files: dict[str, dict[str, Any]]) -> Iterator[Problem]:
