@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Final
 
 from zt_engine.adapters.rego_builtins import (
-    casts,
     crypto_hash,
     durations,
     encoding,
@@ -33,7 +32,6 @@ from zt_engine.adapters.rego_builtins.operands import FUNCTIONS, BuiltinError, F
 __all__ = ["REGISTRY", "BuiltinError", "Function", "invoke"]
 
 _FAMILIES: Final = (
-    casts,
     crypto_hash,
     durations,
     encoding,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 
+from zt_engine.adapters.rego_builtins.json_text import json_key
 from zt_engine.adapters.rego_builtins.operands import (
     RefusedError,
     builtin,
@@ -14,7 +15,7 @@ from zt_engine.adapters.rego_builtins.operands import (
     text_of,
 )
 from zt_engine.adapters.rego_builtins.url_escapes import Part, escape, unescape
-from zt_engine.adapters.rego_values import RegoSet, Value, dumps, sorted_pairs
+from zt_engine.adapters.rego_values import RegoSet, Value, sorted_pairs
 
 
 @builtin("hex.encode")
@@ -63,7 +64,7 @@ def urlquery_encode_object(value: Value) -> Value:
     """`a=1&a=2&b=3`, in the order of the keys."""
     if not isinstance(value, dict):
         raise refuse_operand(1, "object", value)
-    named = [(key if isinstance(key, str) else text_of(dumps(key)), item) for key, item in sorted_pairs(value)]
+    named = [(json_key(key), item) for key, item in sorted_pairs(value)]
     pairs = [
         (octets(key, 1), octets(item, 1)) for key, items in sorted(named, key=lambda p: p[0]) for item in _texts(items)
     ]

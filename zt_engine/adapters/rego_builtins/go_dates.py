@@ -168,13 +168,12 @@ class _Reader:
         self.fields.offset = ((hours * 60 + minutes) * 60 + seconds) * (-1 if sign == "-" else 1)
 
     def zone(self) -> None:
-        """An abbreviation is taken on trust and means UTC, except for `GMT+3`."""
+        """An abbreviation is taken on trust and moves nothing, not even `GMT+3`."""
         name = self.take(_ZONE).group()
         hours = name.removeprefix("GMT")
         if hours[:1] in {"+", "-"}:
             if len(hours) > 20 or abs(int(hours)) > 23:
                 raise RefusedError("cannot parse time zone")
-            self.fields.offset = int(hours) * 3600 if name != hours else 0
         elif len(name) > 3 and not _plausible(name):
             raise RefusedError("cannot parse time zone")
 

@@ -13,7 +13,7 @@ from zt_engine.adapters.rego_builtins.operands import (
     refuse_operand,
     string,
 )
-from zt_engine.adapters.rego_values import MAX_DEPTH, RegoSet, Value, dumps, number_text, sorted_pairs
+from zt_engine.adapters.rego_values import MAX_DEPTH, RegoSet, Value, number_text, sorted_pairs
 
 _SHORT: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 # Go escapes what could end a script element, and the two line separators of Unicode that JavaScript used to refuse.
@@ -60,7 +60,7 @@ class _Writer:
             case list() | RegoSet():
                 self.members([("", item) for item in value], "[]", depth)
             case dict():
-                named = [(k if isinstance(k, str) else dumps(k).decode(), item) for k, item in sorted_pairs(value)]
+                named = [(json_key(key), item) for key, item in sorted_pairs(value)]
                 colon = ": " if self.pretty else ":"
                 self.members([(_quoted(name) + colon, item) for name, item in sorted(named, key=_name)], "{}", depth)
 
@@ -75,6 +75,15 @@ class _Writer:
         if named:
             self.line(depth)
         self.write(brackets[1])
+
+
+def json_key(key: Value) -> str:
+    """An object key as a JSON key: what is no string is its own JSON text, in which sets are arrays."""
+    if isinstance(key, str):
+        return key
+    writer = _Writer("", "", pretty=False)
+    writer.value(key, 0)
+    return "".join(writer.out)
 
 
 def _name(pair: tuple[str, Value]) -> str:

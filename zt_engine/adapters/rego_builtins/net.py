@@ -18,7 +18,7 @@ _PREFIX: Final = re.compile(r"[0-9]{1,3}")
 
 
 class _Block(NamedTuple):
-    """An address range in the 128-bit space; IPv4 lies in the mapped block, as in OPA."""
+    """An address range in the 128-bit space; IPv4 lies in its mapped block (RFC 4291, 2.5.5.2), as in OPA."""
 
     v4: bool
     first: int
@@ -32,8 +32,8 @@ def _address(text: str) -> tuple[bool, int] | None:
     except ValueError:
         return None
     if isinstance(found, ipaddress.IPv6Address):
-        return (False, int(found)) if found.ipv4_mapped is None else (True, int(found.ipv4_mapped))
-    return None if found is None else (True, int(found))
+        return (found.ipv4_mapped is not None, int(found))
+    return None if found is None else (True, int(found) + _MAPPED)
 
 
 def _cidr(text: str) -> _Block | None:
@@ -42,16 +42,12 @@ def _cidr(text: str) -> _Block | None:
     address = _address(host)
     if not slash or address is None or not _PREFIX.fullmatch(prefix):
         return None
-    size = 32 if ":" not in host else 128
+    size = 128 if ":" in host else 32
     if int(prefix) > size:
         return None
-    v4, number = address
-    if size == 128 and v4:
-        # An IPv4-mapped address written in colons keeps a mask of 128 bits.
-        v4, number = False, number + _MAPPED
     span = (1 << (size - int(prefix))) - 1
-    first = number & ~span
-    return _Block(v4, first, first | span)
+    first = address[1] & ~span
+    return _Block(address[0] and span < 1 << 32, first, first | span)
 
 
 def _block_operand(value: Value, position: int) -> _Block:
@@ -68,8 +64,11 @@ def cidr_is_valid(text: Value) -> Value:
 
 
 def _spelled(v4: bool, first: int, prefix: int) -> str:
-    address = ipaddress.IPv4Address(first) if v4 else ipaddress.IPv6Address(first)
-    return f"{address}/{prefix}"
+    return f"{_text(v4, first)}/{prefix}"
+
+
+def _text(v4: bool, number: int) -> str:
+    return str(ipaddress.IPv4Address(number - _MAPPED) if v4 else ipaddress.IPv6Address(number))
 
 
 def _members(value: Value, position: int) -> Iterator[tuple[Value, Value]]:
@@ -132,13 +131,12 @@ def cidr_expand(cidr: Value) -> Value:
     """Every address of a small block."""
     block = _block_operand(cidr, 1)
     limit(block.last - block.first + 1, _MAX_ADDRESSES, "addresses")
-    kind = ipaddress.IPv4Address if block.v4 else ipaddress.IPv6Address
-    return RegoSet([str(kind(number)) for number in range(block.first, block.last + 1)])
+    return RegoSet([_text(block.v4, number) for number in range(block.first, block.last + 1)])
 
 
 def _class_prefix(number: int) -> int:
     """The mask of an IPv4 address by its class (RFC 791), which OPA gives to an address without a mask."""
-    top = number >> 24
+    top = (number - _MAPPED) >> 24
     if top < 0x80:
         return 8
     if top < 0xC0:
@@ -158,7 +156,7 @@ def _merge_operand(value: Value) -> tuple[_Block, str]:
             raise RefusedError("IPv6 invalid: needs prefix length")
         prefix = _class_prefix(number)
         span = (1 << (32 - prefix)) - 1
-        return _Block(True, number & ~span, number | span), f"{ipaddress.IPv4Address(number)}/{prefix}"
+        return _Block(True, number & ~span, number | span), _spelled(True, number, prefix)
     block = _block_operand(value, 1)
     bits = (block.last - block.first + 1).bit_length() - 1
     return block, _spelled(block.v4, block.first, (32 if block.v4 else 128) - bits)
@@ -171,9 +169,9 @@ def cidr_merge(blocks: Value) -> Value:
         raise RefusedError("operand must be an array")
     limit(len(blocks), _MAX_BLOCKS, "blocks")
     merged: list[tuple[_Block, str | None]] = []
-    for block, spelling in sorted(map(_merge_operand, blocks), key=lambda pair: pair[0]):
+    for block, spelling in sorted(map(_merge_operand, blocks), key=lambda pair: pair[0][1:]):
         previous = merged[-1][0] if merged else None
-        if previous is not None and previous.v4 == block.v4 and block.first <= previous.last + 1:
+        if previous is not None and block.first <= previous.last + (previous.v4 == block.v4):
             merged[-1] = (previous._replace(last=max(previous.last, block.last)), None)
         else:
             merged.append((block, spelling))
@@ -186,7 +184,7 @@ def _cover(block: _Block) -> list[str]:
     size = 32 if block.v4 else 128
     first = block.first
     while first <= block.last:
-        low = (first & -first).bit_length() - 1 if first else size
+        low = min((first & -first).bit_length() - 1, size) if first else size
         bits = min(low, (block.last - first + 1).bit_length() - 1)
         found.append(_spelled(block.v4, first, size - bits))
         first += 1 << bits

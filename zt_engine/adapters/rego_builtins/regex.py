@@ -72,6 +72,9 @@ class Matcher:
             if match is None:
                 break
             start, end = match.span()
+            if start == end < len(self.text) and self.text[start] & 0xC0 == 0x80:
+                at = start + 1  # RE2 sees a word boundary inside a character; Go has none there
+                continue
             if end > at:
                 at = end
             else:
@@ -86,7 +89,7 @@ class Matcher:
 
 
 def _width(text: bytes, at: int) -> int:
-    """How many bytes the character at a place has; RE2 reads UTF-8, so an empty match lies between characters."""
+    """How many bytes the character at a place has."""
     width = 1
     while at + width < len(text) and text[at + width] & 0xC0 == 0x80:
         width += 1

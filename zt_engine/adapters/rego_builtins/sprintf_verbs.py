@@ -6,6 +6,7 @@ import math
 import re
 import struct
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 from zt_engine.adapters.rego_builtins.operands import RefusedError, int64
@@ -301,20 +302,21 @@ def _binary(number: float) -> tuple[int, int]:
 
 
 def _hexadecimal_float(number: float, kind: str, precision: int | None) -> str:
+    """`0x1.8p+01`: a leading one and the fraction in hexadecimal, rounded to even when a precision asks for less."""
+    fraction, power = 0, 0
+    if number:
+        mantissa, scale = _binary(number)
+        length = mantissa.bit_length()  # Go normalises what is subnormal
+        power = scale + length - 1
+        fraction = (mantissa << (53 - length)) & ((1 << 52) - 1)
+    digits = f"{fraction:013x}".rstrip("0")
+    whole = 1 if number else 0
     if precision is not None:
-        raise RefusedError("a hexadecimal float with a precision is not supported")
-    if number == 0:
-        text = "0x0p+00"
-    else:
-        mantissa, _, exponent = number.hex().partition("p")
-        whole, _, fraction = mantissa[2:].partition(".")
-        fraction = fraction.rstrip("0")
-        power = int(exponent)
-        if whole == "0":  # subnormal: Go normalises
-            bits, scale = _binary(number)
-            length = bits.bit_length()
-            power = scale + length - 1
-            rest = (bits << (53 - length)) & ((1 << 52) - 1)
-            fraction = f"{rest:013x}".rstrip("0")
-        text = f"0x1{'.' + fraction if fraction else ''}p{'-' if power < 0 else '+'}{abs(power):02d}"
+        kept = min(precision, 13)
+        rounded = round(Fraction((whole << 52) | fraction, 16 ** (13 - kept)))
+        if rounded >> (4 * kept) > 1:
+            rounded, power = rounded >> 1, power + 1
+        digits = f"{rounded & ((1 << 4 * kept) - 1):0{kept}x}" if kept else ""
+        digits = digits.ljust(precision, "0")
+    text = f"0x{whole}{'.' + digits if digits else ''}p{'-' if power < 0 else '+'}{abs(power):02d}"
     return text.upper() if kind == "X" else text

@@ -37,6 +37,11 @@ def _node_kind(octet: int) -> str:
     return ("local" if octet & 2 else "global") + (":multicast" if octet & 1 else ":unicast")
 
 
+def _wrapped(number: int) -> int:
+    """A number as 64 bits hold it; OPA's nanoseconds overflow for times after 2262."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 @builtin("uuid.parse")
 def parse(text: Value) -> Value | Undefined:
     """Version and variant, and what versions 1 and 2 carry; undefined for what is no UUID."""
@@ -47,7 +52,7 @@ def parse(text: Value) -> Value | Undefined:
     found: dict[str | Key, Value] = {"version": version, "variant": _variant(raw[8])}
     if version in {1, 2}:
         ticks = int.from_bytes(raw[:4]) | int.from_bytes(raw[4:6]) << 32 | (int.from_bytes(raw[6:8]) & 0xFFF) << 48
-        found["time"] = (ticks - _GREGORIAN) * 100
+        found["time"] = _wrapped((ticks - _GREGORIAN) * 100)
         found["nodeid"] = raw[10:].hex("-")
         found["macvariables"] = _node_kind(raw[10])
         found["clocksequence"] = int.from_bytes(raw[8:10]) & 0x3FFF
