@@ -90,10 +90,10 @@ def test_no_file_may_speak_for_another_place(opa: str, tmp_path: Path, file: str
         "data.zt.layer.service",
         "count({k | some k; data.zt.layer[k]})",
         "{x | some x in data.zt.layer.baseline.unmet}",
-        "object.get(data, [\"zt\", \"layer\", \"baseline\"], 0)",
+        'object.get(data, ["zt", "layer", "baseline"], 0)',
         '$"{data.zt.layer.baseline.result}"',
     ],
-)  # fmt: skip
+)
 def test_a_reference_to_another_layer_is_refused_in_every_spelling(opa: str, tmp_path: Path, reference: str) -> None:
     more = f"\n{META}peek := {reference}\n"
 
@@ -111,7 +111,7 @@ def test_mocking_another_layer_is_a_reference_too(opa: str, tmp_path: Path) -> N
     ["data.zt.layer.baseline", "data.zt.layer", "data.zt", "data", "data.zt.main", "data.zt.layer.service.wiki"],
 )
 def test_importing_another_layer_is_refused(opa: str, tmp_path: Path, imported: str) -> None:
-    source = layer("zt.layer.service.portal", "NOT_STAFF", f'"staff" in taken', f"import {imported} as taken\n\n")
+    source = layer("zt.layer.service.portal", "NOT_STAFF", '"staff" in taken', f"import {imported} as taken\n\n")
 
     assert ("LAYER_IMPORT", f"{PORTAL}:3") in faults(opa, tmp_path, **{PORTAL: source})
 
@@ -123,7 +123,8 @@ def test_a_layer_may_use_itself_the_library_and_the_published_table(opa: str, tm
         "allowed",
         "import data.zt.layer.service.portal.helpers\nimport data.zt.lib.checks\n\n",
     )
-    rules = f"{META}allowed if {{\n\thelpers.one == 1\n\tchecks.strong(input.subject.acr)\n\tdata.zt.assurance.aal2 == 2\n}}\n"
+    body = "helpers.one == 1\n\tchecks.strong(input.subject.acr)\n\tdata.zt.assurance.aal2 == 2"
+    rules = f"{META}allowed if {{\n\t{body}\n}}\n"
     helpers = f"package zt.layer.service.portal.helpers\n\n{META}one := data.zt.layer.service.portal.numbers.one\n"
     found = faults(
         opa,
@@ -252,7 +253,10 @@ def test_what_the_engines_answer_differently_is_refused(opa: str, tmp_path: Path
     assert problems[0].where.endswith(f"ministry.rego:{source.count(chr(10))}")
 
 
-@pytest.mark.parametrize(("data", "name"), [('channels: [closed]\nlevels: {"0": 1}\n', "integer_index"), ("channels: [closed]\nx: [0.5]\n", "float_last")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [('channels: [closed]\nlevels: {"0": 1}\n', "integer_index"), ("channels: [closed]\nx: [0.5]\n", "float_last")],
+)
 def test_data_that_invites_a_different_answer_is_refused(opa: str, tmp_path: Path, data: str, name: str) -> None:
     problems = checked(opa, tmp_path, **{"tiny/ministry/data.yaml": data}).problems
 
@@ -269,7 +273,16 @@ def test_an_index_into_a_list_is_no_divergence(opa: str, tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize("call", ['http.send({"method": "GET", "url": "http://a"})', "time.now_ns()", "opa.runtime()", 'io.jwt.decode("a")', "no.such(1)"])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        'http.send({"method": "GET", "url": "http://a"})',
+        "time.now_ns()",
+        "opa.runtime()",
+        'io.jwt.decode("a")',
+        "no.such(1)",
+    ],
+)
 def test_a_function_that_is_not_offered_is_refused_by_name(opa: str, tmp_path: Path, call: str) -> None:
     more = f"\n{META}outside := {call}\n"
     problems = checked(opa, tmp_path, **plus(PORTAL, more)).problems
@@ -365,7 +378,8 @@ def test_a_pack_without_tests_has_not_been_tested(opa: str, tmp_path: Path) -> N
 
 
 def test_named_cases_are_allowed_in_tests_and_nowhere_else(opa: str, tmp_path: Path) -> None:
-    more = '\ntest_cases[name] if {\n\tsome name, acr in {"one": "aal2"}\n\tbaseline.result.allow with input.subject.acr as acr\n}\n'
+    body = 'some name, acr in {"one": "aal2"}\n\tbaseline.result.allow with input.subject.acr as acr'
+    more = f"\ntest_cases[name] if {{\n\t{body}\n}}\n"
     passed, _, problems = run_of(opa, tmp_path, **plus(TEST_FILE, more))
 
     assert (passed, problems) == (7, [])

@@ -26,6 +26,9 @@ MAX_DEPTH = 64
 Plain: TypeAlias = "bool | int | float | str | Sequence[Plain] | Mapping[str, Plain] | None"
 Path: TypeAlias = "tuple[str | int, ...]"
 
+_TAGS = frozenset({"null", "bool", "int", "float", "timestamp", "merge", "value", "str", "seq", "map"})
+"""What the parser itself puts on values; their meaning is decided here, by their text."""
+
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,3})?", re.ASCII)
 _WORDS: Mapping[str, bool | None] = {
@@ -91,7 +94,7 @@ def _plain(node: Node, path: Path, lines: dict[Path, int]) -> Plain:
     lines.setdefault(path, line)
     if len(lines) > MAX_VALUES or len(path) > MAX_DEPTH:
         raise _Odd("nested too deeply, or too large once aliases are expanded", line)
-    if not str(node.tag).startswith("tag:yaml.org,2002:"):
+    if str(node.tag).removeprefix("tag:yaml.org,2002:") not in _TAGS:
         raise _Odd(f"the tag `{node.tag}` has no meaning here", line)
     if isinstance(node, MappingNode):
         found: dict[str, Plain] = {}
