@@ -158,7 +158,13 @@ test_robots[note] if {
 		"at a time of the wrong type": {"change": {"time": null}, "want": {"ROBOT_OUTSIDE_HOURS"}},
 		"a type nobody knows": {
 			"change": {"subject": {"type": "thing"}},
-			"want": {"EMPLOYMENT_NOT_ADMITTED", "EMPLOYMENT_TERM_MISSING"},
+			"want": {
+				"EMPLOYMENT_NOT_ADMITTED",
+				"EMPLOYMENT_TERM_MISSING",
+				"ROBOT_NOT_REGISTERED",
+				"ROBOT_ON_OTHER_HOST",
+				"ROBOT_OUTSIDE_HOURS",
+			},
 		},
 	}
 	fixtures.codes(_changed(_robot, tc.change)) == tc.want
