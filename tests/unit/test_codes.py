@@ -1,0 +1,157 @@
+"""Every machine-readable code is registered once, in both languages, and every registered code is one that is used.
+
+Codes are found in the sources by their looks: a text of upper-case words joined by `_` that stands by itself. What
+looks like a code and is none is listed here, one by one.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from zt_engine.pages.registry import KINDS, registry
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("zt_engine", "device_inventory")
+REGISTRY = ROOT / "zt_engine" / "pages" / "codes"
+
+CODE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
+SUFFIX = re.compile(r"(?:_[A-Z][A-Z0-9]*)+")
+"""A code whose first word is the kind of file it is about: `_VALUE` becomes CATALOGUE_VALUE."""
+NO_CODES = frozenset({"LC_ALL", "LC_MESSAGES", "ZT_CONFIG"})
+"""Names of environment variables."""
+
+
+@cache
+def constants() -> tuple[tuple[str, str], ...]:
+    """Every text of the packages that is neither prose nor a name of `__all__`, with where it stands."""
+    found = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            found += [(text, f"{path.relative_to(ROOT)}:{line}") for text, line in texts(tree)]
+    return tuple(found)
+
+
+def texts(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            skipped.update(map(id, ast.walk(node)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in skipped:
+            if isinstance(node.value, str):
+                yield node.value, node.lineno
+            elif isinstance(node.value, bytes):
+                yield node.value.decode("latin-1"), node.lineno
+
+
+@cache
+def prefixes() -> frozenset[str]:
+    """The first words that files give their codes: `Faults(where, "CATALOGUE")`."""
+    calls = [
+        node
+        for path in (ROOT / "zt_engine").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Faults"
+    ]
+    words = [argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)]
+    return frozenset(word for word in words if isinstance(word, str))
+
+
+@cache
+def pack_codes() -> frozenset[str]:
+    """The codes that layers of the packs name; each pack registers its own in `reasons.yaml`."""
+    files = (ROOT / "policies").glob("*/reasons.yaml")
+    return frozenset(code for path in files for code in YAML(typ="safe").load(path.read_text(encoding="utf-8")))
+
+
+def used() -> dict[str, str]:
+    """Code -> where it stands by itself."""
+    found = {text: where for text, where in constants() if CODE.fullmatch(text) and text not in NO_CODES}
+    for text, where in constants():
+        if SUFFIX.fullmatch(text):
+            found.update({prefix + text: where for prefix in prefixes()})
+    return found
+
+
+def test_every_code_that_is_used_is_registered() -> None:
+    missing = {code: where for code, where in used().items() if code not in registry() and code not in pack_codes()}
+
+    assert missing == {}
+
+
+def test_every_registered_code_is_used() -> None:
+    named = {code for text, _ in constants() for code in CODE.findall(text)}
+    for path in (ROOT / "policies").rglob("*.rego"):
+        if not path.name.endswith("_test.rego"):
+            named.update(CODE.findall(path.read_text(encoding="utf-8")))
+    for path in (ROOT / "zt_engine" / "pages" / "templates").iterdir():
+        named.update(CODE.findall(path.read_text(encoding="utf-8")))
+
+    assert sorted(set(registry()) - named - used().keys()) == []
+
+
+def test_every_code_speaks_both_languages() -> None:
+    silent = [
+        name
+        for name, entry in registry().items()
+        if entry.kind not in KINDS
+        or not entry.ja.endswith("。")
+        or not entry.en.endswith((".", "?"))
+        or bool(entry.hint_ja.strip()) != bool(entry.hint_en.strip())
+    ]
+
+    assert silent == []
+
+
+def test_no_code_is_in_two_files() -> None:
+    names = [
+        name for path in sorted(REGISTRY.glob("*.toml")) for name in tomllib.loads(path.read_text(encoding="utf-8"))
+    ]
+
+    assert len(names) == len(set(names)) == len(registry())
+
+
+def test_a_command_to_paste_is_one_of_ours() -> None:
+    """A command that does not exist is worse than none."""
+    from typer.main import get_command  # noqa: PLC0415
+
+    from zt_engine.cli.main import app  # noqa: PLC0415
+
+    root = get_command(app)
+    broken = []
+    for name, entry in registry().items():
+        words = entry.command.split()
+        if words[:1] == ["zt"]:
+            command = root
+            for word in words[1:]:
+                children = getattr(command, "commands", None)
+                if children is None:
+                    break
+                if word not in children:
+                    broken.append(f"{name}: {entry.command}")
+                    break
+                command = children[word]
+
+    assert broken == []
+
+
+def test_the_search_sees_a_code_however_it_is_written() -> None:
+    """The search is itself tested: what it overlooks would not be missed."""
+    source = (
+        '"""IN_PROSE"""\n'
+        '__all__ = ["IN_EXPORTS"]\n'
+        'raise InputError("ONE_CODE" if doubled else "TWO_CODE", "text")\n'
+        'Problem(code="THREE_CODE", message="not A_CODE by itself")\n'
+        'answer = b"FOUR_CODE"\n'
+    )
+    found = [text for text, _ in texts(ast.parse(source)) if CODE.fullmatch(text)]
+
+    assert sorted(found) == ["FOUR_CODE", "ONE_CODE", "THREE_CODE", "TWO_CODE"]
