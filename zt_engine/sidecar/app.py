@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+import msgspec
 import structlog
 
-from zt_engine.core.decision import Decision, Effect
+from zt_engine.core.decision import Decision
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.request import AccessRequest
 from zt_engine.ports import Clock, DecisionLog
@@ -19,7 +20,7 @@ from zt_engine.sidecar.hooks.answers import deny_head
 from zt_engine.sidecar.hooks.nginx import NginxHook, Sent, request_id
 from zt_engine.sidecar.meters import Meters
 from zt_engine.core.decision_event import Timestamps
-from zt_engine.sidecar.recorder import Numbers, Outcome, decision_members, is_secret
+from zt_engine.sidecar.recorder import Numbers, Outcome, decision_members
 from zt_engine.sidecar.targets import NO_PLACE
 
 log = structlog.get_logger()
@@ -36,17 +37,14 @@ NO_PEP = (
 )
 
 
-class Pending:
+class Pending(msgspec.Struct, gc=False):
     """One decided request, waiting for the end of its turn."""
 
-    __slots__ = ("body", "number", "outcome", "raw")
-
-    def __init__(self, outcome: Outcome | None, number: bytes, body: bytes, raw: bytes = b"") -> None:
-        self.outcome = outcome
-        self.number = number
-        self.body = body
-        self.raw = raw
-        """A complete answer that is no decision: a page, or a refusal to talk."""
+    outcome: Outcome | None
+    number: bytes
+    body: bytes
+    raw: bytes = b""
+    """A complete answer that is no decision: a page, or a refusal to talk."""
 
 
 class DecisionApp:
@@ -117,12 +115,14 @@ class DecisionApp:
     def seal(self, answers: list[Pending]) -> list[bytes]:
         """Append the records of a turn to the log, then give the answers; without the records, denials."""
         try:
+            fresh = []
             for pending in answers:
                 outcome = pending.outcome
                 if outcome is not None:
-                    self._log.append(pending.body, sync=is_secret(outcome.decision.effect, outcome.rank))
+                    self._log.append(pending.body, sync=outcome.sync)
                     if outcome.document:
                         self._log.store_input(outcome.digest, outcome.document)
+                        fresh.append(outcome)
             self._log.flush()
         except UnavailableError as error:
             log.error("log.unavailable", error=str(error))
@@ -131,10 +131,9 @@ class DecisionApp:
             self._log.discard()
             log.exception("log.failed", error=type(error).__name__)
             return [pending.raw or UNLOGGED for pending in answers]
-        for pending in answers:
-            if pending.outcome is not None:
-                # The input is in the companion segment now; a remembered decision need not hold it any longer.
-                pending.outcome.document = b""
+        for outcome in fresh:
+            # The input is in the companion segment now; a remembered decision need not hold it any longer.
+            outcome.document = b""
         return [p.raw if p.outcome is None else p.outcome.head + p.number + END for p in answers]
 
 
@@ -156,8 +155,3 @@ def sent_id(sent: Sent | None) -> bytes:
         return request_id(sent.request_id).encode()
     except InputError:
         return b""
-
-
-def opens(outcome: Outcome) -> bool:
-    """Whether an outcome lets the request through."""
-    return outcome.decision.effect in (Effect.ALLOW, Effect.OBSERVE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,7 +10,8 @@ from prometheus_client.registry import Collector
 
 from zt_engine.sidecar.recorder import Outcome
 
-BOUNDS_US = (10, 25, 50, 75, 100, 150, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000)
+DOUBLINGS = range(12, 28)
+"""Latency is counted by the number of bits of its nanoseconds: buckets end at 4 us, 8 us, ... 134 ms."""
 
 
 class Meters:
@@ -20,9 +20,9 @@ class Meters:
     __slots__ = ("buckets", "by_kind", "hits", "latency_ns", "misses", "strangers")
 
     def __init__(self) -> None:
-        self.by_kind: dict[tuple[str, str, str], int] = {}
-        """(effect, first reason, label) -> decisions."""
-        self.buckets = [0] * (len(BOUNDS_US) + 1)
+        self.by_kind: dict[tuple[str, str, str], list[int]] = {}
+        """(effect, first reason, label) -> a cell with the number of decisions."""
+        self.buckets = [0] * 65
         self.latency_ns = 0
         self.hits = 0
         self.misses = 0
@@ -30,9 +30,11 @@ class Meters:
 
     def decided(self, outcome: Outcome, spent_ns: int, *, hit: bool) -> None:
         """Count one decision."""
-        kind = outcome.kind
-        self.by_kind[kind] = self.by_kind.get(kind, 0) + 1
-        self.buckets[bisect_left(BOUNDS_US, spent_ns // 1000)] += 1
+        cell = outcome.cell
+        if cell is None:
+            cell = outcome.cell = self.by_kind.setdefault(outcome.kind, [0])
+        cell[0] += 1
+        self.buckets[spent_ns.bit_length()] += 1
         self.latency_ns += spent_ns
         if hit:
             self.hits += 1
@@ -58,12 +60,10 @@ class MetersCollector(Collector):
             "zt_decisions", "Decisions by effect, first reason and label.", labels=("effect", "reason", "label")
         )
         for (effect, reason, label), count in list(meters.by_kind.items()):
-            decisions.add_metric((effect, reason, label), count)
+            decisions.add_metric((effect, reason, label), count[0])
         yield decisions
-        total, cumulative = 0, []
-        for bound, count in zip((*BOUNDS_US, None), meters.buckets, strict=True):
-            total += count
-            cumulative.append(("+Inf" if bound is None else str(bound / 1e6), total))
+        cumulative = [(str(2**bits / 1e9), sum(meters.buckets[: bits + 1])) for bits in DOUBLINGS]
+        cumulative.append(("+Inf", sum(meters.buckets)))
         yield HistogramMetricFamily(
             "zt_decision_seconds", "From the read request to the decision.", buckets=cumulative,
             sum_value=meters.latency_ns / 1e9,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from zt_engine.core.decision import Decision, Effect
+from zt_engine.core.decision import Decision
 from zt_engine.core.decision_event import quoted
 from zt_engine.core.trust import TrustScore
 
@@ -20,7 +20,7 @@ _encode = msgspec.json.Encoder().encode
 class Outcome:
     """A decision in the two forms that leave the sidecar; the same for every request that shares the decision."""
 
-    __slots__ = ("decision", "digest", "document", "head", "kind", "members", "rank", "trust")
+    __slots__ = ("cell", "decision", "digest", "document", "head", "kind", "members", "rank", "sync", "trust")
 
     def __init__(
         self,
@@ -40,6 +40,10 @@ class Outcome:
         self.members = members
         """The members of the decision event that this decision fixes."""
         self.rank = rank
+        self.sync = rank >= SECRET_RANK and decision.opens
+        """Whether the record of this decision must be on the disk before the answer leaves."""
+        self.cell: list[int] | None = None
+        """Where decisions of this kind are counted; `Meters` fills it in at the first one."""
         self.kind = (decision.effect.value, decision.reasons[0] if decision.reasons else "", label)
         self.trust = trust
         self.digest = digest
@@ -115,8 +119,3 @@ class Numbers:
     def next(self) -> bytes:
         """Return the next id."""
         return b"%b-%x" % (self._prefix, self._next())
-
-
-def is_secret(effect: Effect, rank: int) -> bool:
-    """Whether the record of a decision must be on the disk before the answer leaves."""
-    return rank >= SECRET_RANK and effect in (Effect.ALLOW, Effect.OBSERVE)
