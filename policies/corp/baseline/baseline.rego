@@ -128,7 +128,13 @@ _open := (_required - checks.passed) - _passed
 #   remedy_en: Ask the approvers for an exception.
 _granted contains code if {
 	input.grants != []
-	some code in grants.waived(input.grants, input.situation, input.resource.label.rank, input.request.write, input.time)
+	some code in grants.waived(
+		input.grants,
+		input.situation.continuity,
+		input.resource.label.rank,
+		input.request.write,
+		input.time,
+	)
 	code in _row.waivable
 }
 
@@ -159,8 +165,8 @@ _threshold := _row.waived_threshold if "TRUST_LOW" in _granted
 _obligations contains id if some id in _row.obligations
 
 _obligations contains id if {
-	not checks.managed
 	some id in _row.unmanaged
+	not checks.managed
 }
 
 _obligations contains id if {

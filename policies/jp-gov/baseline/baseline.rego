@@ -129,7 +129,13 @@ _open := (_required - checks.passed) - _passed
 #   remedy_en: Ask the approvers for an exception.
 _granted contains code if {
 	input.grants != []
-	some code in grants.waived(input.grants, input.situation, input.resource.label.rank, input.request.write, input.time)
+	some code in grants.waived(
+		input.grants,
+		input.situation.continuity,
+		input.resource.label.rank,
+		input.request.write,
+		input.time,
+	)
 	code in _row.waivable
 }
 
@@ -174,18 +180,18 @@ _threshold := _row.waived_threshold if "TRUST_LOW" in _granted
 _obligations contains id if some id in _row.obligations
 
 _obligations contains id if {
-	not checks.managed
 	some id in _row.unmanaged
+	not checks.managed
 }
 
 _obligations contains id if {
-	not _closed_channel
 	some id in _level.obligations
+	not _closed_channel
 }
 
 _obligations contains id if {
-	not input.resource.attributes.export == false
 	some id in _row.export
+	not input.resource.attributes.export == false
 }
 
 _obligations contains id if {

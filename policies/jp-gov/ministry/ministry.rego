@@ -123,7 +123,13 @@ _person if input.subject.type == "anonymous"
 #   remedy_en: Ask the approvers for an exception.
 _waived contains code if {
 	input.grants != []
-	some code in grants.waived(input.grants, input.situation, input.resource.label.rank, input.request.write, input.time)
+	some code in grants.waived(
+		input.grants,
+		input.situation.continuity,
+		input.resource.label.rank,
+		input.request.write,
+		input.time,
+	)
 	code in data.zt.layer.ministry.waivable
 	input.resource.label.rank <= data.zt.layer.ministry.waiver_ceiling
 }

@@ -11,15 +11,16 @@ package zt.lib.grants
 # METADATA
 # title: Codes that live grants waive for a resource of this rank / 有効な例外が免除する要件
 # description: >-
-#   `write` is whether the request changes something. Nothing that expires within the tick counts.
+#   `continuity` is whether continuity of operations is declared, `write` whether the request changes something. Nothing
+#   that expires within the tick counts.
 # custom:
 #   control: SP 800-53 AC-3(10)
 #   owner: security-policy
 #   remedy_ja: 例外の承認を、承認者に依頼してください。
 #   remedy_en: Ask the approvers for an exception.
-waived(grants, situation, rank, write, time) := {code |
+waived(grants, continuity, rank, write, time) := {code |
 	some grant in grants
-	_may_waive(grant.kind, situation.continuity, write)
+	_may_waive(grant.kind, continuity, write)
 	grant.ceiling >= rank
 	grant.not_after >= time
 	some code in grant.waives

@@ -250,7 +250,7 @@ test_a_grant_waives[note] if {
 		"waives of the wrong type": {"grant": {"waives": "REPORT_STALE"}, "args": [false, false], "want": set()},
 	}
 	granted := [object.union(fixtures.grant("exception", ["REPORT_STALE"]), tc.grant)]
-	grants.waived(granted, {"continuity": tc.args[0]}, 200, tc.args[1], 1790000000) == tc.want
+	grants.waived(granted, tc.args[0], 200, tc.args[1], 1790000000) == tc.want
 }
 
 test_an_approval[note] if {
