@@ -1,0 +1,149 @@
+"""Where do the microseconds of a decision go: scoring, route matching, canonical targets, the whole decision?
+
+Everything runs in this process on the contestants' core. The catalogue has 50 systems of 200 routes at its largest,
+and is asked for routes drawn from the seed, so that no branch predictor learns them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+
+import msgspec
+import uvloop
+
+from benchmarks import documents
+from benchmarks.bench import Run
+from benchmarks.data import FACTS, HOT_PEOPLE, catalogue_text, keys, people, route_requests
+from benchmarks.processes import free_port
+from benchmarks.site import PACK, Site
+from benchmarks.timing import per_call_us
+from device_inventory.fact_sheet import fact_sheet
+from zt_engine.adapters.catalogue_yaml import load_catalogue
+from zt_engine.adapters.device_json import decode_device
+from zt_engine.adapters.trust_yaml import load_trust
+from zt_engine.bootstrap.activation import facts_read
+from zt_engine.bootstrap.packs import pack_folder
+from zt_engine.bootstrap.sandbox import ISSUER
+from zt_engine.bootstrap.sidecar import SidecarProgram
+from zt_engine.config import load
+from zt_engine.core.bundle import open_bundle
+from zt_engine.core.identity import Subject
+from zt_engine.core.jose import to_base64url
+from zt_engine.core.request import canonical_target
+from zt_engine.core.trust import combine, context_points
+from zt_engine.core.trust_readings import pillar_at, read_device, read_subject
+from zt_engine.sidecar.hooks.nginx import PATH
+
+NAME = "in_process"
+NEEDS = ()
+TURN = 16
+"""Requests that one turn of the event loop answers together, with as many connections."""
+SIZES = ((1, 10), (5, 200), (50, 200))
+"""Systems and routes of each: 10, 1,000 and 10,000 routes."""
+
+
+def measure(run: Run) -> None:
+    """Time every part."""
+    place = run.place(NAME)
+    for part in (targets, matching, scoring):
+        part(run)
+    site = Site(place / "site", HOT_PEOPLE, bundle=run.bundle)
+    decisions(run, site, place)
+
+
+def keep(run: Run, name: str, found: list[float]) -> None:
+    """Take the median of batches as a figure, and the batches as its samples."""
+    run.report.figure(name, median(found))
+    run.report.samples[name] = found
+    run.say(f"  {name:<20} {median(found):8.2f} us")
+
+
+def targets(run: Run) -> None:
+    """Time `canonical_target` over every target of the hot set, none of them remembered."""
+    opened = [target for person in people(HOT_PEOPLE) for target in person.targets]
+    paths = [(f"{target.path}?page={number}".encode(), target.host.encode()) for number, target in enumerate(opened)]
+    following = cycle(paths).__next__
+
+    def call() -> None:
+        uri, host = following()
+        canonical_target(uri, host, scheme=b"https", port=b"443")
+
+    keep(run, "canonical_us", per_call_us(call, calls=len(paths), repeats=run.plan.repeats))
+
+
+def matching(run: Run) -> None:
+    """Time `Catalogue.match` for catalogues of three sizes."""
+    for services, routes in SIZES:
+        catalogue = load_catalogue(catalogue_text(services, routes), where="benchmark")
+        following = cycle(route_requests(services, routes, 2000)).__next__
+
+        def call() -> None:
+            catalogue.match(*following())  # noqa: B023
+
+        keep(run, f"catalogue_us_{services * routes}", per_call_us(call, calls=4000, repeats=run.plan.repeats))
+
+
+def scoring(run: Run) -> None:
+    """Time what a request costs (`combine` of prepared parts) and what a report costs (preparing them)."""
+    model = load_trust((pack_folder(PACK) / "trust.yaml").read_text(), where="trust.yaml")
+    names = facts_read(open_bundle(run.bundle, keys={}, require_signature=False).reads)
+    now = 1_790_000_000
+    record = decode_device(device_text(now), where="benchmark")
+    subject = Subject(type="user", id="u00000", issuer=ISSUER, amr=("hwk", "user"), acr="phr", auth_time=now - 60)
+    device = pillar_at(read_device(model, record), now + 5)
+    person = pillar_at(read_subject(model, subject, binding="mtls", strongest="phrh"), now + 5)
+    context = context_points(model, location="", path="key", in_hours=True)
+
+    def report() -> None:
+        read_device(model, record)
+        fact_sheet(record, names=names, ranges=model.freshness).at(now + 5)
+
+    def score() -> None:
+        combine(model, device, person, context)
+
+    keep(run, "scoring_us", per_call_us(score, calls=5000, repeats=run.plan.repeats))
+    keep(run, "scoring_device_us", per_call_us(report, calls=500, repeats=run.plan.repeats))
+
+
+def device_text(now: int) -> bytes:
+    """Return the record of a healthy laptop."""
+    facts = {}
+    for name, value in FACTS.items():
+        envelope = {"status": "observed", "method": "signed_agent", "received_at": now - 60}
+        facts[name] = {**envelope, **value} if isinstance(value, dict) else {**envelope, "value": value}
+    record = {
+        "tenant": "default", "device_id": "laptop-00000", "version": 1, "status": "active", "ownership": "corp",
+        "assigned": ["u00000"], "keys": [{"x5t": to_base64url(bytes(32)), "not_after": now + 86_400}],
+        "boot_id": "boot-1", "report_received_at": now - 60, "facts": facts,
+    }  # fmt: skip
+    return msgspec.json.encode(record)
+
+
+def decisions(run: Run, site: Site, place: Path) -> None:
+    """Time whole decisions, from parsed headers to the bytes of the answer, with and without the cache."""
+    parsed = [documents.parsed(site.request(key)) for key in keys(site.people)]
+    for name, cache in (("decision_cold_us", False), ("decision_warm_us", True)):
+        config = site.clone(place / name, port=free_port(), admin_port=free_port(), cache=cache)
+        keep(run, name, uvloop.run(decide(config, parsed, run.plan.repeats)))
+
+
+async def decide(config: Path, parsed: list, repeats: int) -> list[float]:
+    """Answer every request in turns of sixteen, as the listener does."""
+    program = SidecarProgram(load(config))
+    await program.start()
+    try:
+        app = program._app()
+        turns = [parsed[at : at + TURN] for at in range(0, len(parsed) - TURN + 1, TURN)]
+        following = cycle(turns).__next__
+
+        def turn() -> None:
+            app.seal([app.answer(PATH, b"GET", dict(headers), names, None) for names, headers in following()])
+
+        found = per_call_us(turn, calls=len(turns), repeats=repeats)
+        await asyncio.sleep(0)
+        return [us / TURN for us in found]
+    finally:
+        await program.stop()

@@ -1,0 +1,49 @@
+"""Our own listener with an application that answers 200 at once: what `auth_request` costs when nothing is decided.
+
+    python -m benchmarks.noop_listener PORT ANSWER_FILE
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvloop
+
+from zt_engine.sidecar.listener import DecisionServer, Limits
+
+
+class NoopApp:
+    """Answers every request with the same bytes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def answer(
+        self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None
+    ) -> bytes:
+        return self._answer
+
+    def seal(self, answers: list[bytes]) -> list[bytes]:
+        return answers
+
+
+async def serve(port: int, answer: bytes) -> None:
+    """Serve until SIGTERM."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", port))
+    server = DecisionServer(NoopApp(answer), Limits(), loop)
+    await server.listen(sock)
+    await stopped.wait()
+    await server.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(int(sys.argv[1]), Path(sys.argv[2]).read_bytes()))

@@ -1,0 +1,213 @@
+"""What a run found: figures against their bars, with everything they rest on. Nothing here measures."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK, END = "<!-- bench -->", "<!-- /bench -->"
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """What a figure should reach. An empty `sign` asks for nothing: the figure is told."""
+
+    title: str
+    unit: str
+    sign: str = ""
+    limit: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The bar as people write it."""
+        return f"{self.sign} {self.limit:g}" if self.sign else ""
+
+    def met(self, value: float) -> bool:
+        """Whether a value reaches the bar."""
+        return {">=": value >= self.limit, "<=": value <= self.limit, "=": value == self.limit, "": True}[self.sign]
+
+
+BARS: Mapping[str, Bar] = {
+    "cold_vs_opa": Bar("decisions, nothing remembered, against an OPA server", "x", ">=", 7),
+    "warm_vs_opa": Bar("decisions of a hot set, against an OPA server", "x", ">=", 20),
+    "warm_vs_noop": Bar("decisions of a hot set, against a granian app that decides nothing", "x", ">=", 1.0),
+    "mixed_vs_opa": Bar("decisions of a 10,000-person site, against an OPA server", "x", ">=", 12),
+    "warm_hit_rate": Bar("remembered decisions, hot set", "share", ">=", 0.95),
+    "mixed_hit_rate": Bar("remembered decisions, whole site", "share"),
+    "nginx_vs_noop": Bar("requests through nginx, against an auth app that decides nothing", "x", ">=", 0.9),
+    "nginx_p99_vs_noop": Bar("p99 through nginx, against an auth app that decides nothing", "x", "<=", 1.3),
+    "nginx_vs_alone": Bar("requests through nginx, against nginx without a question", "x"),
+    "rego_vs_opa": Bar("Rego in process, the worse of the two below, against OPA's own engine", "x", ">=", 10),
+    "rego_vs_opa_pack": Bar("Rego in process, the pack jp-gov", "x"),
+    "rego_vs_opa_reference": Bar("Rego in process, a frozen reference policy", "x"),
+    "catalogue_us_10": Bar("finding a route among 10", "us"),
+    "catalogue_us_1000": Bar("finding a route among 1,000", "us"),
+    "catalogue_us_10000": Bar("finding a route among 10,000", "us", "<=", 5),
+    "conformance_pass_rate": Bar("OPA's conformance vectors that are right", "share", ">=", 0.8),
+    "conformance_wrong": Bar("OPA's conformance vectors that are wrong", "vectors", "=", 0),
+    "opa_rate": Bar("OPA server", "1/s"),
+    "noop_rate": Bar("granian app that decides nothing", "1/s"),
+    "cold_rate": Bar("sidecar, nothing remembered", "1/s"),
+    "warm_rate": Bar("sidecar, hot set", "1/s"),
+    "mixed_rate": Bar("sidecar, whole site", "1/s"),
+    "warm_p99_us": Bar("p99 of the sidecar, hot set", "us"),
+    "mixed_p99_us": Bar("p99 of the sidecar, whole site", "us"),
+    "nginx_rate": Bar("nginx with the sidecar", "1/s"),
+    "rego_us": Bar("one evaluation of the pack", "us"),
+    "scoring_us": Bar("one trust score of prepared parts", "us"),
+    "scoring_device_us": Bar("a new device report prepared for scoring and for Rego", "us"),
+    "canonical_us": Bar("a target made canonical", "us"),
+    "decision_cold_us": Bar("one decision in process, nothing remembered", "us"),
+    "decision_warm_us": Bar("one decision in process, remembered", "us"),
+}
+
+README_FIGURES = (
+    "cold_vs_opa", "warm_vs_opa", "warm_vs_noop", "mixed_vs_opa", "nginx_vs_noop", "nginx_p99_vs_noop", "rego_vs_opa",
+    "catalogue_us_10000", "conformance_pass_rate", "conformance_wrong",
+)  # fmt: skip
+
+
+class Report:
+    """Collects figures while the sections run."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+        self.invalid: dict[str, str] = {}
+        """Figures that were measured and mean nothing, and why."""
+        self.missing: dict[str, str] = {}
+        """What could not be run, and why."""
+        self.samples: dict[str, object] = {}
+        """Everything the figures rest on, by section."""
+
+    def figure(self, name: str, value: float) -> None:
+        """Take a figure; its name must be known, so that a bar cannot be lost by a typing mistake."""
+        if name not in BARS:
+            raise KeyError(f"no bar is written down for the figure {name}")
+        self.values[name] = value
+
+    def reject(self, name: str, why: str) -> None:
+        """Say that a figure was measured in vain."""
+        self.values.pop(name, None)
+        self.invalid[name] = why
+
+    def ratio(self, name: str, ours: Sequence[float], theirs: Sequence[float]) -> None:
+        """Take the median of the ratios of runs that stood side by side."""
+        self.figure(name, paired(ours, theirs))
+
+    @property
+    def below(self) -> list[str]:
+        """Figures that do not reach their bar."""
+        return [name for name, value in self.values.items() if not BARS[name].met(value)]
+
+    def document(self, about: Mapping[str, object]) -> dict[str, object]:
+        """Return everything as one JSON value."""
+        figures = {}
+        for name, bar in BARS.items():
+            if name in self.values:
+                value = self.values[name]
+                figures[name] = {"value": rounded(value), "bar": bar.text, "unit": bar.unit, "met": bar.met(value)}
+        return {
+            **about, "figures": figures, "invalid": self.invalid, "not_run": self.missing, "samples": self.samples,
+        }  # fmt: skip
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the median of the ratios of neighbours: what slows a shared machine down slows both of a pair."""
+    return median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def rounded(value: float) -> float:
+    """Return four significant digits; more would be noise."""
+    return float(f"{value:.4g}")
+
+
+def machine() -> dict[str, object]:
+    """Return what the figures were measured on."""
+    cpu = re.search(r"model name\s*:\s*(.+)", _read("/proc/cpuinfo"))
+    memory = re.search(r"MemTotal:\s*(\d+)", _read("/proc/meminfo"))
+    return {
+        "cpu": cpu[1].strip() if cpu else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(int(memory[1]) / 2**20, 1) if memory else None,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def commit() -> str:
+    """Return the commit of the checkout, marked when it was not clean."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or "unknown"
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def number(value: float, unit: str) -> str:
+    """Write a value the way a person reads it."""
+    if unit == "x":
+        return f"{value:.2f}x" if value < 10 else f"{value:.1f}x"
+    if unit == "share":
+        return f"{value:.1%}"
+    if unit == "us":
+        return f"{value:,.1f} us"
+    if unit == "1/s":
+        return f"{value:,.0f}/s"
+    return f"{value:,.4g} {unit}"
+
+
+def rows(document: Mapping[str, dict]) -> list[tuple[str, str, str, str]]:
+    """Return figure, value, bar and verdict of every figure of a document, and of those that are missing."""
+    found = []
+    for name, bar in BARS.items():
+        figure = document["figures"].get(name)
+        if figure is not None:
+            verdict = ("ok" if figure["met"] else "BELOW THE BAR") if figure["bar"] else ""
+            found.append((bar.title, number(figure["value"], figure["unit"]), figure["bar"], verdict))
+        elif name in document["invalid"]:
+            found.append((bar.title, "-", bar.text, f"INVALID: {document['invalid'][name]}"))
+    return found
+
+
+def table(document: Mapping[str, dict]) -> str:
+    """Return the table that a run prints."""
+    lines = [("figure", "measured", "bar", ""), *rows(document)]
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    return "\n".join(
+        f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:<{widths[2]}}  {d}".rstrip() for a, b, c, d in lines
+    )
+
+
+def markdown(document: Mapping[str, dict]) -> str:
+    """Return the table that the README shows."""
+    lines = ["| figure | measured | bar |", "|---|---:|---|"]
+    for name in README_FIGURES:
+        figure = document["figures"].get(name)
+        value = number(figure["value"], figure["unit"]) if figure is not None else "not measured"
+        lines.append(f"| {BARS[name].title} | {value} | {BARS[name].text} |")
+    about = document["machine"]
+    lines += ["", f"Commit {document['commit']}, {about['cpu']}, one core for each contestant: `make bench`."]
+    return "\n".join(lines)
+
+
+def filled(text: str, content: str) -> str:
+    """Return a text with what stands between the marks replaced; raises ValueError without marks."""
+    start = text.find(MARK)
+    end = text.find(END, start)
+    if start < 0 or end < 0:
+        raise ValueError(f"no {MARK} ... {END}")
+    return f"{text[: start + len(MARK)]}\n{content}\n{text[end:]}"
