@@ -16,6 +16,7 @@ from zt_engine.adapters.certificates_x509 import X509CertificateVerifier
 from zt_engine.adapters.folder_source import FolderSource, Records
 from zt_engine.adapters.log_segments import DecisionLog
 from zt_engine.bootstrap import activation
+from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.config import Settings
 from zt_engine.core.bundle import Bundle
 from zt_engine.core.catalogue import Catalogue
@@ -81,6 +82,7 @@ class FolderFollower:
         authorizer: Authorizer,
         replica: Replica,
         certificates: DeviceCertificates,
+        texts: CodeTexts,
         decision_log: DecisionLog,
         clock: Clock,
         strongest: Mapping[str, str],
@@ -92,6 +94,7 @@ class FolderFollower:
         self._authorizer = authorizer
         self._replica = replica
         self._certificates = certificates
+        self._texts = texts
         self._log = decision_log
         self._clock = clock
         self._strongest = strongest
@@ -231,6 +234,7 @@ class FolderFollower:
             tick_seconds=self._settings.sidecar.tick_seconds,
         )
         old = self._authorizer.activate(policy)
+        self._texts.replace(good.bundle.reasons)
         self.activated_at = now
         log.info("policy.activated", revision=policy.revision, **policy.versions)
         if old is not None and old.engine is not good.engine:

@@ -22,6 +22,7 @@ from zt_engine.adapters.log_segments import DecisionLog
 from zt_engine.adapters.log_settings import LogSettings, check_settings
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
+from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.following import DeviceCertificates, FolderFollower
 from zt_engine.bootstrap.identity import issuer_configs, proxy_credentials, secret_file
 from zt_engine.bootstrap.sockets import address_of, bind
@@ -30,7 +31,6 @@ from zt_engine.core.classification import Label
 from zt_engine.core.errors import ConfigError, Problem, UnavailableError
 from zt_engine.core.trust import TrustScore
 from zt_engine.pages.denied import DeniedPage
-from zt_engine.pages.registry import registry
 from zt_engine.sidecar.admin import AdminApp, Gauges
 from zt_engine.sidecar.app import DecisionApp
 from zt_engine.sidecar.authorize import Authorizer, Case
@@ -86,6 +86,7 @@ class SidecarProgram:
             cache_entries=settings.sidecar.cache_entries,
             assert_for=self._assert_for,
         )
+        self.texts = CodeTexts()
         approvers = read_approvers(_pems(settings, settings.policy.approvers))
         self.follower = FolderFollower(
             settings,
@@ -94,6 +95,7 @@ class SidecarProgram:
             authorizer=self.authorizer,
             replica=self.replica,
             certificates=self._certificates,
+            texts=self.texts,
             decision_log=self.log,
             clock=self.clock,
             strongest=self._strongest,
@@ -145,7 +147,7 @@ class SidecarProgram:
 
     def _app(self) -> DecisionApp:
         settings = self.settings
-        page = DeniedPage(registry(), default_language=settings.sidecar.language, help_url=settings.sidecar.help_url)
+        page = DeniedPage(self.texts, default_language=settings.sidecar.language, help_url=settings.sidecar.help_url)
         return DecisionApp(
             hooks=[NginxHook(self._credentials)],
             pages=DeniedPages(page, self._credentials),
@@ -192,7 +194,7 @@ class SidecarProgram:
             groups=principal.subject.groups,
             label=label.code,
             trust=trust.score,
-            issued_at=case.moment.tick_end,
+            issued_at=case.moment.tick_start,
         )
 
     # -- for operators
