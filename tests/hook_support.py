@@ -159,14 +159,21 @@ def until_closed(client: socket.socket) -> bytes:
     return b"".join(received)
 
 
-def one_answer(client: socket.socket) -> tuple[bytes, bytes]:
-    """Head and body of the next answer on a connection that stays open; both empty when the peer hangs up."""
+def one_answer(client: socket.socket, *, bodiless: bool = False) -> tuple[bytes, bytes]:
+    """Head and body of the next answer on a connection that stays open; both empty when the peer hangs up.
+
+    `bodiless`: the request was a HEAD, so a length announces no body. Interim answers (1xx) are skipped.
+    """
     head = b""
     while not head.endswith(END):
         byte = client.recv(1)
         if not byte:
             return head, b""
         head += byte
+    if head.startswith(b"HTTP/1.1 1"):
+        return one_answer(client, bodiless=bodiless)
+    if bodiless:
+        return head, b""
     length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
     body = bytearray()
     while len(body) < length:

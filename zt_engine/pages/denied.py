@@ -1,81 +1,169 @@
-"""What a person or a program is told when access is refused: a page in Japanese or English, or RFC 9457 JSON."""
+"""What a person or a program is told when access is refused: a page in Japanese or English, or RFC 9457 JSON.
+
+It says what is wrong and what to do about it, never a threshold or a rule. No script, nothing fetched, no cookie; the
+one style sheet is allowed by its digest.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from importlib import resources
+from typing import Literal
 
 import msgspec
-from jinja2 import Environment, select_autoescape
+from jinja2 import Environment, StrictUndefined
 
 from zt_engine.pages.registry import Code
 
+Language = Literal["ja", "en"]
+
 TEXTS: Mapping[str, Mapping[str, str]] = {
-    "ja": {"title": "アクセスできません", "todo": "次にできること", "help": "お問い合わせ", "code": "コード", "decision": "判定番号"},
-    "en": {"title": "Access refused", "todo": "What you can do", "help": "Help", "code": "Code", "decision": "Decision"},
+    "ja": {
+        "name": "日本語",
+        "title": "アクセスできません",
+        "next": "次にできること",
+        "after": "済みましたら、",
+        "again": "このページをもう一度開いてください。",
+        "help": "お困りのときは：",
+        "code": "理由コード",
+        "decision": "判定番号",
+    },
+    "en": {
+        "name": "English",
+        "title": "Access refused",
+        "next": "What you can do",
+        "after": "When you have done that, ",
+        "again": "open this page again.",
+        "help": "If you need help: ",
+        "code": "Reason code",
+        "decision": "Decision id",
+    },
 }
 UNKNOWN = Code(
     kind="contact",
-    ja="この情報にアクセスできません。",
+    ja="この情報にはアクセスできません。",
     en="You cannot reach this information.",
-    hint_ja="判定番号を添えてヘルプデスクにご連絡ください。",
-    hint_en="Contact the help desk with the decision id.",
+    hint_ja="判定番号を添えて、ヘルプデスクにご連絡ください。",
+    hint_en="Contact the help desk and give them the decision id.",
 )
+LAST_RESORT = {
+    "ja": "必要な操作であれば、判定番号を添えてヘルプデスクにご連絡ください。",
+    "en": "If you need this, contact the help desk and give them the decision id.",
+}
+"""Said where a code has no hint: nobody is left without a next step."""
+
+OWN_HANDS = frozenset({"auth", "report", "device"})
+"""Kinds of reasons that the person can do something about; the command of any other kind is for an operator."""
+
 HTML = "text/html; charset=utf-8"
 PROBLEM = "application/problem+json"
-SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """One refusal, rendered."""
+
+    content_type: str
+    language: str
+    body: bytes
+
+
+def weights(header: str) -> list[tuple[str, float]]:
+    """Return the members of an Accept header with their weights (RFC 9110, 12.4.2); a malformed member is left out."""
+    members = []
+    for part in header[:1024].split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        try:
+            value = float(weight)
+        except ValueError:
+            continue
+        if name and 0 <= value <= 1:
+            members.append((name, value))
+    return members
 
 
 def language_of(accept_language: str, *, default: str) -> str:
-    """Return `ja` or `en`: the first of the two a person asks for with the highest weight (RFC 9110, 12.5.4)."""
+    """Return `ja` or `en`, whichever is asked for with the higher weight; the first of equals (RFC 9110, 12.5.4)."""
     best, found = 0.0, default
-    for part in accept_language[:256].split(","):
-        tag, _, parameter = part.strip().partition(";")
-        primary = tag.strip().lower().partition("-")[0]
-        try:
-            weight = float(parameter.strip().removeprefix("q=") or "1")
-        except ValueError:
-            continue
-        if primary in TEXTS and best < weight <= 1:
+    for name, weight in weights(accept_language):
+        primary = name.partition("-")[0]
+        if primary in TEXTS and weight > best:
             best, found = weight, primary
     return found
 
 
-def wants_json(accept: str) -> bool:
-    """Whether a program asks: JSON is named and HTML is not."""
-    lowered = accept[:1024].lower()
-    return "json" in lowered and "text/html" not in lowered
+def wants_page(accept: str) -> bool:
+    """Whether a person asks. Browsers name HTML; a program that names nothing, or anything, gets JSON."""
+    page = data = 0.0
+    for name, weight in weights(accept):
+        if name in ("text/html", "application/xhtml+xml"):
+            page = max(page, weight)
+        elif name == "application/json" or name.endswith("+json"):
+            data = max(data, weight)
+    return page > 0 and page >= data
 
 
 class DeniedPage:
-    """Renders refusals; templates are compiled once."""
+    """Renders refusals. `codes` may change while it runs: a new bundle brings the reasons of its policy."""
 
     def __init__(self, codes: Mapping[str, Code], *, default_language: str, help_url: str = "") -> None:
         self._codes = codes
         self._default = default_language
         self._help_url = help_url
-        source = (resources.files("zt_engine.pages") / "templates" / "denied.html").read_text(encoding="utf-8")
-        environment = Environment(autoescape=select_autoescape(default=True), trim_blocks=True)
-        self._template = environment.from_string(source)
+        folder = resources.files("zt_engine.pages") / "templates"
+        self._style = (folder / "denied.css").read_text(encoding="utf-8")
+        environment = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined)
+        self._template = environment.from_string((folder / "denied.html").read_text(encoding="utf-8"))
+        digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode("ascii")
+        self.security_policy = (
+            f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; "
+            "frame-ancestors 'none'"
+        )
 
-    def render(self, *, code: str, decision: str, status: int, accept: str, accept_language: str) -> tuple[str, bytes]:
-        """Return content type and body for a refusal."""
+    def render(self, *, code: str, decision: str, status: int, accept: str, accept_language: str) -> Refusal:
+        """Return a refusal in the form and the language that were asked for; an unknown code is not shown."""
         language = language_of(accept_language, default=self._default)
-        entry = self._codes.get(code, UNKNOWN)
-        shown = code if code in self._codes else "DENIED"
-        text, hint = entry.text(language), entry.hint(language)
-        if wants_json(accept):
-            problem = {
-                "type": f"urn:zt:reason:{shown}",
-                "title": text,
-                "status": status,
-                "detail": hint,
-                "code": shown,
-                "decision": decision,
-            }
-            return PROBLEM, msgspec.json.encode(problem)
+        known = self._codes.get(code)
+        entry, shown = (UNKNOWN, "DENIED") if known is None else (known, code)
+        if not wants_page(accept):
+            return Refusal(PROBLEM, language, _problem(entry, shown, decision, status, language))
+        other = "en" if language == "ja" else "ja"
         page = self._template.render(
-            lang=language, t=TEXTS[language], text=text, hint=hint, command=entry.command, code=shown, decision=decision,
+            style=self._style,
+            lang=language,
+            t=TEXTS[language],
+            kind=entry.kind,
+            text=entry.text(language),
+            hint=_hint(entry, language),
+            command=entry.command if entry.kind in OWN_HANDS else "",
+            again=entry.kind in OWN_HANDS,
             help_url=self._help_url,
-        )  # fmt: skip
-        return HTML, page.encode()
+            code=shown,
+            decision=decision,
+            other={
+                "lang": other,
+                "name": TEXTS[other]["name"],
+                "text": entry.text(other),
+                "hint": _hint(entry, other),
+            },
+        )
+        return Refusal(HTML, language, page.encode())
+
+
+def _hint(entry: Code, language: str) -> str:
+    return entry.hint(language) or LAST_RESORT[language]
+
+
+def _problem(entry: Code, code: str, decision: str, status: int, language: str) -> bytes:
+    """Encode a problem (RFC 9457); `code` and `decision` are extension members."""
+    problem = {
+        "type": f"urn:zt:reason:{code}",
+        "title": entry.text(language),
+        "status": status,
+        "detail": _hint(entry, language),
+        "code": code,
+        "decision": decision,
+    }
+    return msgspec.json.encode(problem) + b"\n"

@@ -150,8 +150,9 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # Who hangs up after a whole request still gets its answer (RFC 9112, 9.6); after half a one there is none.
         self._last_one = True
-        self._dead = self._dead or not self._waiting
-        return self._waiting
+        owed = self._waiting and not self._dead
+        self._dead = not owed
+        return owed
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._dead = True

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from zt_engine.core.errors import InputError
-from zt_engine.pages.denied import SECURITY_POLICY, DeniedPage
+from zt_engine.pages.denied import DeniedPage
 from zt_engine.sidecar.admin import response
 from zt_engine.sidecar.hooks.credentials import Credentials
 
@@ -40,21 +40,27 @@ class DeniedPages:
         challenge = text(values, b"zt-challenge")
         code, decision = text(values, b"zt-reason"), text(values, b"zt-decision")
         status = 401 if challenge else 403
-        kind, body = self._page.render(
-            code=code if _CODE.fullmatch(code) else "",
-            decision=decision if _ID.fullmatch(decision) else "",
+        code = code if _CODE.fullmatch(code) else ""
+        decision = decision if _ID.fullmatch(decision) else ""
+        refusal = self._page.render(
+            code=code,
+            decision=decision,
             status=status,
             accept=text(values, b"accept"),
             accept_language=text(values, b"accept-language"),
         )
         extra = [
-            f"Content-Security-Policy: {SECURITY_POLICY}",
+            f"Content-Language: {refusal.language}",
+            f"Content-Security-Policy: {self._page.security_policy}",
+            "Referrer-Policy: no-referrer",
             "X-Content-Type-Options: nosniff",
             "Vary: Accept, Accept-Language",
+            f"Zt-Reason: {code}",
+            f"Zt-Decision: {decision}",
         ]
         if challenge:
             extra.append(f"WWW-Authenticate: {challenge}")
-        return response(status, body, kind, *extra)
+        return response(status, refusal.body, refusal.content_type, *extra)
 
 
 def text(values: Mapping[bytes, bytes], name: bytes) -> str:

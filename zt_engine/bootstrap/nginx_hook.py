@@ -1,0 +1,122 @@
+"""Settings -> the nginx server block, and the file with the proxy's key that it includes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from zt_engine.adapters.catalogue_yaml import load_catalogue
+from zt_engine.bootstrap.identity import secret_file
+from zt_engine.bootstrap.sockets import UNIX
+from zt_engine.config import Proxy, Settings
+from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.sidecar.hooks.snippet import NginxBlock, key_line
+
+PLAIN_LISTEN = ("127.0.0.1:8000",)
+"""Without a certificate the block serves this machine only: enough to try it, and no plain text on a network."""
+TLS_LISTEN = ("443", "[::]:443")
+BACKEND = "127.0.0.1:8080"
+ANY_HOST = ("_",)
+INCLUDE_SUFFIX = ".nginx.conf"
+
+
+def find_proxy(settings: Settings, name: str | None) -> Proxy:
+    """Return the named nginx proxy of the settings, or the only one; raises ConfigError PROXY_UNKNOWN."""
+    known = {proxy.name: proxy for proxy in settings.proxies if proxy.hook == "nginx"}
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    if name in known:
+        return known[name]
+    message = "more than one proxy asks through nginx" if name is None else f"`{name}` is no proxy of the settings"
+    hint = "--proxy " + " or ".join(known) if known else 'add [[proxies]] with hook = "nginx"'
+    raise ConfigError((Problem(code="PROXY_UNKNOWN", message=message, where="proxies", hint=hint),))
+
+
+def nginx_block(
+    settings: Settings,
+    proxy: Proxy,
+    *,
+    backend: str = BACKEND,
+    listen: Sequence[str] = (),
+    server_names: Sequence[str] = (),
+    sidecar: Sequence[str] = (),
+    certificate: Path | None = None,
+    certificate_key: Path | None = None,
+    device_cas: Path | None = None,
+) -> NginxBlock:
+    """Return what the block depends on. What is not given comes from the settings.
+
+    `sidecar` replaces `sidecar.listen` of the settings, for one that was started on free ports.
+    """
+    addresses = _addresses(tuple(sidecar) or settings.sidecar.listen, proxy)
+    if device_cas is None and certificate is not None:
+        device_cas = settings.path(settings.policy.folder) / "device-cas.pem"
+        device_cas = device_cas if device_cas.exists() else None
+    return NginxBlock(
+        proxy=proxy.name,
+        server_names=tuple(server_names) or _hosts(settings, proxy),
+        listen=tuple(listen) or (TLS_LISTEN if certificate is not None else PLAIN_LISTEN),
+        sidecar=addresses,
+        backend=backend,
+        key_include="" if proxy.key_file is None else str(key_include(settings, proxy.key_file)),
+        certificate=_text(certificate),
+        certificate_key=_text(certificate_key),
+        device_cas=_text(device_cas),
+        enforces=tuple(proxy.enforces),
+    )
+
+
+def key_include(settings: Settings, key_file: Path) -> Path:
+    """Return the path of the include file: beside the key, with another ending."""
+    return settings.path(key_file).with_suffix(INCLUDE_SUFFIX).resolve()
+
+
+def write_key_include(settings: Settings, proxy: Proxy) -> Path | None:
+    """Write the include file anew if the key has changed, for its owner's eyes only; returns its path if it did."""
+    if proxy.key_file is None:
+        return None
+    content = key_line(secret_file(settings.path(proxy.key_file))).encode("ascii")
+    path = key_include(settings, proxy.key_file)
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == content and path.stat().st_mode & 0o077 == 0:
+            return None
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        fresh.replace(path)
+    except OSError as error:
+        problem = Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path))
+        raise ConfigError((problem,)) from None
+    return path
+
+
+def _addresses(listen: Sequence[str], proxy: Proxy) -> tuple[str, ...]:
+    """Prefer a Unix socket, which is faster; a proxy that is known by its user id needs one."""
+    unix = tuple(UNIX + os.path.abspath(address[len(UNIX) :]) for address in listen if address.startswith(UNIX))
+    if unix or proxy.key_file is None:
+        if not unix:
+            hint = 'sidecar.listen = ["unix:/run/zt/sidecar.sock"]'
+            message = f"proxy `{proxy.name}` is known by its user id, and the sidecar listens on no Unix socket"
+            raise ConfigError((Problem(code="CONFIG_LISTEN", message=message, where="sidecar.listen", hint=hint),))
+        return unix
+    return tuple(listen)
+
+
+def _hosts(settings: Settings, proxy: Proxy) -> tuple[str, ...]:
+    """Return the hosts the proxy may speak for: its own, or those of the catalogue if there is one to read."""
+    hosts: Sequence[str] = proxy.hosts
+    if not hosts:
+        path = settings.path(settings.policy.folder) / "catalogue.yaml"
+        with contextlib.suppress(OSError, ConfigError):
+            hosts = sorted(load_catalogue(path.read_bytes(), where=str(path)).hosts)
+    return tuple(f"[{host}]" if ":" in host else host for host in hosts) or ANY_HOST
+
+
+def _text(path: Path | None) -> str:
+    return "" if path is None else str(path.absolute())

@@ -1,0 +1,78 @@
+"""`zt hook`: what a reverse proxy needs to ask this sidecar."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zt_engine.bootstrap.nginx_hook import BACKEND, find_proxy, nginx_block, write_key_include
+from zt_engine.cli.output import chosen_language
+from zt_engine.config import CONFIG_NAME, load
+from zt_engine.sidecar.hooks.snippet import render
+
+app = typer.Typer(no_args_is_help=True)
+
+WROTE = {
+    "en": "zt: wrote {path}, which the block includes; it holds the proxy's key and is yours alone to read",
+    "ja": "zt: 鍵を含む {path} を作成しました。設定から読み込まれます（所有者のみ読み取り可）",
+}
+UNENFORCED = {
+    "en": "zt: `proxies.enforces` of `{proxy}` promises {names}, which this block does not carry out;"
+    " leave it only if something behind it does",
+    "ja": "zt: `{proxy}` の `proxies.enforces` にある {names} は、この設定だけでは実施されません。"
+    "後段で実施している場合だけ残してください",
+}
+
+
+@app.callback()
+def group() -> None:
+    """Print what a reverse proxy needs."""
+
+
+@app.command()
+def nginx(
+    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
+    proxy: Annotated[str | None, typer.Option(help="Which of [[proxies]]; may be left out if there is one.")] = None,
+    backend: Annotated[str, typer.Option(help="What nginx protects: HOST:PORT or unix:/path.")] = BACKEND,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(help="Where nginx listens; may be repeated. Default: 443 with a certificate, else this machine."),
+    ] = None,
+    server_name: Annotated[
+        list[str] | None, typer.Option(help="May be repeated. Default: the proxy's hosts, else the catalogue's.")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM).")] = None,
+    certificate_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    device_cas: Annotated[
+        Path | None, typer.Option(help="CAs of device certificates. Default: device-cas.pem of the policy folder.")
+    ] = None,
+    lang: Annotated[str | None, typer.Option(help="ja or en, for notes on standard error.")] = None,
+) -> None:
+    """Print a complete server block for nginx 1.22 or later. docs/hooks/nginx.md explains it line by line.
+
+    The key of the proxy does not stand in it: it is kept in a file beside the key file, which the block includes.
+    """
+    settings = load(config)
+    chosen = find_proxy(settings, proxy)
+    block = nginx_block(
+        settings,
+        chosen,
+        backend=backend,
+        listen=listen or (),
+        server_names=server_name or (),
+        certificate=certificate,
+        certificate_key=certificate_key,
+        device_cas=device_cas,
+    )
+    text = render(block)
+    language = chosen_language(lang)
+    written = write_key_include(settings, chosen)
+    if written is not None:
+        print(WROTE[language].format(path=written), file=sys.stderr)
+    if block.unenforced:
+        note = UNENFORCED[language].format(proxy=chosen.name, names=", ".join(block.unenforced))
+        print(note, file=sys.stderr)
+    print(text, end="")
