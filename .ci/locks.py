@@ -22,7 +22,7 @@ LOCKS = {
 
 
 def wanted() -> str:
-    """The digest of everything the locks depend on, and of the locks themselves: a line that was edited by hand shows."""
+    """The digest of what the locks are made from, and of the locks: a line that was edited by hand shows."""
     document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = document["project"]
     inputs = {

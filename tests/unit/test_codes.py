@@ -121,9 +121,9 @@ def test_no_code_is_in_two_files() -> None:
 
 def test_a_command_to_paste_is_one_of_ours() -> None:
     """A command that does not exist is worse than none."""
-    from typer.main import get_command  # noqa: PLC0415
+    from typer.main import get_command
 
-    from zt_engine.cli.main import app  # noqa: PLC0415
+    from zt_engine.cli.main import app
 
     root = get_command(app)
     broken = []
