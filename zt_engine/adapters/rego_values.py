@@ -21,6 +21,8 @@ from typing import Final, NoReturn, Self, TypeAlias
 MAX_DEPTH: Final = 64
 """Deepest nesting that is read or written; the policy input itself is capped at the same depth."""
 
+_MAX_PARTS: Final = 1_000_000
+
 _Order: TypeAlias = tuple[object, ...]
 
 
@@ -202,6 +204,8 @@ def number_text(value: float) -> str:
 def _write(value: Value, out: list[str], depth: int) -> None:
     if depth > MAX_DEPTH:
         raise RegoValueError("nested too deeply")
+    if len(out) > _MAX_PARTS:
+        raise RegoValueError("too large")
     match value:
         case None:
             out.append("null")

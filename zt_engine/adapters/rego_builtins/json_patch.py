@@ -12,10 +12,11 @@ from zt_engine.adapters.rego_builtins.operands import (
     int64,
     limit,
 )
-from zt_engine.adapters.rego_values import Key, RegoSet, Value, equal, key_of, type_name
+from zt_engine.adapters.rego_values import MAX_DEPTH, Key, RegoSet, Value, equal, key_of, type_name, value_of
 
 _MAX_OPERATIONS: Final = 500
-_MAX_WORK: Final = 500_000
+_MAX_WORK: Final = 2_000_000
+_MAX_ADDED: Final = 50_000
 _INDEX: Final = re.compile(r"[+-]?[0-9]{1,18}(?:\.0*)?")
 
 
@@ -44,10 +45,26 @@ def _index(segment: Value, length: int) -> int:
 
 
 class _Patch:
-    """Each edit copies the containers along its path; what they copy is counted and capped."""
+    """Each edit copies the containers along its path; what they copy is counted and capped.
+
+    What is added is counted in full, since copying a document into itself doubles it without copying a thing.
+    """
 
     def __init__(self) -> None:
         self.work = 0
+        self.added_size = 0
+
+    def grow(self, value: Value) -> None:
+        self.added_size += 1
+        limit(self.added_size, _MAX_ADDED, "added members")
+        match value:
+            case dict():
+                for key, item in value.items():
+                    self.grow(value_of(key))
+                    self.grow(item)
+            case list() | RegoSet():
+                for item in value:
+                    self.grow(item)
 
     def copied(self, size: int) -> None:
         self.work += size + 1
@@ -79,6 +96,7 @@ class _Patch:
 
     def edit(self, target: Value, path: list[Value], value: Value | None, *, remove: bool) -> Value:
         """The target with one member added or removed at the path."""
+        limit(len(path), MAX_DEPTH, "levels")
         segment = path[0]
         if len(path) > 1:
             inner = self.edit(self.child(target, segment), path[1:], value, remove=remove)
@@ -137,6 +155,7 @@ class _Patch:
         raise RefusedError("expected composite type")
 
     def insert(self, target: Value, path: list[Value], value: Value) -> Value:
+        self.grow(value)
         return self.edit(target, path, value, remove=False) if path else value
 
     def apply(self, target: Value, operation: dict[str | Key, Value]) -> Value:

@@ -60,9 +60,10 @@ class _Writer:
             case list() | RegoSet():
                 self.members([("", item) for item in value], "[]", depth)
             case dict():
-                named = [(json_key(key), item) for key, item in sorted_pairs(value)]
+                named = {json_key(key): item for key, item in sorted_pairs(value)}
                 colon = ": " if self.pretty else ":"
-                self.members([(_quoted(name) + colon, item) for name, item in sorted(named, key=_name)], "{}", depth)
+                pairs = sorted(named.items(), key=_name)
+                self.members([(_quoted(name) + colon, item) for name, item in pairs], "{}", depth)
 
     def members(self, named: list[tuple[str, Value]], brackets: str, depth: int) -> None:
         self.write(brackets[0])

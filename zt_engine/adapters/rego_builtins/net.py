@@ -139,11 +139,7 @@ def _class_prefix(number: int) -> int:
     top = (number - _MAPPED) >> 24
     if top < 0x80:
         return 8
-    if top < 0xC0:
-        return 16
-    if top < 0xE0:
-        return 24
-    raise RefusedError("an address of class D or E needs a prefix length")
+    return 16 if top < 0xC0 else 24
 
 
 def _merge_operand(value: Value) -> tuple[_Block, str]:

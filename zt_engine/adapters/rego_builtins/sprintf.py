@@ -46,6 +46,7 @@ class _Formatter:
         self.at = 0
         self.next = 0
         self.reordered = False
+        self.brackets = template.count("]")
         self.good_index = True
         self.after_index = False
         self.out: list[str] = []
@@ -79,7 +80,9 @@ class _Formatter:
         if self.template[self.at : self.at + 1] != "[":
             return
         self.reordered = True
-        close = self.template.find("]", self.at)
+        # Once there is no closing bracket there is none further on: looking each time would be quadratic.
+        close = self.template.find("]", self.at) if self.brackets else -1
+        self.brackets = close + 1
         if close < 0:
             self.good_index = False
             self.at += 1

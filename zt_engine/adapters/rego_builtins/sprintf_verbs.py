@@ -64,6 +64,8 @@ def _quoted_char(char: str, quote: str, *, ascii_only: bool) -> str:
 
 def quoted(text: str, *, quote: str = '"', ascii_only: bool = False) -> str:
     """A Go string literal (`strconv.Quote`)."""
+    if text.isprintable() and quote not in text and "\\" not in text and (text.isascii() or not ascii_only):
+        return quote + text + quote
     return quote + "".join([_quoted_char(char, quote, ascii_only=ascii_only) for char in text]) + quote
 
 
