@@ -109,7 +109,9 @@ _almost = st.fixed_dictionaries(
     {},
     optional={
         "allow": st.booleans() | _json,
-        "unmet": st.just([]) | st.lists(st.fixed_dictionaries({"code": st.sampled_from([*KINDS, "NOBODY_KNOWS"])})) | _json,
+        "unmet": st.just([])
+        | st.lists(st.fixed_dictionaries({"code": st.sampled_from([*KINDS, "NOBODY_KNOWS"])}))
+        | _json,
         "obligations": st.just([]) | _json,
         "threshold": st.integers(-10, 1010) | _json,
         "other": _json,
@@ -317,7 +319,9 @@ ENFORCES = st.frozensets(st.sampled_from(["no_store", "watermark"]))
 
 
 @given(RESULTS, RESULTS, STANDINGS, ENFORCES)
-def test_adding_a_layer_never_opens(one: LayerResult, more: LayerResult, who: Standing, enforces: frozenset[str]) -> None:
+def test_adding_a_layer_never_opens(
+    one: LayerResult, more: LayerResult, who: Standing, enforces: frozenset[str]
+) -> None:
     with_one = decide(meeting(baseline=one), who, kinds=KINDS, enforces=enforces)
     with_both = decide(meeting(baseline=one, ministry=more), who, kinds=KINDS, enforces=enforces)
 

@@ -100,9 +100,7 @@ def tighten(circumstances: Circumstances, assurance: AssuranceTable) -> tuple[Un
     return tuple(unmet)
 
 
-def _signed_in_enough(
-    unmet: Sequence[Unmet], circumstances: Circumstances, assurance: AssuranceTable
-) -> bool:
+def _signed_in_enough(unmet: Sequence[Unmet], circumstances: Circumstances, assurance: AssuranceTable) -> bool:
     """Whether the sign-in already is everything that is asked for: asking again would loop (RFC 9470)."""
     asked = [item for item in unmet if item.acr or item.max_age >= 0]
     return bool(asked) and all(

@@ -26,7 +26,7 @@ from zt_engine.core.trust import TrustScore, combine
 from zt_engine.ports import Clock, PolicyEngine
 from zt_engine.sidecar.hooks.answers import allow_head, deny_head
 from zt_engine.sidecar.moments import Moment, Moments
-from zt_engine.sidecar.principals import Principal, Principals
+from zt_engine.sidecar.principals import Principal, PrincipalRefused, Principals
 from zt_engine.sidecar.recorder import Outcome, decision_members
 from zt_engine.sidecar.replica import Replica
 from zt_engine.sidecar.targets import NO_PLACE, Place, Places, label_at
@@ -118,12 +118,23 @@ class Authorizer:
         if self.cache is not None:
             self.cache.clear()
 
+    def forget_principals(self) -> None:
+        """Establish everybody anew: who vouches for devices has changed."""
+        self._principals.forget()
+
+    def rely_on(self, principals: Principals, strongest: Mapping[str, str]) -> None:
+        """Replace who is believed, between two requests: other issuers or other proxies."""
+        self._principals = principals
+        if self._policy is not None:
+            self._policy = msgspec.structs.replace(self._policy, strongest=strongest)
+        self.forget()
+
     def decide(self, request: AccessRequest, now: float) -> tuple[Outcome, bool, bytes]:
         """Return the outcome of a request, whether it was remembered, and the target's members of the log line.
 
         Never raises: what breaks on the way is a refusal.
         """
-        place = None
+        place = principal = None
         try:
             policy, situation = self._current(now)
             place = policy.places.of(request.target, request.method)
@@ -147,16 +158,19 @@ class Authorizer:
             remembered = outcome is not None
             if outcome is None:
                 outcome = self._decide(Case(policy, request, principal, place, moment, location, situation))
-                if cache is not None and wanted.cacheable:
+                if cache is not None and wanted.cacheable and place.settled(moment.tick_start):
                     cache.put(key, outcome)
             if outcome.rank > OPEN_RANK and self._log_state() != SPACE_OK:
-                return self._refuse(request, "LOG_UNAVAILABLE"), False, place.log
+                return self._refuse(request, "LOG_UNAVAILABLE", place, who_of(principal)), False, place.log
             return outcome, remembered, place.log
+        except PrincipalRefused as error:
+            refused = self._refuse(request, error.code, place, (error.subject, error.device))
         except ZtError as error:
-            return self._refuse(request, error.code), False, NO_PLACE if place is None else place.log
+            refused = self._refuse(request, error.code, place, who_of(principal))
         except Exception as error:  # INVARIANT: whatever breaks denies; nothing is let through by an exception.
             log.exception("decision.failed", request_id=request.request_id, error=type(error).__name__)
-            return self._refuse(request, "INTERNAL_ERROR"), False, NO_PLACE if place is None else place.log
+            refused = self._refuse(request, "INTERNAL_ERROR", place, who_of(principal))
+        return refused, False, NO_PLACE if place is None else place.log
 
     def _current(self, now: float) -> tuple[Policy, Situation]:
         policy, situation = self._policy, self._replica.situation
@@ -179,9 +193,7 @@ class Authorizer:
 
     def _decide(self, case: Case) -> Outcome:
         moment, place, policy = case.moment, case.place, case.policy
-        label, resource = label_at(
-            place, tick_start=moment.tick_start, clock_synchronised=self._clock.synchronised()
-        )
+        label, resource = label_at(place, tick_start=moment.tick_start, clock_synchronised=self._clock.synchronised())
         trust = combine(
             policy.moments.model,
             moment.device,
@@ -298,18 +310,22 @@ class Authorizer:
             document=document,
         )  # fmt: skip
 
-    def _refuse(self, request: AccessRequest, code: str) -> Outcome:
-        """Return the refusal that an error came to: 401 when a fresh sign-in would help, 403 otherwise."""
+    def _refuse(self, request: AccessRequest, code: str, place: Place | None, who: tuple[str, str]) -> Outcome:
+        """Return the refusal that an error came to: 401 when a fresh sign-in would help, 403 otherwise.
+
+        `who` are the ids of subject and device, as far as they were proven.
+        """
         policy, situation = self._policy, self._replica.situation
         kind = policy.kinds.get(code, "none") if policy is not None else "none"
         decision = Decision.deny(code, step_up=kind == "auth")
         scheme = "dpop" if request.authorization[:5].lower() == b"dpop " else "bearer"
+        label = place.resource.label.code if place is not None else ""
         members = decision_members(
             decision,
-            subject="",
-            device="",
+            subject=who[0],
+            device=who[1],
             hook=request.hook,
-            label="",
+            label=label,
             trust=None,
             threat_level=situation.threat_level if situation is not None else 0,
             overlays=(),
@@ -320,7 +336,14 @@ class Authorizer:
             input_digest="",
         )
         head = deny_head(decision, scheme=scheme, has_credential=bool(request.authorization))
-        return Outcome(decision, head=head, members=members)
+        return Outcome(decision, head=head, members=members, label=label)
+
+
+def who_of(principal: Principal | None) -> tuple[str, str]:
+    """Return the ids of subject and device, empty as far as they are not known."""
+    if principal is None:
+        return "", ""
+    return principal.subject.id, principal.device.device_id if principal.device is not None else ""
 
 
 def request_fragment(request: AccessRequest, place: Place) -> bytes:

@@ -7,6 +7,7 @@ or version. So a remembered principal is never older than what a fresh one would
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Protocol
@@ -36,24 +37,35 @@ REVOKED: Mapping[RevocationKind, str] = {
 
 
 class Versioned(Protocol):
-    """A key set that can be replaced: the version changes with the keys."""
+    """A key set that can be replaced: the version changes with the keys, and nothing is believed of it for ever."""
 
     version: int
+    usable_until: float
 
 
 class _NoKeys:
     version = 0
+    usable_until = math.inf
 
 
 NO_KEYS: Versioned = _NoKeys()
+
+
+class PrincipalRefused(InputError):
+    """A refusal of somebody whose credentials were good: who, and from which device, belongs into the record of it."""
+
+    def __init__(self, error: InputError, *, subject: str, device: str) -> None:
+        super().__init__(error.code, error.message, where=error.where, hint=error.hint)
+        self.subject = subject
+        self.device = device
 
 
 class Principal:
     """A subject, the device whose key was proven, and how the two belong together."""
 
     __slots__ = (
-        "assigned", "binding", "device", "has_credential", "issuer", "keys", "keys_version", "phase", "readings", "records",
-        "revocable", "scheme", "serial", "since", "situation", "subject", "tick", "until",
+        "assigned", "binding", "device", "has_credential", "issuer", "keys", "keys_version", "phase", "readings",
+        "records", "revocable", "scheme", "serial", "since", "situation", "strange_at", "subject", "tick", "until",
     )  # fmt: skip
 
     def __init__(self, serial: int, *, since: float, until: float, situation: Situation) -> None:
@@ -70,6 +82,8 @@ class Principal:
         self.device: DeviceRecord | None = None
         self.binding: identity.Binding = "none"
         self.assigned = False
+        self.strange_at: int | None = None
+        """For a proven key that no device has: the version of the keys at which that was so."""
         self.has_credential = False
         self.issuer = ""
         self.revocable: tuple[tuple[RevocationKind, str], ...] = ()
@@ -119,12 +133,18 @@ class Principals:
         self._known[key] = principal
         return principal
 
+    def forget(self) -> None:
+        """Establish everybody anew: something that is not compared on every request has changed."""
+        self._known.clear()
+
     def _current(self, principal: Principal) -> bool:
         replica = self._replica
         if principal.situation is not replica.situation or principal.keys_version != principal.keys.version:
             return False
         device = principal.device
         if device is not None and replica.devices.get(device.device_id) is not device:
+            return False
+        if principal.strange_at is not None and principal.strange_at != replica.keys.version:
             return False
         for key, record in principal.records:
             if replica.subjects.get(key) is not record:
@@ -157,27 +177,32 @@ class Principals:
         self._serial += 1
         until = now + self._recheck_seconds
         principal = Principal(self._serial, since=now, until=until, situation=situation)
-        if certificate is not None:
-            principal.until = min(principal.until, certificate.not_after)
-        if token is not None:
-            self._take_token(principal, token, certificate, jkt, scheme)
-        elif jkt:
-            raise InputError("DPOP_WITHOUT_TOKEN", "a proof came without a token")
-        self._find_device(principal, certificate, jkt, now)
-        principal.revocable = revocable(principal, token, certificate)
-        for kind, key in principal.revocable:
-            if situation.is_revoked(kind, key, now=now):
-                raise InputError(REVOKED[kind], f"this {kind} was revoked")
+        try:
+            if token is not None:
+                self._take_token(principal, token, certificate, jkt, scheme)
+            self._find_device(principal, certificate, jkt, now)
+            principal.revocable = revocable(principal, token, certificate)
+            for kind, key in principal.revocable:
+                if situation.is_revoked(kind, key, now=now):
+                    raise InputError(REVOKED[kind], f"this {kind} was revoked")
+        except InputError as error:
+            subject = token.subject if token is not None else ""
+            raise PrincipalRefused(error, subject=subject, device=self._named(certificate, jkt, now)) from error
         return principal
+
+    def _named(self, certificate: VerifiedCertificate | None, jkt: str, now: float) -> str:
+        """Return the id of the device whose key was proven, also when the request is refused."""
+        found = self._replica.device_of(certificate.x5t if certificate is not None else jkt, now=now)
+        return found[0].device_id if found is not None else ""
 
     def _take_token(
         self, principal: Principal, token: VerifiedToken, certificate: VerifiedCertificate | None, jkt: str, scheme: str
     ) -> None:
-        principal.until = min(principal.until, token.expires_at)
         principal.has_credential = True
         principal.scheme = scheme
         principal.issuer = token.issuer
         principal.keys = self._keys[token.issuer]
+        principal.until = min(principal.until, token.expires_at, principal.keys.usable_until)
         principal.keys_version = principal.keys.version
         principal.binding = identity.binding(token, certificate=certificate, jkt=jkt or None, scheme=scheme)
         keys = [(token.issuer, token.subject)]
@@ -190,17 +215,20 @@ class Principals:
 
     def _find_device(self, principal: Principal, certificate: VerifiedCertificate | None, jkt: str, now: float) -> None:
         """Tie the request to the device whose key it proved. A certificate and a proof of two devices is refused."""
-        for thumbprint in filter(None, (certificate.x5t if certificate is not None else "", jkt)):
-            found = self._replica.device_of(thumbprint, now=now)
+        if certificate is not None:
+            principal.until = min(principal.until, certificate.not_after)
+            found = self._replica.device_of(certificate.x5t, now=now)
             if found is None:
-                continue
-            record, key = found
-            if principal.device is not None and principal.device is not record:
+                raise InputError("DEVICE_UNKNOWN", "no device has the key of this certificate")
+            principal.device, principal.until = found[0], min(principal.until, found[1].not_after)
+        if jkt:
+            found = self._replica.device_of(jkt, now=now)
+            if found is None:
+                principal.strange_at = self._replica.keys.version
+            elif principal.device is not None and principal.device is not found[0]:
                 raise InputError("DEVICE_AMBIGUOUS", "certificate and proof belong to two devices")
-            principal.device = record
-            principal.until = min(principal.until, key.not_after)
-        if certificate is not None and principal.device is None:
-            raise InputError("DEVICE_UNKNOWN", "no device has the key of this certificate")
+            else:
+                principal.device, principal.until = found[0], min(principal.until, found[1].not_after)
         if principal.device is not None:
             principal.phase = zlib.crc32(principal.device.device_id.encode())
             if certificate is not None and certificate.device_id != principal.device.device_id:

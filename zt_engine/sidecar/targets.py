@@ -42,6 +42,11 @@ class Place:
         self.resource_json = b"" if self.timed else resource_fragment(resource, resource.label)
         self.serial = 0
 
+    def settled(self, tick_start: int) -> bool:
+        """Whether the label is the same for the whole tick, whatever becomes of the host's clock in it."""
+        change = self.resource.label.declassify
+        return change is None or tick_start < change.at
+
 
 def resource_fragment(resource: Resource, label: Label) -> bytes:
     """Encode the resource part of the policy input. An empty list means that nothing is restricted."""
