@@ -69,13 +69,17 @@ _passed contains code if some code in data.zt.layer.baseline.device_status[input
 _passed contains "MFA_REQUIRED" if assurance.level >= data.zt.layer.baseline.assurance.mfa
 
 # METADATA
-# title: A workload proves possession of its key instead / ワークロードは鍵の所持を証明する
+# title: A workload proves possession of its key instead, which nobody can phish / ワークロードは鍵の所持を証明する
 # custom:
 #   control: SP 800-53 IA-9
 #   owner: security-policy
 #   remedy_ja: ワークロードの資格情報を鍵に結び付けてください。
 #   remedy_en: Bind the workload's credential to its key.
-_passed contains "MFA_REQUIRED" if _bound_workload
+_passed contains code if {
+	input.subject.type == "workload"
+	checks.bound
+	some code in data.zt.layer.baseline.bound_workload
+}
 
 # METADATA
 # title: A method that phishing cannot defeat / フィッシングに強い認証
@@ -89,15 +93,6 @@ _passed contains "PHISHING_RESISTANT_REQUIRED" if {
 }
 
 # METADATA
-# title: A key that cannot be typed into a web page / ワークロードの鍵はフィッシングされない
-# custom:
-#   control: SP 800-53 IA-9
-#   owner: security-policy
-#   remedy_ja: ワークロードの資格情報を鍵に結び付けてください。
-#   remedy_en: Bind the workload's credential to its key.
-_passed contains "PHISHING_RESISTANT_REQUIRED" if _bound_workload
-
-# METADATA
 # title: The sign-in is recent / サインインが新しい
 # custom:
 #   control: SP 800-53 IA-11
@@ -106,18 +101,6 @@ _passed contains "PHISHING_RESISTANT_REQUIRED" if _bound_workload
 #   remedy_en: Sign in again.
 _passed contains "REAUTH_REQUIRED" if {
 	posture.within(input.subject.auth_age, data.zt.layer.baseline.assurance.max_age)
-}
-
-# METADATA
-# title: A workload whose token is bound to its key / 鍵に結び付いたワークロード
-# custom:
-#   control: SP 800-53 IA-9
-#   owner: security-policy
-#   remedy_ja: ワークロードの資格情報を鍵に結び付けてください。
-#   remedy_en: Bind the workload's credential to its key.
-_bound_workload if {
-	input.subject.type == "workload"
-	checks.bound
 }
 
 # METADATA

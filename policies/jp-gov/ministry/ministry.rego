@@ -287,9 +287,9 @@ _passed contains "ROBOT_ON_OTHER_HOST" if input.device.id in _robot.hosts
 #   remedy_ja: 登録された稼働時間内に実行してください。
 #   remedy_en: Run the robot within its registered hours.
 _passed contains "ROBOT_OUTSIDE_HOURS" if {
+	some day in _robot.weekdays
 	opening := (input.tick_start + data.zt.layer.ministry.week_offset) % 604800
 	closing := opening + (input.time - input.tick_start)
-	some day in _robot.weekdays
 	opening >= (day * 86400) + _robot.opens
 	closing <= (day * 86400) + _robot.closes
 }
