@@ -23,14 +23,14 @@ INCLUDE_SUFFIX = ".nginx.conf"
 
 
 def find_proxy(settings: Settings, name: str | None) -> Proxy:
-    """Return the named nginx proxy of the settings, or the only one; raises ConfigError PROXY_UNKNOWN."""
-    known = {proxy.name: proxy for proxy in settings.proxies if proxy.hook == "nginx"}
+    """Return the named proxy of the settings, or the only one; raises ConfigError PROXY_UNKNOWN."""
+    known = {proxy.name: proxy for proxy in settings.proxies}
     if name is None and len(known) == 1:
         return next(iter(known.values()))
     if name in known:
         return known[name]
-    message = "more than one proxy asks through nginx" if name is None else f"`{name}` is no proxy of the settings"
-    hint = "--proxy " + " or ".join(known) if known else 'add [[proxies]] with hook = "nginx"'
+    message = "the settings have more than one proxy" if name is None else f"`{name}` is no proxy of the settings"
+    hint = "--proxy " + " or ".join(known)
     raise ConfigError((Problem(code="PROXY_UNKNOWN", message=message, where="proxies", hint=hint),))
 
 
