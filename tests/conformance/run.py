@@ -75,6 +75,7 @@ def run_batch(opa: Path, version: str, vectors: Sequence[Vector], named: frozens
         again = known is None or (known.verdict == "wrong" and vector.note not in named)
         if again or (known is not None and known.verdict == "refused" and _mocks(vector)):
             known = _alone(opa, version, vector, known)
+        assert known is not None  # `again` otherwise
         found[vector.note] = known
     return [found[vector.note] for vector in vectors]
 

@@ -7,8 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from zt_engine.adapters.bundle_signing import BundleSigningKey
 from zt_engine.cli.policy import app

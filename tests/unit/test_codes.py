@@ -41,9 +41,9 @@ def constants() -> tuple[tuple[str, str], ...]:
 
 def texts(tree: ast.Module) -> Iterator[tuple[str, int]]:
     skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
-            skipped.update(map(id, ast.walk(node)))
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and "__all__" in map(ast.unparse, statement.targets):
+            skipped.update(map(id, ast.walk(statement)))
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and id(node) not in skipped:
             if isinstance(node.value, str):

@@ -178,6 +178,8 @@ def show_replay(report: ReplayReport, words: _Words) -> int:
             cells = (one.where, one.decision_id, one.field, one.recorded, one.redecided)
             table.add_row(*(_plain(cell) for cell in cells))
         console.print(table)
+        code = "LOG_REPLAY_DIFFERS"
+        console.print(f"{code}: {words.meaning(code)}", soft_wrap=True, highlight=False)
     _show_findings(console, words, "fault", report.faults)
     numbers = {"decisions": report.decisions, "replayed": report.replayed, "same": report.same}
     console.print(words("replayed", **numbers), highlight=False)
