@@ -40,7 +40,7 @@ FACTORS: dict[str, tuple[str, str]] = {
     "not_admin": ("管理者権限なし", "no admin rights"),
     "integrity": ("改変なし", "integrity"),
     "authenticator": ("サインインの方法", "sign-in method"),
-    "authentication_age": ("サインインからの時間", "age of the sign-in"),
+    "authentication_age": ("サインインの経過", "age of the sign-in"),
     "standing": ("在籍状態", "standing"),
     "binding": ("端末鍵との結び付き", "binding to a key"),
     "proofing": ("本人確認", "identity proofing"),
@@ -77,7 +77,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "value": ("値", "value"),
     "method": ("確認方法", "seen by"),
     "age": ("経過", "age"),
-    "confidence": ("確度", "conf."),
+    "confidence": ("確度", "conf"),
     "pillar_points": ("柱の点", "pillar"),
     "points": ("点", "points"),
     "sum": ("加重平均", "weighted mean"),
@@ -175,7 +175,7 @@ class Report:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         wide = self._console.width >= WIDE
         table.add_column(self._t("factor"), no_wrap=True, width=21)
-        table.add_column(self._t("value"), no_wrap=True, width=30 if wide else 13)
+        table.add_column(self._t("value"), no_wrap=True, width=30 if wide else 12)
         table.add_column(self._t("method"), no_wrap=True, width=12)
         for name in ("age", "confidence", "pillar_points", "points"):
             table.add_column(self._t(name), justify="right", no_wrap=True)
@@ -196,7 +196,7 @@ class Report:
             "" if item.source == "auth_time" and seen else value,
             item.method if seen and item.pillar == "device" else "",
             age(item.age),
-            f"{item.confidence / 10:.0f} %",
+            f"{item.confidence / 10:.0f}%",
             Text(f"{points(item.points)}/{item.weight}", style=style),
             points(item.contribution),
         )

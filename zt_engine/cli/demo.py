@@ -1,0 +1,91 @@
+"""`zt demo`: a real nginx, a real backend and the real sidecar, and a day of requests that tells what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from zt_engine.bootstrap.demo import Demo, Result
+from zt_engine.bootstrap.demo_stay import prepare_to_stay, write_question
+from zt_engine.bootstrap.demo_story import calm_step, story
+from zt_engine.bootstrap.demo_world import PACK
+from zt_engine.cli.demo_report import DemoReport
+from zt_engine.cli.output import chosen_language, print_error
+from zt_engine.core.errors import ZtError
+
+REPEATED = 500
+WIDE = 132
+"""Columns when the output is no terminal: a log is read without wrapping."""
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running until Ctrl-C; prints curl lines.")] = False,
+    lang: Annotated[str | None, typer.Option(help="ja or en; default: the environment's.")] = None,
+    pack: Annotated[str, typer.Option(help="The policy pack; the story is written for jp-gov.")] = PACK,
+    nginx: Annotated[
+        Path | None, typer.Option(help="The nginx to run; default: the one of this Python environment, then PATH.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="An empty or new folder for its files; default: a temporary one.")
+    ] = None,
+) -> None:
+    """Protect a backend behind a real nginx, send over 30 requests, and check every answer three times.
+
+    Needs no root and no opa; listens on free loopback ports only. Exit 0: every expectation held. 1: one did not.
+    2: it could not be run.
+    """
+    language = chosen_language(lang)
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in console._environ:  # noqa: SLF001  # rich names no other way
+        console.width = WIDE
+    report = DemoReport(console, language)
+    place = folder or Path(tempfile.mkdtemp(prefix="zt-demo-"))
+    started = time.monotonic()
+    try:
+        report.begin()
+        with Demo(place, language=language, pack=pack, nginx=nginx) as running:
+            report.ready(time.monotonic() - started)
+            results = _tell(running, report)
+            held = all(not result.faults for result in results)
+            if not keep:
+                running.stop_sidecar()
+            held &= report.audit(running.verify_log(), whole=not keep)
+            report.summary(results, held=held, seconds=time.monotonic() - started)
+            if keep:
+                prepare_to_stay(running.world)
+                report.stay(running)
+                _wait_for_interrupt()
+            else:
+                write_question(running.world)
+                report.go_on(place)
+    except ZtError as error:
+        print_error(error, language)
+        raise typer.Exit(2) from None
+    raise typer.Exit(0 if held else 1)
+
+
+def _tell(running: Demo, report: DemoReport) -> list[Result]:
+    results = []
+    for step in story():
+        result = running.run(step)
+        report.step(result, running.codes)
+        results.append(result)
+    report.speed(REPEATED, *running.repeat(calm_step(), REPEATED))
+    return results
+
+
+def _wait_for_interrupt() -> None:
+    """Wait for Ctrl-C or SIGTERM; both end the demo in good order."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with contextlib.suppress(KeyboardInterrupt):
+        stopped.wait()

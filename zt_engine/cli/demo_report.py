@@ -1,0 +1,228 @@
+"""The demo as a person watches it: one row a request, as it happens, on any terminal from 80 columns up."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from zt_engine.authoring.audit_report import AuditReport
+from zt_engine.bootstrap.demo import Demo, Result
+from zt_engine.bootstrap.demo_stay import curl_lines
+from zt_engine.bootstrap.demo_story import CHAPTERS, Words
+from zt_engine.cli.decide_report import EFFECTS
+from zt_engine.cli.output import Language
+from zt_engine.core.decision import Effect
+from zt_engine.pages.registry import Code
+
+ONE_LINE = 124
+"""Columns from which on the reason stands in the row instead of below it."""
+
+COLUMNS: tuple[tuple[str, int], ...] = (("who", 16), ("device", 18), ("data", 21), ("effect", 8), ("score", 6))
+
+TEXTS: dict[str, Words] = {
+    "title": ("ゼロトラストの一日: 本物のnginxの前で", "A day of zero trust, in front of a real nginx"),
+    "begin": (
+        "鍵・証明書・署名済みポリシーを作り、バックエンド・サイドカー・nginxを起動しています…",
+        "making keys, certificates and a signed policy; starting backend, sidecar and nginx ...",
+    ),
+    "ready": ("準備完了 {seconds:.1f} 秒", "ready after {seconds:.1f} s"),
+    "who": ("だれ", "who"),
+    "device": ("端末", "device"),
+    "data": ("情報", "data"),
+    "effect": ("判定", "effect"),
+    "score": ("スコア", "score"),
+    "reason": ("理由", "reason"),
+    "decided": ("判定µs", "µs"),
+    "round": ("往復µs", "trip µs"),
+    "noticed": ("{ms:.0f} ms後に反映", "in force after {ms:.0f} ms"),
+    "more": ("ほか{count}件", "{count} more"),
+    "speed": (
+        "同じ要求を{times}回: 判定の中央値 {decided} µs、nginx経由の往復 {round} µs",
+        "the same request {times} times: median decision {decided} µs, round trip through nginx {round} µs",
+    ),
+    "audit": (
+        "監査ログ: {records}件の記録に改変なし、{anchored}件が署名で固定済み（zt audit verify）",
+        "decision log: {records} records, none changed, {anchored} anchored by signature (zt audit verify)",
+    ),
+    "audit_bad": ("監査ログに異常があります: {fault}", "the decision log is not what was written: {fault}"),
+    "good": ("{count}件すべて期待どおりでした（{seconds:.1f} 秒）。", "All {count} as expected ({seconds:.1f} s)."),
+    "bad": ("{all}件中{count}件が期待と違いました。", "{count} of {all} did not come out as expected."),
+    "next": ("次にできること", "How to go on"),
+    "keep": ("動かしたままcurlで試す", "keep it running and try curl"),
+    "decide": ("なぜ断られたのかを1点ずつ見る", "see point by point why somebody was denied"),
+    "verify": ("この実行の監査ログを確かめる", "verify this run's decision log"),
+    "edit": ("目録（どの情報がどの区分か）を読む", "read the catalogue: which data has which label"),
+    "init": ("自分のnginxにつなぐ", "hook up an nginx of your own"),
+    "remove": ("デモのファイルを消す", "remove the demo's files"),
+    "stay": ("動いています。Ctrl-Cで終了します。", "It is running; Ctrl-C ends it."),
+    "metrics": ("メトリクス", "metrics"),
+    "edit_now": ("目録を書き換える（すぐに効きます）", "edit the catalogue (in force at once)"),
+}
+
+
+class DemoReport:
+    """Prints one run in one language."""
+
+    def __init__(self, console: Console, language: Language) -> None:
+        self._console = console
+        self._language: Language = language
+        self._chapter = -1
+        encoding = (console.encoding or "").lower()
+        self._marks = ("✓", "✗") if encoding.startswith("utf") else ("ok", "NG")
+        self._one_line = console.width >= ONE_LINE
+
+    def begin(self) -> None:
+        """Say what is being set up: it takes a second or two."""
+        self._console.print(Text(self._t("title"), style="bold"))
+        self._console.print(Text(self._t("begin"), style="dim"))
+
+    def ready(self, seconds: float) -> None:
+        """Print the heads of the columns."""
+        self._console.print(Text(self._t("ready").format(seconds=seconds), style="dim"))
+        self._console.print()
+        cells = [Text(self._t(name), style="bold") for name, _ in COLUMNS]
+        self._row("", *cells, Text(self._t("reason"), style="bold"), self._t("decided"), self._t("round"), style="bold")
+
+    def step(self, result: Result, codes: Mapping[str, Code]) -> None:
+        """Print one request."""
+        step, event = result.step, result.event
+        if step.chapter != self._chapter:
+            self._chapter = step.chapter
+            self._console.print()
+            self._console.print(Text(f"{step.chapter + 1}. {self._pick(CHAPTERS[step.chapter])}", style="bold"))
+        good, bad = self._marks
+        mark = Text(bad, style="bold red") if result.faults else Text(good, style="green")
+        effect = event.get("effect")
+        style, ja, en = EFFECTS[Effect(effect)] if effect else ("red", "不明", "unknown")
+        label = event.get("label") or ""
+        reason = Text(self._reason(result, codes), style="dim" if effect == "allow" else "")
+        self._row(
+            mark,
+            Text(self._pick(step.who)),
+            Text(self._pick(step.device)),
+            Text(f"{self._pick(step.data)} {label}".strip()),
+            Text(self._pick((ja, en)), style=style),
+            Text("" if event.get("trust") is None else str(event["trust"])),
+            reason,
+            str(event.get("latency_us", "")),
+            str(result.answer.microseconds),
+        )
+        if not self._one_line and reason.plain:
+            self._console.print(Padding(reason, (0, 0, 0, 5)))
+        for fault in result.faults:
+            self._console.print(Padding(Text(fault, style="red"), (0, 0, 0, 5)))
+
+    def speed(self, times: int, decided: int, round_trip: int) -> None:
+        """Print the medians of a request that was repeated."""
+        self._console.print()
+        text = self._t("speed").format(times=times, decided=decided, round=round_trip)
+        self._console.print(Text(text, style="dim"))
+
+    def audit(self, report: AuditReport, *, whole: bool) -> bool:
+        """Print what the audit of the log found; return whether the log is what was written.
+
+        `whole`: the sidecar has stopped, so that every record must be anchored.
+        """
+        good = not report.faults and (not whole or (report.anchored == report.records > 0))
+        if good:
+            text = self._t("audit").format(records=report.records, anchored=report.anchored)
+            self._console.print(Text.assemble((self._marks[0], "green"), " ", text))
+            return True
+        fault = report.faults[0].code if report.faults else f"{report.anchored}/{report.records}"
+        text = self._t("audit_bad").format(fault=fault)
+        self._console.print(Text.assemble((self._marks[1], "bold red"), " ", text))
+        return False
+
+    def summary(self, results: Sequence[Result], *, held: bool, seconds: float) -> None:
+        """Print the verdict."""
+        failed = sum(bool(result.faults) for result in results)
+        if held:
+            text = Text(self._t("good").format(count=len(results), seconds=seconds), style="bold green")
+        else:
+            text = Text(self._t("bad").format(count=failed or 1, all=len(results)), style="bold red")
+        self._console.print(text)
+        self._console.print()
+
+    def go_on(self, folder: Path) -> None:
+        """Print commands to go on with."""
+        place = shlex.quote(str(folder))
+        log = f"zt audit verify {place}/log --checkpoints {place}/checkpoints --key {place}/keys/log-signing.pub.pem"
+        self._commands(
+            self._t("next"),
+            ("keep", "zt demo --keep"),
+            ("decide", f"zt decide {place}/question.yaml --config {place}/zt.toml"),
+            ("verify", log),
+            ("edit", f"less {place}/policy/catalogue.yaml"),
+            ("init", "zt init my-zt --pack corp"),
+            ("remove", f"rm -r {place}"),
+        )
+
+    def stay(self, running: Demo) -> None:
+        """Print commands to try while it runs."""
+        folder = running.world.folder
+        place = shlex.quote(str(folder))
+        self._console.print(Text(self._t("stay"), style="bold"))
+        self._console.print()
+        for title, line in curl_lines(running.world, running.ports["front"]):
+            self._command(self._pick(title), line)
+        self._command(self._t("edit_now"), f"${{EDITOR:-vi}} {place}/policy/catalogue.yaml")
+        self._command(self._t("decide"), f"zt decide {place}/question.yaml --config {place}/zt.toml")
+        self._command(self._t("metrics"), f"curl --unix-socket {place}/admin.sock http://zt/metrics")
+
+    # -- rows
+
+    def _row(self, mark: str | Text, *cells: str | Text, style: str = "") -> None:
+        *fixed, reason, decided, round_trip = cells
+        table = Table.grid(padding=(0, 1, 0, 0))
+        table.add_column(width=2)
+        for _, width in COLUMNS:
+            table.add_column(width=width, no_wrap=True, overflow="ellipsis")
+        if self._one_line:
+            table.add_column(width=self._console.width - 2 - sum(width for _, width in COLUMNS) - 7 * 2 - 10)
+        table.add_column(width=7, justify="right", no_wrap=True)
+        if self._one_line:
+            table.add_column(width=7, justify="right", no_wrap=True)
+            table.add_row(mark, *fixed, reason, decided, round_trip, style=style)
+        else:
+            table.add_row(mark, *fixed, decided, style=style)
+        self._console.print(table)
+
+    def _reason(self, result: Result, codes: Mapping[str, Code]) -> str:
+        """The text of the reason that the client was given, after what changed; for an allow what the story says."""
+        reasons = result.event.get("reasons") or ()
+        parts = [self._pick(result.step.note)] if any(result.step.note) else []
+        if result.noticed_ms is not None:
+            parts.append(self._t("noticed").format(ms=result.noticed_ms))
+        if reasons:
+            first = codes.get(reasons[0])
+            text = first.text(self._language) if first is not None else reasons[0]
+            if len(reasons) > 1:
+                more = self._t("more").format(count=len(reasons) - 1)
+                text += f"（{more}）" if self._language == "ja" else f" ({more})"
+            parts.append(text)
+        separator = "。" if self._language == "ja" else "; "
+        return separator.join(parts)
+
+    def _commands(self, title: str, *commands: tuple[str, str]) -> None:
+        self._console.print(Text(title, style="bold"))
+        for key, line in commands:
+            self._command(self._t(key), line)
+
+    def _command(self, title: str, line: str) -> None:
+        """A command on a line of its own, never wrapped: it is there to be copied."""
+        self._console.print(Text(f"  {title}", style="dim"))
+        self._console.print(Text(f"    {line}"), soft_wrap=True)
+
+    # -- words
+
+    def _pick(self, words: Words) -> str:
+        return words[0] if self._language == "ja" else words[1]
+
+    def _t(self, key: str) -> str:
+        return self._pick(TEXTS[key])
