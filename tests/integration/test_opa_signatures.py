@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_bundle import LAYERS, made
@@ -154,8 +154,12 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(documents=st.lists(st.dictionaries(st.text(), _json, max_size=5), min_size=20, max_size=40))
+@settings(
+    max_examples=25,
+    phases=(Phase.generate,),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large, HealthCheck.too_slow],
+)
+@given(documents=st.lists(st.dictionaries(st.text(), _json, max_size=5), min_size=5, max_size=12))
 def test_opa_computes_the_same_digests_for_unusual_strings_and_numbers(
     opa: str, tmp_path_factory: pytest.TempPathFactory, documents: list[dict[str, Json]]
 ) -> None:
