@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.peers import FINDERS, find_peer
 
-settings.register_profile("ci", derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "ci", derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("ci")
 
 

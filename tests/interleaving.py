@@ -62,7 +62,8 @@ class History:
         calmer = [self.tick, self.tick, self.tick, self.fetch, self.mint]
         steps: list[Callable[[], None]] = [
             *calmer, *calmer, self.long, self.back, self.source, self.device, self.device, self.clone,
-            self.prover_device, self.subject, self.situation, self.situation, self.revoke, self.rotate, self.fetch_fails, self.authorities,
+            self.prover_device, self.subject, self.situation, self.situation, self.revoke, self.rotate,
+            self.fetch_fails, self.authorities,
             self.catalogue, self.catalogue, self.trust, self.bundle, self.heal, self.heal,
         ]  # fmt: skip
         self.chance.choice(steps)()

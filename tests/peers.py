@@ -1,4 +1,4 @@
-"""Where the peers are that tests run against: real OPA, real nginx. A missing one is listed, and in CI it is a failure."""
+"""Where the peers are that tests run against: real OPA, real nginx. A missing one is listed; in CI it is a failure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def _opa() -> Path | None:
     named = os.environ.get("OPA")
-    candidates = [named, shutil.which("opa"), str(ROOT / ".cache/bin/opa"), str(Path.home() / "go/bin/opa")]
+    # What `make peers` built comes before any other opa of the machine: it has the version the tests are for.
+    candidates = [named, str(ROOT / ".cache/bin/opa"), shutil.which("opa"), str(Path.home() / "go/bin/opa")]
     return next((Path(c) for c in candidates if c and os.access(c, os.X_OK)), None)
 
 

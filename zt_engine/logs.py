@@ -11,7 +11,19 @@ from typing import Any
 import structlog
 
 SECRET_NAMES = frozenset(
-    {"authorization", "cookie", "dpop", "token", "key", "secret", "password", "client_cert", "certificate", "pep_key", "proof"}
+    {
+        "authorization",
+        "cookie",
+        "dpop",
+        "token",
+        "key",
+        "secret",
+        "password",
+        "client_cert",
+        "certificate",
+        "pep_key",
+        "proof",
+    }
 )
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}")
 _PEM = re.compile(r"-----BEGIN [^-]+-----.*?(?:-----END [^-]+-----|\Z)", re.DOTALL)

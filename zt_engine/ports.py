@@ -77,7 +77,7 @@ class DecisionLog(Protocol):
     """The hash-chained record of decisions. Nothing is answered before `flush` has returned."""
 
     def append(self, body: bytes, *, sync: bool = False) -> None:
-        """Buffer one event: JSON members without braces, `seq` and `prev_hash`. `sync`: on disk before flush returns."""
+        """Buffer an event: JSON members without braces, `seq` and `prev_hash`. `sync`: on disk before flush returns."""
         ...
 
     def store_input(self, digest: str, canonical: bytes) -> None:

@@ -37,7 +37,8 @@ LAYERS = {"portal": ("baseline", "ministry"), "unlisted": ("baseline",)}
 
 def made(files: dict[str, bytes] = FILES, key: BundleSigningKey | None = KEY, **other: object) -> bytes:
     arguments: dict[str, object] = {
-        "pack": "test", "version": "1", "input_version": 1, "layers": LAYERS, "reads": ("/subject/amr",), "builtins": ["count"],
+        "pack": "test", "version": "1", "input_version": 1, "layers": LAYERS, "reads": ("/subject/amr",),
+        "builtins": ["count"],
     }  # fmt: skip
     return make_bundle(files, key=key, **{**arguments, **other})  # type: ignore[arg-type]
 
@@ -182,7 +183,7 @@ def test_an_input_version_the_sidecar_does_not_speak_is_refused() -> None:
 
 
 def test_a_builtin_the_engine_does_not_offer_is_refused_by_name() -> None:
-    with pytest.raises(BundleError, match="BUNDLE_BUILTIN_UNSUPPORTED: needs http.send"):
+    with pytest.raises(BundleError, match=r"BUNDLE_BUILTIN_UNSUPPORTED: needs http\.send"):
         open_bundle(made(builtins=["count", "http.send"]), keys=KEYS, builtins={"count"})
 
 
@@ -352,7 +353,14 @@ def test_a_value_nested_too_deeply_has_no_canonical_form() -> None:
         canonical(parse(b"[" * 70 + b"]" * 70, where=""))
 
 
-@pytest.mark.parametrize(("name", "legal"), [("portal", True), ("a_1", True), ("Portal", False), ("1a", False), ("not", False), ("if", False), ("data", False), ("input", False), ("unlisted", False), ("a-b", False), ("a\n", False), ("", False), ("é", False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "legal"),
+    [
+        ("portal", True), ("a_1", True), ("Portal", False), ("1a", False), ("not", False), ("if", False),
+        ("data", False), ("input", False), ("unlisted", False), ("a-b", False), ("a\n", False), ("", False),
+        ("é", False),
+    ],
+)  # fmt: skip
 def test_a_service_id_becomes_a_rule_name_and_must_be_one(name: str, legal: bool) -> None:
     assert is_service_id(name) is legal
 

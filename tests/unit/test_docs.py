@@ -100,12 +100,13 @@ def test_commands_that_are_shown_exist_with_their_options(page: Path) -> None:
     wrong = []
     for block in blocks(page, "console"):
         for line in re.findall(r"^\$ (.*(?:\\\n.*)*)", block, re.MULTILINE):
-            words = re.sub(r"\s#.*", "", line).replace("\\\n", " ").split()
-            words = words[next((at for at, word in enumerate(words) if "=" not in word), 0) :]
-            if words[:1] == ["make"]:
-                wrong += [word for word in words[1:] if "=" not in word and word not in targets]
-            elif words[:1] == ["zt"]:
-                wrong += [f"{line}: {fault}" for fault in unusable(words[1:])]
+            for part in re.split(r"&&|[|;]", re.sub(r"\s#.*", "", line).replace("\\\n", " ")):
+                words = part.split()
+                words = words[next((at for at, word in enumerate(words) if "=" not in word), 0) :]
+                if words[:1] == ["make"]:
+                    wrong += [word for word in words[1:] if "=" not in word and word not in targets]
+                elif words[:1] == ["zt"]:
+                    wrong += [f"{line}: {fault}" for fault in unusable(words[1:])]
 
     assert wrong == []
 

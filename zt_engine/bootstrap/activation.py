@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import msgspec
 
 from device_inventory.facts import CATALOGUE as FACTS
-from zt_engine.adapters.capabilities import INSIDE_WASM
 from zt_engine.adapters.bundle_signing import BundlePublicKey
+from zt_engine.adapters.capabilities import INSIDE_WASM
 from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.adapters.engine_opa import OpaEngine
 from zt_engine.adapters.engine_wasm import WasmEngine
@@ -18,8 +18,8 @@ from zt_engine.adapters.trust_yaml import load_trust
 from zt_engine.config import Policy as PolicySettings
 from zt_engine.core.bundle import Bundle, entrypoint, open_bundle
 from zt_engine.core.catalogue import Catalogue
-from zt_engine.core.decision_cache import projection
 from zt_engine.core.decision import meet, read_layers
+from zt_engine.core.decision_cache import projection
 from zt_engine.core.errors import BundleError, UnavailableError
 from zt_engine.core.identity import ANONYMOUS
 from zt_engine.core.policy_input import INPUT_VERSION, assemble, trust_fragment

@@ -110,7 +110,8 @@ class Sandbox:
         self.write_json(f"policy/subjects/{subject_id}.json", record)
 
     def device(
-        self, device_id: str, *, assigned: Sequence[str], facts: Mapping[str, object], certificate: DevCertificate | None = None,
+        self, device_id: str, *, assigned: Sequence[str], facts: Mapping[str, object],
+        certificate: DevCertificate | None = None,
         **fields: object,
     ) -> Device:  # fmt: skip
         """Write the record of a made-up device and return it with its certificate.

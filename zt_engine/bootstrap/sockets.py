@@ -15,7 +15,7 @@ UNIX = "unix:"
 
 
 def bind(listen: str, *, key: str) -> socket.socket:
-    """Return a bound, listening socket for `host:port`, `[v6]:port` or `unix:/path`; raises ConfigError CONFIG_LISTEN."""
+    """Return a listening socket for `host:port`, `[v6]:port` or `unix:/path`; raises ConfigError CONFIG_LISTEN."""
     try:
         return _unix(listen[len(UNIX) :]) if listen.startswith(UNIX) else _tcp(listen, key)
     except OSError as error:

@@ -102,7 +102,7 @@ class EventTemplate:
             pieces.append(b'"%b":%b' % (name.encode(), value))
         self._format = b",".join(pieces)
 
-    def fill(  # noqa: PLR0917  (a keyword costs as much as the formatting)
+    def fill(  # positional: a keyword costs as much as the formatting
         self, ts: bytes, decision_id: bytes, request_id: bytes, path_hmac: bytes, cache: bytes, latency_us: int
     ) -> bytes:
         """The body of one event. `request_id` comes `quoted` (it is the proxy's); the others are plain ASCII, ours."""

@@ -1,4 +1,4 @@
-"""The policy input, version 1: what Rego sees. The JSON Schema that policies are checked against is made from these types.
+"""The policy input, version 1: what Rego sees. The JSON Schema policies are checked against is made from these types.
 
 The document is assembled from fragments, each encoded when its own source changes: subject and device once per tick,
 resource and target once per catalogue, the situation once per change. Joining bytes costs a fiftieth of encoding all.

@@ -124,14 +124,14 @@ def canonical_host(raw: bytes) -> str:
 
 
 def canonical_method(raw: bytes) -> str:
-    """Return the method; anything but upper-case letters raises InputError METHOD_AMBIGUOUS (RFC 9110: case matters)."""
+    """Return the method; anything but upper-case letters raises METHOD_AMBIGUOUS (RFC 9110: case matters)."""
     if _METHOD.fullmatch(raw) is None:
         raise InputError("METHOD_AMBIGUOUS", "the method is not spelled in upper-case letters")
     return raw.decode("ascii")
 
 
 def canonical_address(raw: bytes) -> str:
-    """Return a client address in compressed form, IPv4 mapped into IPv6 as IPv4; zone ids are refused (ADDRESS_INVALID)."""
+    """Return a client address in compressed form, mapped IPv4 as IPv4; raises ADDRESS_INVALID, also for zone ids."""
     try:
         address = ipaddress.ip_address(raw.decode("ascii"))
     except ValueError:

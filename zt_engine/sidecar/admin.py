@@ -41,7 +41,14 @@ class AdminApp:
         return answers
 
 
-STATUS = {200: "OK", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+STATUS = {
+    200: "OK",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    503: "Service Unavailable",
+}
 
 
 def response(status: int, body: bytes, content_type: str, *headers: str) -> bytes:

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from zt_engine.core.decision import Decision
+from zt_engine.core.decision_event import Timestamps
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.request import AccessRequest
 from zt_engine.ports import Clock, DecisionLog
@@ -19,7 +20,6 @@ from zt_engine.sidecar.authorize import Authorizer
 from zt_engine.sidecar.hooks.answers import deny_head
 from zt_engine.sidecar.hooks.nginx import NginxHook, Sent, request_id
 from zt_engine.sidecar.meters import Meters
-from zt_engine.core.decision_event import Timestamps
 from zt_engine.sidecar.recorder import Numbers, Outcome, decision_members
 from zt_engine.sidecar.targets import NO_PLACE
 

@@ -22,7 +22,8 @@ MAX_SHEETS = 8_000
 """Sheets take 7 kB each and 75 us to make: enough for the devices of a busy hour, not for the whole inventory."""
 
 NO_DEVICE = (
-    b'{"assigned":false,"facts":{},"id":"","key_protection":"","ownership":"byod","report_age":%d,"status":"unknown"}' % NEVER
+    b'{"assigned":false,"facts":{},"id":"","key_protection":"","ownership":"byod","report_age":%d,"status":"unknown"}'
+    % NEVER
 )
 """The device part without a device: of the two possible owners the one who is trusted less."""
 
@@ -79,7 +80,7 @@ class Moments:
         return moment
 
     def tick(self, phase: int, now: float) -> tuple[int, int]:
-        """Return start and end of the tick around `now`; the phase comes from the device, so that ticks do not align."""
+        """Return start and end of the tick around `now`; the phase comes from the device, so ticks do not align."""
         length = self._tick_seconds
         start = int(now) - (int(now) - phase) % length
         return start, start + length
@@ -155,7 +156,10 @@ def subject_fragment(subject: Subject, binding: Binding, tick_end: int) -> bytes
             delegate=None
             if delegate is None
             else DelegateInput(
-                type=delegate.type, id=delegate.id, clearance=delegate.clearance, compartments=list(delegate.compartments)
+                type=delegate.type,
+                id=delegate.id,
+                clearance=delegate.clearance,
+                compartments=list(delegate.compartments),
             ),
         )
     )
