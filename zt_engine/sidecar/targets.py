@@ -25,7 +25,7 @@ class Place:
     Two places of one class cannot be told apart by the policy, so they share decisions: `serial` names the class.
     """
 
-    __slots__ = ("log", "rank", "request_head", "request_tail", "resource", "resource_json", "serial", "timed")
+    __slots__ = ("log", "path", "rank", "request_head", "request_tail", "resource", "resource_json", "serial", "timed")
 
     def __init__(self, resource: Resource, target: RequestTarget, method: str, log: bytes) -> None:
         self.resource = resource
@@ -39,7 +39,8 @@ class Place:
         self.request_tail = b'"route":%b,"write":%b' % (quoted(resource.route), b"true" if resource.write else b"false")
         self.timed = resource.label.declassify is not None
         self.rank = resource.label.rank
-        self.resource_json = b"" if self.timed else resource_fragment(resource, resource.label)
+        self.path = target.path
+        self.resource_json = b"" if self.timed else resource_fragment(resource, resource.label, self.path)
         self.serial = 0
 
     def settled(self, tick_start: int) -> bool:
@@ -48,11 +49,15 @@ class Place:
         return change is None or tick_start < change.at
 
 
-def resource_fragment(resource: Resource, label: Label) -> bytes:
-    """Encode the resource part of the policy input. An empty list means that nothing is restricted."""
+def resource_fragment(resource: Resource, label: Label, path: str) -> bytes:
+    """Encode the resource part of the policy input. An empty list means that nothing is restricted.
+
+    A route with an action shows it together with its object, the path: an approval names both. Policies read the path
+    there and not in `request`, so that for all other routes the path does not set one request apart from another.
+    """
     attributes = dict(resource.attributes)
     if resource.action:
-        attributes["action"] = resource.action
+        attributes |= {"action": resource.action, "object": path}
     return fragment(
         ResourceInput(
             service=resource.service,
@@ -105,16 +110,14 @@ class Places:
             "path": target.path,
             "route": resource.route,
         }
-        # An approval names the object it is for, so a route with an action is its own class for every path.
         kind = (
-            resource_fragment(resource, resource.label),
+            resource_fragment(resource, resource.label, target.path),
             resource.label.declassify,
             resource.write,
             resource.channels,
             resource.enforces,
             resource.observe,
             resource.assertion,
-            target.path if resource.action else "",
             project(request, self._wanted),
         )
         # Serials are never used again, also when the table is emptied: an old decision must not meet a new class.
@@ -138,7 +141,7 @@ def label_at(place: Place, *, tick_start: int, clock_synchronised: bool) -> tupl
     if not place.timed:
         return place.resource.label, place.resource_json
     label = effective_label(place.resource.label, tick_start=tick_start, clock_synchronised=clock_synchronised)
-    return label, resource_fragment(place.resource, label)
+    return label, resource_fragment(place.resource, label, place.path)
 
 
 _next_serial = itertools.count(1).__next__

@@ -75,7 +75,7 @@ _passed contains "ROLE_REQUIRED" if {
 #   remedy_en: Ask two approvers to approve this operation.
 _passed contains "DUAL_CONTROL_REQUIRED" if {
 	action := input.resource.attributes.action
-	grants.approved(input.grants, action, input.request.path, _requesters, input.time)
+	grants.approved(input.grants, action, input.resource.attributes.object, _requesters, input.time)
 }
 
 # METADATA

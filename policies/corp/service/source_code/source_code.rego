@@ -67,5 +67,5 @@ _passed contains "ROLE_REQUIRED" if {
 #   remedy_en: Ask two approvers to approve the release.
 _passed contains "DUAL_CONTROL_REQUIRED" if {
 	action := input.resource.attributes.action
-	grants.approved(input.grants, action, input.request.path, {input.subject.id}, input.time)
+	grants.approved(input.grants, action, input.resource.attributes.object, {input.subject.id}, input.time)
 }

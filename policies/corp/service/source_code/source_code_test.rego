@@ -8,12 +8,11 @@ _decide(input_) := result if {
 }
 
 _push := object.union(fixtures.write("Confidential", 200), {
-	"request": {"path": "/releases/7"},
 	"subject": {"roles": ["engineer"]},
 	"resource": {"service": "source_code", "attributes": {"release": false}},
 })
 
-_release := {"resource": {"attributes": {"release": true, "action": "code.release"}}}
+_release := {"resource": {"attributes": {"release": true, "action": "code.release", "object": "/releases/7"}}}
 
 _approved(approvers) := {"grants": [fixtures.approval("code.release", "/releases/7", approvers)]}
 

@@ -130,7 +130,7 @@ _passed contains "RELEASE_REQUIRED" if {
 #   remedy_en: Ask two approvers to approve this operation.
 _passed contains "DUAL_CONTROL_REQUIRED" if {
 	action := input.resource.attributes.action
-	grants.approved(input.grants, action, input.request.path, _requesters, input.time)
+	grants.approved(input.grants, action, input.resource.attributes.object, _requesters, input.time)
 }
 
 # METADATA

@@ -8,9 +8,9 @@ _decide(input_) := result if {
 }
 
 _document(state, role, change) := object.union(fixtures.read("C2", 200), {
-	"request": {"write": change, "path": "/documents/7"},
+	"request": {"write": change},
 	"subject": {"roles": [role]},
-	"resource": {"service": "iims", "state": state, "attributes": {"action": "iims.act"}},
+	"resource": {"service": "iims", "state": state, "attributes": {"action": "iims.act", "object": "/documents/7"}},
 })
 
 # state, role, whether the document is changed, what is unmet

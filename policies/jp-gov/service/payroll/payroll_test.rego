@@ -8,9 +8,8 @@ _decide(input_) := result if {
 }
 
 _change := object.union(fixtures.write("C2", 200), {
-	"request": {"path": "/employees/17/salary"},
 	"subject": {"roles": ["payroll.clerk"]},
-	"resource": {"service": "payroll", "attributes": {"action": "payroll.change"}},
+	"resource": {"service": "payroll", "attributes": {"action": "payroll.change", "object": "/employees/17/salary"}},
 })
 
 _approved(approvers) := {"grants": [fixtures.approval("payroll.change", "/employees/17/salary", approvers)]}
