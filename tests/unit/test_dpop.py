@@ -257,7 +257,11 @@ def test_any_text_is_an_address_or_refused_and_normal_form_is_stable(text: str) 
         assert normal_target(normal) == normal
 
 
-@pytest.mark.parametrize("digest", ["", None, 5, token_digest(b"another token"), token_digest(TOKEN) + "="])
+@pytest.mark.parametrize(
+    "digest",
+    ["", None, 5, token_digest(b"another token"), token_digest(TOKEN) + "="],
+    ids=["empty", "null", "number", "another token", "padded"],
+)
 def test_a_proof_for_another_token_is_refused(digest: object) -> None:
     assert refusal(proof(ath=digest)) == "DPOP_TOKEN_MISMATCH"
 
