@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +14,16 @@ settings.register_profile(
     "ci", derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci")
+
+
+UNIT = Path(__file__).resolve().parent / "unit"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A unit test opens no network socket: what it would reach is not under its control."""
+    for item in items:
+        if UNIT in item.path.parents:
+            item.add_marker(pytest.mark.disable_socket)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

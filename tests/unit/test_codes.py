@@ -40,12 +40,14 @@ def constants() -> tuple[tuple[str, str], ...]:
 
 
 def texts(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign) and "__all__" in map(ast.unparse, statement.targets):
-            skipped.update(map(id, ast.walk(statement)))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and id(node) not in skipped:
+    """Texts that are code: what stands alone as a statement is prose, what stands in `__all__` is a name."""
+    skipped: set[int] = set()
+    for node in ast.walk(tree):  # parents come before their children
+        if isinstance(node, ast.Expr):
+            skipped.add(id(node.value))
+        elif isinstance(node, ast.Assign) and "__all__" in map(ast.unparse, node.targets):
+            skipped.update(map(id, ast.walk(node)))
+        elif isinstance(node, ast.Constant) and id(node) not in skipped:
             if isinstance(node.value, str):
                 yield node.value, node.lineno
             elif isinstance(node.value, bytes):
@@ -55,14 +57,8 @@ def texts(tree: ast.Module) -> Iterator[tuple[str, int]]:
 @cache
 def prefixes() -> frozenset[str]:
     """The first words that files give their codes: `Faults(where, "CATALOGUE")`."""
-    calls = [
-        node
-        for path in (ROOT / "zt_engine").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Faults"
-    ]
-    words = [argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)]
-    return frozenset(word for word in words if isinstance(word, str))
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "zt_engine").rglob("*.py")]
+    return frozenset(word for source in sources for word in re.findall(r'\bFaults\(\w+, "([A-Z]+)"\)', source))
 
 
 @cache

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -88,9 +90,19 @@ def test_codes_that_are_named_exist(page: Path) -> None:
         known |= set(YAML(typ="safe").load(reasons.read_text(encoding="utf-8")))
     prose = re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)`", page.read_text(encoding="utf-8"))
 
+    known |= environment()
+
     unknown = {word for word in prose if word not in known and not word.startswith("ZT_")}
 
     assert unknown == set()
+
+
+@cache
+def environment() -> frozenset[str]:
+    """The environment variables that anything here reads."""
+    sources = [path for folder in ("zt_engine", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    pattern = r'(?:environ(?:\.get)?[\[(]|envvar=)"([A-Z_]+)"'
+    return frozenset(word for path in sources for word in re.findall(pattern, path.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -100,8 +112,8 @@ def test_commands_that_are_shown_exist_with_their_options(page: Path) -> None:
     wrong = []
     for block in blocks(page, "console"):
         for line in re.findall(r"^\$ (.*(?:\\\n.*)*)", block, re.MULTILINE):
-            for part in re.split(r"&&|[|;]", re.sub(r"\s#.*", "", line).replace("\\\n", " ")):
-                words = part.split()
+            for part in re.split(r"&&|[|;&]", re.sub(r"\s#.*", "", line).replace("\\\n", " ")):
+                words = shlex.split(part)
                 words = words[next((at for at, word in enumerate(words) if "=" not in word), 0) :]
                 if words[:1] == ["make"]:
                     wrong += [word for word in words[1:] if "=" not in word and word not in targets]
