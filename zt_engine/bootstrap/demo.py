@@ -60,8 +60,9 @@ class Demo:
 
     def __init__(self, folder: Path, *, language: str, pack: str = PACK, nginx: Path | None = None) -> None:
         executable = nginx or find_nginx()
-        if executable is None:
-            raise ConfigError((Problem(code="DEMO_NGINX_MISSING", message="no nginx in this environment or on PATH"),))
+        if executable is None or not os.access(executable, os.X_OK):
+            message = f"`{nginx}` is no executable" if nginx else "none in this Python environment, none on PATH"
+            raise ConfigError((Problem(code="DEMO_NGINX_MISSING", message=message),))
         self._nginx = executable
         self._language = language
         self._stack = contextlib.ExitStack()

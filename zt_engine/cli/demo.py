@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -22,7 +23,7 @@ from zt_engine.cli.output import chosen_language, print_error
 from zt_engine.core.errors import ZtError
 
 REPEATED = 500
-WIDE = 132
+WIDE = 160
 """Columns when the output is no terminal: a log is read without wrapping."""
 
 
@@ -47,6 +48,7 @@ def demo(
     if not console.is_terminal and "COLUMNS" not in console._environ:  # noqa: SLF001  # rich names no other way
         console.width = WIDE
     report = DemoReport(console, language)
+    signal.signal(signal.SIGTERM, _leave)
     place = folder or Path(tempfile.mkdtemp(prefix="zt-demo-"))
     started = time.monotonic()
     try:
@@ -67,9 +69,16 @@ def demo(
                 write_question(running.world)
                 report.go_on(place)
     except ZtError as error:
+        with contextlib.suppress(OSError):
+            place.rmdir()  # only if nothing was written yet
         print_error(error, language)
         raise typer.Exit(2) from None
     raise typer.Exit(0 if held else 1)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """Leave by the ordinary way, so that no process stays behind."""
+    raise SystemExit(128 + number)
 
 
 def _tell(running: Demo, report: DemoReport) -> list[Result]:

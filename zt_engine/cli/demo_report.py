@@ -20,10 +20,12 @@ from zt_engine.cli.output import Language
 from zt_engine.core.decision import Effect
 from zt_engine.pages.registry import Code
 
-ONE_LINE = 124
+ONE_LINE = 150
 """Columns from which on the reason stands in the row instead of below it."""
 
-COLUMNS: tuple[tuple[str, int], ...] = (("who", 16), ("device", 18), ("data", 21), ("effect", 8), ("score", 6))
+COLUMNS: tuple[tuple[str, int], ...] = (("who", 15), ("device", 17), ("data", 20), ("effect", 8), ("score", 6))
+
+NUMBER = 7
 
 TEXTS: dict[str, Words] = {
     "title": ("ゼロトラストの一日: 本物のnginxの前で", "A day of zero trust, in front of a real nginx"),
@@ -40,7 +42,7 @@ TEXTS: dict[str, Words] = {
     "reason": ("理由", "reason"),
     "decided": ("判定µs", "µs"),
     "round": ("往復µs", "trip µs"),
-    "noticed": ("{ms:.0f} ms後に反映", "in force after {ms:.0f} ms"),
+    "noticed": ("{ms:.0f}ミリ秒で反映", "in force after {ms:.0f} ms"),
     "more": ("ほか{count}件", "{count} more"),
     "speed": (
         "同じ要求を{times}回: 判定の中央値 {decided} µs、nginx経由の往復 {round} µs",
@@ -184,10 +186,11 @@ class DemoReport:
         for _, width in COLUMNS:
             table.add_column(width=width, no_wrap=True, overflow="ellipsis")
         if self._one_line:
-            table.add_column(width=self._console.width - 2 - sum(width for _, width in COLUMNS) - 7 * 2 - 10)
-        table.add_column(width=7, justify="right", no_wrap=True)
+            taken = 2 + sum(width for _, width in COLUMNS) + 2 * NUMBER + 9
+            table.add_column(width=self._console.width - taken, overflow="fold")
+        table.add_column(width=NUMBER, justify="right", no_wrap=True)
         if self._one_line:
-            table.add_column(width=7, justify="right", no_wrap=True)
+            table.add_column(width=NUMBER, justify="right", no_wrap=True)
             table.add_row(mark, *fixed, reason, decided, round_trip, style=style)
         else:
             table.add_row(mark, *fixed, decided, style=style)

@@ -1,0 +1,133 @@
+"""`zt demo` as a stranger starts it: no opa, no root's home, nothing on PATH; twice, once in each language."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.peers import find_peer
+from zt_engine.bootstrap.demo import COMMAND
+from zt_engine.bootstrap.demo_story import CHAPTERS, story
+from zt_engine.bootstrap.demo_world import PACK, with_timetable
+from zt_engine.bootstrap.packs import compiled_bundle
+from zt_engine.core.bundle import open_bundle
+from zt_engine.pages.registry import registry
+
+ZT = [sys.executable, "-c", COMMAND]
+
+
+def stranger(home: Path) -> dict[str, str]:
+    """The environment of somebody who has nothing but Python."""
+    home.mkdir()
+    return {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def zt(line: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(line)
+    assert words[0] == "zt"
+    return subprocess.run(
+        [*ZT, *words[1:]], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def printed(output: str, start: str) -> list[str]:
+    return [line.strip() for line in output.splitlines() if line.strip().startswith(start)]
+
+
+def test_the_story_is_long_enough_and_told_in_both_languages() -> None:
+    steps = story()
+
+    assert len(steps) >= 15
+    assert {step.chapter for step in steps} == set(range(len(CHAPTERS)))
+    for step in steps:
+        for words in (step.who, step.device, step.data):
+            assert all(words)
+        assert all(step.note) or not any(step.note)
+
+
+def test_the_timetable_is_all_that_the_demo_changes_in_the_pack() -> None:
+    shipped = compiled_bundle(PACK)
+
+    theirs, ours = (
+        open_bundle(raw, keys={}, require_signature=False) for raw in (shipped, with_timetable(shipped, 1_800_000_000))
+    )
+
+    assert (theirs.wasm, theirs.reads, theirs.layers, theirs.reasons, theirs.manifest.baseline) == (
+        ours.wasm,
+        ours.reads,
+        ours.layers,
+        ours.reasons,
+        ours.manifest.baseline,
+    )
+
+
+@pytest.mark.timeout(90)
+def test_the_demo_holds_in_japanese_and_its_commands_work_afterwards(tmp_path: Path) -> None:
+    environment = stranger(tmp_path / "home")
+    folder = tmp_path / "d"
+
+    done = zt(f"zt demo --lang ja --dir {folder}", environment)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("✓") == len(story()) + 1  # and the log
+    assert "✗" not in done.stdout
+    assert registry()["REPORT_NOW"].ja in done.stdout
+    assert f"{len(story())}件すべて期待どおりでした" in done.stdout
+    (verify,) = printed(done.stdout, "zt audit verify")
+    assert zt(verify, environment).returncode == 0
+    (decide,) = printed(done.stdout, "zt decide")
+    decided = zt(decide, environment)
+    assert decided.returncode == 1, decided.stderr
+    assert "REPORT_NOW" in decided.stdout
+    assert not any((tmp_path / "home").iterdir())
+
+
+@pytest.mark.timeout(90)
+def test_the_demo_stays_in_english_behind_the_nginx_of_debian_and_leaves_nothing_running(tmp_path: Path) -> None:
+    nginx = find_peer("nginx (Debian)")
+    if nginx is None:
+        if os.environ.get("CI"):
+            pytest.fail("the peer `nginx (Debian)` is missing")
+        pytest.skip(reason="no nginx of the system on this machine")
+    folder = tmp_path / "d"
+    command = [*ZT, "demo", "--keep", "--lang", "en", "--dir", str(folder), "--nginx", str(nginx)]
+    process = subprocess.Popen(command, env=stranger(tmp_path / "home"), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    shown = []
+    try:
+        for line in process.stdout:
+            shown.append(line)
+            if "admin.sock http" in line:
+                break
+        output = "".join(shown)
+        assert f"All {len(story())} as expected" in output
+        assert "Ctrl-C ends it" in output
+        curls = printed(output, "curl --cacert")
+        assert len(curls) == 5
+        statuses = [curl(line) for line in curls]
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 0, output + rest
+    assert statuses == [200, 403, 403, 200, 403]
+    port = int(re.findall(r"https://[a-z.]+:(\d+)/", output)[0])
+    with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
+        probe.connect(("127.0.0.1", port))
+
+
+def curl(line: str) -> int:
+    """Run a printed line, as whoever tries it would; return the status."""
+    if shutil.which("curl") is None:
+        pytest.skip(reason="no curl on this machine")
+    words = [*shlex.split(line), "--silent", "--output", "/dev/null", "--write-out", "%{http_code}"]
+    return int(subprocess.run(words, capture_output=True, text=True, timeout=20, check=True).stdout)
