@@ -67,7 +67,7 @@ async def _record(site: Site, keys: Sequence[Key], config: Path) -> Recorded:
             raise BenchmarkError(f"the sidecar is not ready: {program.readiness()}")
         engine = Listening(policy.engine)
         program.authorizer.activate(replace(policy, engine=engine))
-        app = program._app()
+        app = program.app
         answer = b""
         for key in keys:
             names, headers = parsed(site.request(key))

@@ -135,7 +135,7 @@ async def decide(config: Path, parsed: list, repeats: int) -> list[float]:
     program = SidecarProgram(load(config))
     await program.start()
     try:
-        app = program._app()
+        app = program.app
         turns = [parsed[at : at + TURN] for at in range(0, len(parsed) - TURN + 1, TURN)]
         following = cycle(turns).__next__
 

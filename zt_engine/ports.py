@@ -76,6 +76,9 @@ class DpopVerifier(Protocol):
 class DecisionLog(Protocol):
     """The hash-chained record of decisions. Nothing is answered before `flush` has returned."""
 
+    generation: int
+    """Grows with each new file: inputs that were stored before have to be stored again."""
+
     def append(self, body: bytes, *, sync: bool = False) -> None:
         """Buffer an event: JSON members without braces, `seq` and `prev_hash`. `sync`: on disk before flush returns."""
         ...

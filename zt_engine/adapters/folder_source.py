@@ -2,16 +2,22 @@
 
     bundle.tar.gz  catalogue.yaml  trust.yaml  situation.json  device-cas.pem  devices/*.json  subjects/*.json
 
-A file that group or world may write is refused: whoever can write here decides who gets in. A refused bundle, catalogue,
-trust file, CA set or situation leaves the last good one in force. A refused record leaves the last good one in force for
-`RECORD_GRACE` seconds, in case a writer is not done; then the device or subject is unknown, because the text that cannot
-be read may be the one that says `revoked`.
+A file that group or world may write is refused: whoever can write here decides who gets in. A refused bundle,
+catalogue, trust file, CA set or situation leaves the last good one in force. A refused record leaves the last good one
+in force for `RECORD_GRACE` seconds, in case a writer is not done; then the device or subject is unknown, because the
+text that cannot be read may be the one that says `revoked`.
+
+Half of a JSON document or of a signed archive is neither, but half of a catalogue may be a catalogue. Such a text is
+taken up when it was renamed into place (its metadata changed after its content did), or when it has not changed for
+`SETTLE_SECONDS`. A writer that pauses longer in the middle cannot be told from one that is done: write another file
+and rename it.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -28,6 +34,9 @@ RECORD_GRACE = 5.0
 MAX_FILE = 64 << 20
 MAX_RECORDS = 200_000
 
+SETTLE_SECONDS = 0.1
+SETTLING = frozenset({"catalogue.yaml", "trust.yaml", "device-cas.pem"})
+"""Texts whose first half may be well formed."""
 SINGLE_FILES = ("bundle.tar.gz", "catalogue.yaml", "trust.yaml", "situation.json", "device-cas.pem")
 
 T = TypeVar("T")
@@ -39,6 +48,12 @@ class Text(msgspec.Struct, frozen=True):
 
     raw: bytes
     signature: Signature
+
+    @property
+    def renamed(self) -> bool:
+        """Whether the name or mode changed after the content: writing sets both times to the same instant."""
+        modified, _, _, changed = self.signature
+        return changed > modified
 
 
 class _Record(msgspec.Struct, Generic[T]):
@@ -57,15 +72,30 @@ class Records(msgspec.Struct, frozen=True):
 class FolderSource:
     """Reads one folder again and again; a file is parsed only when it changed. Not for use by two threads at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, wait: Callable[[float], None] = time.sleep) -> None:
         self.folder = folder
+        self._wait = wait
         self._devices: dict[str, _Record[DeviceRecord]] = {}
         self._subjects: dict[str, _Record[SubjectRecord]] = {}
         self._singles: dict[str, Text] = {}
 
+    def forget(self, *names: str) -> None:
+        """Read these single files again at the next call although they have not changed; all if none is named."""
+        for name in names or SINGLE_FILES:
+            self._singles.pop(name, None)
+
     def singles(self) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
-        """Return the single files that changed since the last call, and what is wrong with the others."""
-        changed: dict[str, bytes] = {}
+        """Return the single files that changed since the last call, and what is wrong with the others.
+
+        May wait for `SETTLE_SECONDS`. What is still being written then counts as unchanged, until the next call.
+        """
+        try:
+            checked(self.folder)
+        except FileNotFoundError:
+            pass  # each file says that it is not there
+        except ConfigError as error:
+            return {}, error.problems
+        changed: dict[str, Text] = {}
         problems: list[Problem] = []
         for name in SINGLE_FILES:
             path = self.folder / name
@@ -73,9 +103,7 @@ class FolderSource:
                 signature = checked(path)
                 if name in self._singles and self._singles[name].signature == signature:
                     continue
-                raw = path.read_bytes()
-                self._singles[name] = Text(raw, signature)
-                changed[name] = raw
+                changed[name] = Text(path.read_bytes(), signature)
             except FileNotFoundError:
                 self._singles.pop(name, None)
                 problems.append(Problem(code="FOLDER_FILE_MISSING", message=f"`{name}` is not there", where=str(path)))
@@ -83,7 +111,22 @@ class FolderSource:
                 problems.append(Problem(code="FOLDER_UNREADABLE", message=str(error.strerror), where=str(path)))
             except ConfigError as error:
                 problems += error.problems
-        return changed, tuple(problems)
+        self._leave_out_unsettled(changed)
+        self._singles |= changed
+        return {name: text.raw for name, text in changed.items()}, tuple(problems)
+
+    def _leave_out_unsettled(self, changed: dict[str, Text]) -> None:
+        moving = [name for name in changed if name in SETTLING and not changed[name].renamed]
+        if not moving:
+            return
+        self._wait(SETTLE_SECONDS)
+        for name in moving:
+            try:
+                settled = checked(self.folder / name) == changed[name].signature
+            except (OSError, ConfigError):
+                settled = False  # the next call says what is wrong
+            if not settled:
+                del changed[name]
 
     def records(self, now: float) -> tuple[Records, tuple[Problem, ...]]:
         """Return every record in force, and what is wrong with the refused ones."""
@@ -161,7 +204,10 @@ def _without_doubles(
 
 
 def checked(path: Path) -> Signature:
-    """Return what identifies the present content of a file or folder; raises ConfigError FOLDER_WRITABLE, FOLDER_TOO_LARGE."""
+    """Return what identifies the present content of a file or folder.
+
+    Raises ConfigError FOLDER_WRITABLE or FOLDER_TOO_LARGE.
+    """
     status = path.stat()
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         problem = Problem(
@@ -172,7 +218,5 @@ def checked(path: Path) -> Signature:
         )
         raise ConfigError((problem,))
     if status.st_size > MAX_FILE:
-        raise ConfigError(
-            (Problem(code="FOLDER_TOO_LARGE", message=f"larger than {MAX_FILE} bytes", where=str(path)),)
-        )
+        raise ConfigError((Problem(code="FOLDER_TOO_LARGE", message=f"larger than {MAX_FILE} bytes", where=str(path)),))
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns

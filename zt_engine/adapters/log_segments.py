@@ -161,11 +161,12 @@ class DecisionLog:
         """Keep a bundle, catalogue or trust file by its digest; written once."""
         self._archive.store(kind, digest, content)
 
-    def flush(self) -> None:
+    def flush(self, *, rotate: bool = True) -> None:
         """Write what this turn appended, one write a file; only then may its answers leave.
 
         Raises UnavailableError `LOG_UNAVAILABLE` when it could not be written: then nothing of it is in the log, and
-        every answer of this turn has to be a denial. Events that asked for `sync` are on the disk on return.
+        every answer of this turn has to be a denial. Events that asked for `sync` are on the disk on return. Without
+        `rotate` the file stays the same, for a flush between an event's decision and its own flush.
         """
         chain = self._chain
         if self._notices.waiting:
@@ -188,7 +189,7 @@ class DecisionLog:
         self.bytes_written += pair.inputs.size + pair.segment.size - sum(before)
         self._forget_turn(written=True)
         due = pair.segment.size + pair.inputs.size >= self._settings.segment_bytes or self._clock() >= pair.until
-        if due and not self._closed:  # nothing may follow the closing record
+        if due and rotate and not self._closed:  # nothing may follow the closing record
             self._rotate()
 
     def discard(self) -> None:

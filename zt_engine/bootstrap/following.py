@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -12,20 +13,20 @@ from watchfiles import awatch
 
 from zt_engine.adapters.bundle_signing import BundlePublicKey
 from zt_engine.adapters.certificates_x509 import X509CertificateVerifier
-from zt_engine.adapters.folder_source import FolderSource, Records
+from zt_engine.adapters.folder_source import FolderSource
 from zt_engine.adapters.log_segments import DecisionLog
 from zt_engine.bootstrap import activation
 from zt_engine.bootstrap.code_texts import CodeTexts
-from zt_engine.config import Settings
+from zt_engine.config import Policy as PolicySettings
 from zt_engine.core.bundle import Bundle
 from zt_engine.core.catalogue import Catalogue
-from zt_engine.core.errors import ConfigError, InputError, Problem, ZtError
+from zt_engine.core.errors import ConfigError, InputError, Problem, UnavailableError, ZtError
 from zt_engine.core.identity import VerifiedCertificate
 from zt_engine.core.situation import Situation
 from zt_engine.core.trust_model import TrustModel
 from zt_engine.ports import Clock, PolicyEngine
 from zt_engine.sidecar.authorize import Authorizer
-from zt_engine.sidecar.replica import Replica
+from zt_engine.sidecar.replica import Records, Replica
 
 log = structlog.get_logger()
 
@@ -66,7 +67,18 @@ class Change(msgspec.Struct):
     authorities: bytes | None = None
     records: Records | None = None
     problems: tuple[Problem, ...] = ()
-    archive: tuple[tuple[str, str, bytes], ...] = ()
+    decides: tuple[tuple[str, str], ...] = ()
+    """(kind, digest) of every changed file that decisions can be replayed from."""
+
+
+class Believed(msgspec.Struct, frozen=True):
+    """What the settings say about the folder: replaced as a whole when they are read again."""
+
+    settings: PolicySettings
+    keys: Mapping[str, BundlePublicKey]
+    read_situation: Callable[[bytes, str], Situation]
+    strongest: Mapping[str, str]
+    """Issuer -> the best `acr` it can give."""
 
 
 class FolderFollower:
@@ -74,32 +86,29 @@ class FolderFollower:
 
     def __init__(
         self,
-        settings: Settings,
+        folder: Path,
+        believed: Believed,
         *,
-        keys: Mapping[str, BundlePublicKey],
-        read_situation: Callable[[bytes, str], Situation],
         authorizer: Authorizer,
         replica: Replica,
         certificates: DeviceCertificates,
         texts: CodeTexts,
         decision_log: DecisionLog,
         clock: Clock,
-        strongest: Mapping[str, str],
         path_key: bytes,
+        tick_seconds: int,
     ) -> None:
-        self._settings = settings
-        self._keys = keys
-        self._read_situation = read_situation
+        self._folder = folder
+        self._believed = believed
         self._authorizer = authorizer
         self._replica = replica
         self._certificates = certificates
         self._texts = texts
         self._log = decision_log
         self._clock = clock
-        self._strongest = strongest
         self._path_key = path_key
-        self._folder = settings.path(settings.policy.folder)
-        self._source = FolderSource(self._folder)
+        self._tick_seconds = tick_seconds
+        self._source = FolderSource(folder)
         self._good = Change()
         self._faults: dict[str, tuple[Problem, ...]] = {}
         self._busy = asyncio.Lock()
@@ -110,34 +119,52 @@ class FolderFollower:
         """Read the folder once and take up what is good."""
         async with self._busy:
             change = await asyncio.to_thread(self._read)
-            self._apply(change)
+            unused = self._apply(change)
             if change.problems != self.problems:
                 self.problems = change.problems
                 for problem in change.problems:
                     log.error("folder.refused", code=problem.code, where=problem.where, problem=problem.message)
                 if not change.problems:
                     log.info("folder.good")
+            if unused is not None:
+                await asyncio.to_thread(unused.close)
+
+    async def believe(self, believed: Believed) -> None:
+        """Read everything again under other keys and approvers; what they do not vouch for is refused."""
+        async with self._busy:
+            self._believed = believed
+            self._source.forget()
+        await self.refresh()
 
     async def follow(self) -> None:
-        """Refresh whenever something in the folder changes, until cancelled."""
-        async for _ in awatch(
-            self._folder,
-            debounce=100,
-            step=20,
-            rust_timeout=int(RECHECK_SECONDS * 1000),
-            yield_on_timeout=True,
-            ignore_permission_denied=True,
-        ):
-            with contextlib.suppress(FileNotFoundError):
-                await self.refresh()
+        """Refresh whenever something in the folder changes, until cancelled. Nothing that goes wrong ends this."""
+        while True:
+            with contextlib.suppress(OSError):  # there may be no folder yet, or no longer
+                async for _ in awatch(
+                    self._folder,
+                    debounce=100,
+                    step=20,
+                    rust_timeout=int(RECHECK_SECONDS * 1000),
+                    yield_on_timeout=True,
+                    ignore_permission_denied=True,
+                ):
+                    await self._try()
+            await asyncio.sleep(RECHECK_SECONDS)
+            await self._try()
+
+    async def _try(self) -> None:
+        try:
+            await self.refresh()
+        except Exception as error:  # INVARIANT: a revocation that comes later must not find nobody listening.
+            self._source.forget()
+            log.exception("folder.failed", error=type(error).__name__)
 
     # -- in a thread
 
     def _read(self) -> Change:
         change = Change()
-        texts, problems = self._source.singles()
-        self._faults["folder"] = problems
-        archive = []
+        texts, self._faults["folder"] = self._source.singles()
+        decides = []
         for name, read in (
             ("bundle.tar.gz", self._read_bundle),
             ("catalogue.yaml", self._read_catalogue),
@@ -147,28 +174,31 @@ class FolderFollower:
         ):
             if name not in texts:
                 continue
+            raw, where = texts[name], str(self._folder / name)
             try:
-                kind = read(change, texts[name], str(self._folder / name))
+                kind = read(change, raw, where)
                 self._faults.pop(name, None)
                 if kind:
-                    archive.append((kind, activation.digest(texts[name]), texts[name]))
+                    decides.append((kind, activation.digest(raw)))
             except ConfigError as error:
                 self._faults[name] = error.problems
+            except UnavailableError as error:  # nothing is wrong with the file: try again
+                self._source.forget(name)
+                self._faults[name] = (_problem(error, where),)
             except ZtError as error:
-                where = f"{self._folder / name}: {error.where}" if error.where else str(self._folder / name)
-                self._faults[name] = (
-                    Problem(code=error.code, message=error.message, where=where, hint=error.hint),
-                )
-        change.records, self._faults["records"] = self._source.records(self._clock.now())
+                self._faults[name] = (_problem(error, f"{where}: {error.where}" if error.where else where),)
+        records, self._faults["records"] = self._source.records(self._clock.now())
+        change.records = self._replica.stage(records.devices, records.subjects)
         change.problems = tuple(problem for faults in self._faults.values() for problem in faults)
-        change.archive = tuple(archive)
+        change.decides = tuple(decides)
         return change
 
     def _read_bundle(self, change: Change, raw: bytes, _where: str) -> str:
-        bundle = activation.read_bundle(raw, self._keys)
-        engine = activation.make_engine(bundle, self._settings.policy)
+        bundle = activation.read_bundle(raw, self._believed.keys)
+        engine = activation.make_engine(bundle, self._believed.settings)
         try:
             activation.smoke(bundle, engine)
+            self._keep("bundle", raw)
         except BaseException:
             engine.close()
             raise
@@ -176,17 +206,23 @@ class FolderFollower:
         return "bundle"
 
     def _read_catalogue(self, change: Change, raw: bytes, where: str) -> str:
-        change.catalogue = activation.read_catalogue(raw, where=where)
-        change.catalogue_digest = activation.digest(raw)
+        catalogue = activation.read_catalogue(raw, where=where)
+        self._keep("catalogue", raw)
+        change.catalogue, change.catalogue_digest = catalogue, activation.digest(raw)
         return "catalogue"
 
     def _read_trust(self, change: Change, raw: bytes, where: str) -> str:
-        change.trust = activation.read_trust(raw, where=where)
-        change.trust_digest = activation.digest(raw)
+        trust = activation.read_trust(raw, where=where)
+        self._keep("trust", raw)
+        change.trust, change.trust_digest = trust, activation.digest(raw)
         return "trust"
 
+    def _keep(self, kind: str, raw: bytes) -> None:
+        """Archive what is about to decide: without it, its decisions could not be replayed."""
+        self._log.archive(kind, activation.digest(raw), raw)
+
     def _read_situation_file(self, change: Change, raw: bytes, where: str) -> str:
-        change.situation = self._read_situation(raw, where)
+        change.situation = self._believed.read_situation(raw, where)
         self._faults["grants"] = change.situation.problems
         return ""
 
@@ -197,24 +233,30 @@ class FolderFollower:
 
     # -- on the event loop
 
-    def _apply(self, change: Change) -> None:
+    def _apply(self, change: Change) -> PolicyEngine | None:
+        """Switch to what is good; returns the engine that is not needed any more."""
         good, now = self._good, self._clock.now()
         if change.authorities is not None:
             self._certificates.replace(change.authorities, where="device-cas.pem")
+            self._authorizer.forget_principals()
         if change.situation is not None:
             good.situation = change.situation
         if good.situation is not None and change.records is not None:
-            self._replica.replace(change.records.devices, change.records.subjects, good.situation, now=now)
+            self._replica.adopt(change.records, good.situation, now=now)
         if change.bundle is None and change.catalogue is None and change.trust is None:
-            return
+            return None
+        unused = good.engine if change.engine is not None else None
         good.bundle, good.engine = change.bundle or good.bundle, change.engine or good.engine
         if change.catalogue is not None:
             good.catalogue, good.catalogue_digest = change.catalogue, change.catalogue_digest
         if change.trust is not None:
             good.trust, good.trust_digest = change.trust, change.trust_digest
-        for kind, digest, raw in change.archive:
-            self._log.archive(kind, digest, raw)
+        for kind, digest in change.decides:
             self._log.note(kind, digest)
+        self._activate(good, now)
+        return unused
+
+    def _activate(self, good: Change, now: float) -> None:
         if good.bundle is None or good.catalogue is None or good.trust is None or good.engine is None:
             return
         parts = activation.Parts(
@@ -228,15 +270,15 @@ class FolderFollower:
             parts,
             good.engine,
             source="folder",
-            strongest=self._strongest,
+            strongest=self._believed.strongest,
             path_key=self._path_key,
-            tick_seconds=self._settings.sidecar.tick_seconds,
+            tick_seconds=self._tick_seconds,
         )
-        old = self._authorizer.activate(policy)
+        self._authorizer.activate(policy)
         self._texts.replace(good.bundle.reasons)
         self.activated_at = now
         log.info("policy.activated", revision=policy.revision, **policy.versions)
-        if old is not None and old.engine is not good.engine:
-            old.engine.close()
 
 
+def _problem(error: ZtError, where: str) -> Problem:
+    return Problem(code=error.code, message=error.message, where=where, hint=error.hint)

@@ -4,42 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
-from zt_engine.adapters.approvals import read_approvers
-from zt_engine.adapters.assertion_jws import Asserter, load_asserter
-from zt_engine.adapters.bundle_signing import load_public_keys
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
-from zt_engine.adapters.keys_fetch import key_source
 from zt_engine.adapters.keys_jwks import KeySource, refresh_due
 from zt_engine.adapters.log_checkpoints import CheckpointPublisher, CheckpointSink, DirectorySink, SyslogSink
 from zt_engine.adapters.log_checkpoints import load_signing_key as load_log_key
 from zt_engine.adapters.log_segments import DecisionLog
 from zt_engine.adapters.log_settings import LogSettings, check_settings
-from zt_engine.adapters.situation_json import decode_situation
-from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.following import DeviceCertificates, FolderFollower
-from zt_engine.bootstrap.identity import issuer_configs, proxy_credentials, secret_file
+from zt_engine.bootstrap.handover import Meeting, Predecessor, WaitingPoint
+from zt_engine.bootstrap.identity import secret_file
 from zt_engine.bootstrap.sockets import address_of, bind
-from zt_engine.config import Settings
+from zt_engine.bootstrap.wiring import Shared, Wiring, best_sources, keep_fixed, problems_of, read_trusted
+from zt_engine.config import Settings, load
 from zt_engine.core.classification import Label
-from zt_engine.core.errors import ConfigError, Problem, UnavailableError
+from zt_engine.core.errors import UnavailableError, ZtError
 from zt_engine.core.trust import TrustScore
-from zt_engine.pages.denied import DeniedPage
+from zt_engine.ports import Clock
 from zt_engine.sidecar.admin import AdminApp, Gauges
 from zt_engine.sidecar.app import DecisionApp
 from zt_engine.sidecar.authorize import Authorizer, Case
-from zt_engine.sidecar.hooks.credentials import Credentials
-from zt_engine.sidecar.hooks.nginx import NginxHook
-from zt_engine.sidecar.hooks.pages import DeniedPages
 from zt_engine.sidecar.listener import DecisionServer, Limits
 from zt_engine.sidecar.meters import Meters
-from zt_engine.sidecar.principals import Principals
 from zt_engine.sidecar.recorder import Numbers, Origin
 from zt_engine.sidecar.replica import Replica
 
@@ -47,110 +41,53 @@ log = structlog.get_logger()
 
 MIB = 1 << 20
 KEY_CHECK_SECONDS = 1.0
+ADMIN = "admin"
+PATIENCE_SECONDS = 5.0
+"""How long a kept-alive connection may idle after a hand-over before it is closed, so that its next request is
+answered, and told to come back to the successor."""
+DRAIN_SECONDS = 10.0
+"""The longest that a process drains."""
 
 
 class SidecarProgram:
     """One decision process. `start` makes it serve, `stop` lets every asked question be answered first."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         """Wire everything that needs no IO but reading keys; raises ConfigError with every fault of the settings."""
         self.settings = settings
-        self.clock = SystemClock()
+        self.clock = clock or SystemClock()
         self.meters = Meters()
         self.replica = Replica()
-        self._credentials = Credentials(proxy_credentials(settings))
-        configs = issuer_configs(settings)
-        self._sources = tuple(key_source(config, where=config.issuer) for config in configs)
-        self._strongest = {config.issuer: config.strongest_acr for config in configs}
-        self._path_key = secret_file(settings.path(settings.log.path_key_file))
-        self._asserter = _asserter(settings)
+        self.texts = CodeTexts()
         self._certificates = DeviceCertificates()
-        tokens = JwtVerifier(
-            [TrustedIssuer(config, source) for config, source in zip(configs, self._sources, strict=True)]
-        )
+        self._shared = Shared(self.replica, self._certificates, JwtDpopVerifier(), self.texts)
+        trusted = read_trusted(settings)
+        self.wiring = Wiring(settings, trusted, trusted.sources, self._shared)
+        self._meeting = Meeting(settings.path(settings.sidecar.state_dir), settings.sidecar.id)
         self.log = open_log(settings, self.clock)
-        self.principals = Principals(
-            tokens=tokens,
-            certificates=self._certificates,
-            proofs=JwtDpopVerifier(),
-            mappings={config.issuer: config.mapping for config in configs},
-            replica=self.replica,
-            keys={config.issuer: source for config, source in zip(configs, self._sources, strict=True)},
-            recheck_seconds=settings.sidecar.tick_seconds,
-        )
         self.authorizer = Authorizer(
-            principals=self.principals,
+            principals=self.wiring.principals,
             replica=self.replica,
             clock=self.clock,
             log_state=lambda: self.log.state,
             cache_entries=settings.sidecar.cache_entries,
             assert_for=self._assert_for,
         )
-        self.texts = CodeTexts()
-        approvers = read_approvers(_pems(settings, settings.policy.approvers))
         self.follower = FolderFollower(
-            settings,
-            keys=load_public_keys(_bundle_keys(settings)),
-            read_situation=lambda raw, where: decode_situation(raw, where=where, approvers=approvers),
+            settings.path(settings.policy.folder),
+            self.wiring.believed,
             authorizer=self.authorizer,
             replica=self.replica,
             certificates=self._certificates,
             texts=self.texts,
             decision_log=self.log,
             clock=self.clock,
-            strongest=self._strongest,
-            path_key=self._path_key,
+            path_key=trusted.path_key,
+            tick_seconds=settings.sidecar.tick_seconds,
         )
-        self._tasks: list[asyncio.Task[None]] = []
-        self._servers: list[DecisionServer] = []
-
-    async def start(self) -> None:
-        """Load keys and policy, then listen. What cannot be loaded is reported and denies; it does not stop the start."""
-        settings, loop = self.settings, asyncio.get_running_loop()
-        sockets = [bind(listen, key="sidecar.listen") for listen in settings.sidecar.listen]
-        admin_socket = bind(settings.sidecar.admin_listen, key="sidecar.admin_listen")
-        self.log.start(wake=self._wake(loop))
-        await self._refresh_keys()
-        await self.follower.refresh()
-        limits = Limits(
-            head_bytes=settings.limits.head_kib * 1024,
-            headers=settings.limits.headers,
-            connections=settings.limits.connections,
-            request_seconds=settings.limits.request_seconds,
-            idle_seconds=settings.limits.idle_seconds,
-        )
-        decisions = DecisionServer(self._app(), limits, loop)
-        for sock in sockets:
-            await decisions.listen(sock)
-        admin = DecisionServer(
-            AdminApp(readiness=self.readiness, meters=self.meters, gauges=self._gauges()), Limits(connections=64), loop
-        )
-        await admin.listen(admin_socket)
-        self._servers = [decisions, admin]
-        self._tasks = [loop.create_task(self.follower.follow()), loop.create_task(self._follow_keys())]
-        self.addresses = [address_of(sock) for sock in sockets]
-        self.admin_address = address_of(admin_socket)
-        log.info("sidecar.started", sidecar=settings.sidecar.id, listen=self.addresses, admin=self.admin_address)
-
-    async def stop(self) -> None:
-        """Answer what was asked, close the log, free the engine."""
-        for task in self._tasks:
-            task.cancel()
-        for server in self._servers:
-            await server.close()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.log.close()
-        policy = self.authorizer.policy
-        if policy is not None:
-            policy.engine.close()
-        log.info("sidecar.stopped", sidecar=self.settings.sidecar.id)
-
-    def _app(self) -> DecisionApp:
-        settings = self.settings
-        page = DeniedPage(self.texts, default_language=settings.sidecar.language, help_url=settings.sidecar.help_url)
-        return DecisionApp(
-            hooks=[NginxHook(self._credentials)],
-            pages=DeniedPages(page, self._credentials),
+        self.app = DecisionApp(
+            hooks=self.wiring.hooks,
+            pages=self.wiring.pages,
             authorizer=self.authorizer,
             decision_log=self.log,
             clock=self.clock,
@@ -158,6 +95,132 @@ class SidecarProgram:
             meters=self.meters,
             origin=Origin(settings.sidecar.id, settings.sidecar.tenant).members(),
         )
+        self.handed_over = asyncio.Event()
+        """Set when a successor serves and this process should stop."""
+        self._busy = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._servers: list[DecisionServer] = []
+        self._waiting: WaitingPoint | None = None
+
+    async def start(self) -> None:
+        """Load keys and policy, then listen. What cannot be loaded is reported and denies; it does not stop the start.
+
+        A running process of the same sidecar hands its sockets over. Raises UnavailableError HANDOVER_NOT_READY when
+        that one can decide and this one cannot; it serves on then.
+        """
+        async with self._busy:
+            self.log.start(wake=self._wake(asyncio.get_running_loop()))
+            await self._refresh_keys()
+            await self.follower.refresh()
+            turn = self._meeting.turn()
+            await asyncio.to_thread(turn.__enter__)
+            try:
+                await self._take_over()
+            finally:
+                turn.__exit__(None, None, None)
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self.follower.follow()), loop.create_task(self._follow_keys())]
+        log.info("sidecar.started", sidecar=self.settings.sidecar.id, listen=self.addresses, admin=self.admin_address)
+
+    async def _take_over(self) -> None:
+        wanted = places(self.settings)
+        predecessor = await asyncio.to_thread(Predecessor.find, self._meeting, tuple(wanted))
+        given = dict(predecessor.sockets) if predecessor is not None else {}
+        try:
+            state = self.readiness()
+            if predecessor is not None and predecessor.ready and not state["ready"]:
+                raise UnavailableError(
+                    "HANDOVER_NOT_READY", f"the new process cannot decide: {state}", where=self._meeting.where
+                )
+            sockets: dict[str, socket.socket] = {}
+            for place, (listen, key) in wanted.items():
+                sockets[place] = given.pop(place) if place in given else bind(listen, key=key)
+            await self._listen(sockets)
+        except BaseException:
+            for sock in given.values():
+                sock.close()
+            if predecessor is not None:
+                predecessor.close()
+            raise
+        if predecessor is not None:
+            await asyncio.to_thread(predecessor.release)
+            log.info("sidecar.took_over", pid=predecessor.pid)
+
+    async def _listen(self, sockets: dict[str, socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        decisions = DecisionServer(self.app, self.wiring.limits, loop)
+        admin = DecisionServer(
+            AdminApp(readiness=self.readiness, meters=self.meters, gauges=self._gauges()), Limits(connections=64), loop
+        )
+        self._servers = [decisions, admin]
+        for place, sock in sockets.items():
+            await (admin if place.startswith(ADMIN) else decisions).listen(sock)
+        self.addresses = [address_of(sock) for place, sock in sockets.items() if not place.startswith(ADMIN)]
+        self.admin_address = next(address_of(sock) for place, sock in sockets.items() if place.startswith(ADMIN))
+        self._waiting = WaitingPoint(
+            self._meeting,
+            sockets=sockets,
+            ready=lambda: bool(self.readiness()["ready"]),
+            released=self.handed_over.set,
+        )
+
+    async def stop(self) -> None:
+        """Answer what was asked, close the log, free the engine. Takes `DRAIN_SECONDS` at most.
+
+        After a hand-over records and policy are followed until the last connection has gone: a revocation counts for
+        those as well.
+        """
+        if self._waiting is not None:
+            self._waiting.close()
+        if self.handed_over.is_set():
+            for server in self._servers:
+                server.limits = replace(server.limits, drain_seconds=PATIENCE_SECONDS)
+        await asyncio.gather(*(server.close(grace=DRAIN_SECONDS) for server in self._servers))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.log.close()
+        policy = self.authorizer.policy
+        if policy is not None:
+            policy.engine.close()
+        self._meeting.close()
+        log.info("sidecar.stopped", sidecar=self.settings.sidecar.id)
+
+    # -- settings that are read again
+
+    async def reload(self, config: Path) -> bool:
+        """Read the settings again and take them up as a whole; with any fault the old ones stay in force.
+
+        Where it listens, the log, and what else `Wiring` does not hold need a restart; that is said in the log.
+        """
+        async with self._busy:
+            try:
+                settings, waiting = keep_fixed(self.settings, await asyncio.to_thread(load, config))
+                trusted = await asyncio.to_thread(read_trusted, settings)
+            except ZtError as error:
+                for problem in problems_of(error):
+                    log.error(
+                        "config.refused",
+                        code=problem.code,
+                        where=problem.where,
+                        problem=problem.message,
+                        hint=problem.hint,
+                    )
+                return False
+            await self._report_keys(tuple(trusted.sources.values()))
+            wiring = Wiring(settings, trusted, best_sources(trusted, self.wiring), self._shared)
+            self.settings, self.wiring = settings, wiring
+            self.app.rewire(wiring.hooks, wiring.pages)
+            self.authorizer.rely_on(wiring.principals, wiring.strongest)
+            if self._servers:
+                self._servers[0].limits = wiring.limits
+            await self.follower.believe(wiring.believed)
+            log.info("config.reloaded", config=str(config))
+            if waiting:
+                log.warning("config.needs_restart", settings=waiting)
+            return True
+
+    # -- what goes on beside requests
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         def wake() -> None:
@@ -168,14 +231,16 @@ class SidecarProgram:
     def _flush_idle(self) -> None:
         """Write what the log has to say about itself while nobody asks anything."""
         try:
-            self.log.flush()
+            # A decision of this turn may wait for its own flush, and its input must be in the same file.
+            self.log.flush(rotate=False)
         except UnavailableError as error:
             log.error("log.unavailable", error=str(error))
 
-    # -- keys
-
     async def _refresh_keys(self) -> None:
-        for failure in await refresh_due(self._sources, self.clock.now()):
+        await self._report_keys(tuple(self.wiring.sources.values()))
+
+    async def _report_keys(self, sources: tuple[KeySource, ...]) -> None:
+        for failure in await refresh_due(sources, self.clock.now()):
             log.error("keys.refused", code=failure.code, problem=failure.message, where=failure.where)
 
     async def _follow_keys(self) -> None:
@@ -184,10 +249,11 @@ class SidecarProgram:
             await self._refresh_keys()
 
     def _assert_for(self, case: Case, label: Label, trust: TrustScore) -> str:
-        if self._asserter is None:
+        asserter = self.wiring.trusted.asserter
+        if asserter is None:
             return ""
         principal = case.principal
-        return self._asserter.sign(
+        return asserter.sign(
             audience=case.place.resource.service,
             subject=principal.subject.id,
             device=principal.device.device_id if principal.device is not None else "",
@@ -203,7 +269,7 @@ class SidecarProgram:
         """Return whether decisions can be made, and everything that is missing or refused."""
         policy = self.authorizer.policy
         now = self.clock.now()
-        keys = {config: source.problem or "ok" for config, source in zip(self._strongest, self._sources, strict=True)}
+        keys = {issuer: source.problem or "ok" for issuer, source in self.wiring.sources.items()}
         return {
             "ready": policy is not None and self.replica.ready and self.log.state != "unavailable",
             "revision": policy.revision if policy is not None else None,
@@ -220,7 +286,10 @@ class SidecarProgram:
         return {
             "zt_policy_age_seconds": ("Since the policy was activated.", lambda: now() - self.follower.activated_at),
             "zt_replica_age_seconds": ("Since records were last read.", lambda: now() - (self.replica.loaded_at or 0)),
-            "zt_keys_age_seconds": ("Since the oldest key set was fetched.", lambda: _oldest(self._sources, now())),
+            "zt_keys_age_seconds": (
+                "Since the oldest key set was fetched.",
+                lambda: _oldest(self.wiring.sources.values(), now()),
+            ),
             "zt_devices": ("Devices in the replica.", lambda: len(self.replica.devices)),
             "zt_cache_entries": ("Decisions that are remembered.", lambda: len(authorizer.cache or ())),
             "zt_engine_seconds_total": ("Time spent in the policy engine.", lambda: authorizer.engine_ns / 1e9),
@@ -233,13 +302,24 @@ class SidecarProgram:
         }
 
 
-def open_log(settings: Settings, clock: SystemClock) -> DecisionLog:
+def places(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Return where to listen, and by which setting, under names that mean the same to a successor."""
+    sidecar = settings.sidecar
+    found = {f"{ADMIN} {sidecar.admin_listen}": (sidecar.admin_listen, "sidecar.admin_listen")}
+    for number, listen in enumerate(sidecar.listen):
+        same = sidecar.listen[:number].count(listen)
+        found[f"decisions {listen} {same}"] = (listen, "sidecar.listen")
+    return found
+
+
+def open_log(settings: Settings, clock: Clock) -> DecisionLog:
     """Open the decision log with its signed checkpoints."""
     sinks: list[CheckpointSink] = [
         DirectorySink(settings.path(settings.log.checkpoints), log_folder=settings.path(settings.log.dir))
     ]
     if settings.log.syslog is not None:
         sinks.append(SyslogSink(settings.log.syslog))
+    secret_file(settings.path(settings.log.key_file))
     key = load_log_key(settings.path(settings.log.key_file))
     publisher = CheckpointPublisher(key, sinks, sidecar=settings.sidecar.id)
     files = LogSettings(
@@ -254,34 +334,5 @@ def open_log(settings: Settings, clock: SystemClock) -> DecisionLog:
     return DecisionLog(files, publisher=publisher, clock=clock.now)
 
 
-def _asserter(settings: Settings) -> Asserter | None:
-    path = settings.assertion.key_file
-    if path is None:
-        return None
-    return load_asserter(settings.path(path), sidecar=settings.sidecar.id, seconds=settings.assertion.seconds)
-
-
-def _pems(settings: Settings, files: tuple[Path, ...]) -> dict[str, bytes]:
-    """Read public keys; the name of a file, without its endings, is the id of its key."""
-    found: dict[str, bytes] = {}
-    problems: list[Problem] = []
-    for relative in files:
-        path = settings.path(relative)
-        try:
-            found[path.name.removesuffix(".pem").removesuffix(".pub")] = path.read_bytes()
-        except OSError as error:
-            problems.append(Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path)))
-    if problems:
-        raise ConfigError(tuple(problems))
-    return found
-
-
-def _bundle_keys(settings: Settings) -> dict[str, bytes]:
-    if not settings.policy.keys:
-        hint = "the public key that `zt init` wrote, for example `keys/bundle.pub.pem`"
-        raise ConfigError((Problem(code="CONFIG_MISSING_KEY", message="`policy.keys` is required", hint=hint),))
-    return _pems(settings, settings.policy.keys)
-
-
-def _oldest(sources: tuple[KeySource, ...], now: float) -> float:
+def _oldest(sources: Iterable[KeySource], now: float) -> float:
     return max((now - source.fetched_at for source in sources), default=0.0)

@@ -27,21 +27,34 @@ def run(
     config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
     verbose: Annotated[bool, typer.Option("--verbose", help="Log debugging detail.")] = False,
 ) -> None:
-    """Answer proxies until SIGTERM. SIGHUP reads the configuration and its keys again."""
+    """Answer proxies until SIGTERM. SIGHUP reads the configuration and its keys again.
+
+    Started a second time, it takes over from the running process without refusing a request.
+    """
     logs.configure(verbose=verbose)
     uvloop.run(serve(config))
 
 
 async def serve(config: Path) -> None:
-    """Run one sidecar until it is told to stop."""
+    """Run one sidecar until it is told to stop, or another process has taken over from it."""
     program = SidecarProgram(load(config))
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
+    reloads: set[asyncio.Task[bool]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(program.reload(config))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(program.reload(config)))
-    await program.start()
+    loop.add_signal_handler(signal.SIGHUP, reload)
     try:
-        await stopped.wait()
+        await program.start()
+        ends = [loop.create_task(event.wait()) for event in (stopped, program.handed_over)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
     finally:
         await program.stop()

@@ -25,6 +25,8 @@ from zt_engine.sidecar.targets import NO_PLACE
 
 log = structlog.get_logger()
 
+Pages = Callable[[bytes, dict[bytes, bytes], tuple[bytes, ...], int | None], bytes | None]
+
 END = b"\r\n\r\n"
 UNLOGGED = (
     b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nCache-Control: no-store\r\nZt-Reason: LOG_UNAVAILABLE\r\n"
@@ -54,7 +56,7 @@ class DecisionApp:
         self,
         *,
         hooks: Iterable[NginxHook],
-        pages: Callable[[bytes, dict[bytes, bytes], tuple[bytes, ...], int | None], bytes | None],
+        pages: Pages,
         authorizer: Authorizer,
         decision_log: DecisionLog,
         clock: Clock,
@@ -71,6 +73,12 @@ class DecisionApp:
         self._stamp = Timestamps().format
         self._meters = meters
         self._origin = origin
+        self._generation = decision_log.generation
+
+    def rewire(self, hooks: Iterable[NginxHook], pages: Pages) -> None:
+        """Replace who may ask and what people are told, between two requests."""
+        self._hooks = {hook.path: hook for hook in hooks}
+        self._pages = pages
 
     def answer(
         self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None

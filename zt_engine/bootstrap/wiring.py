@@ -1,0 +1,205 @@
+"""Who may ask, whom to believe, and what people are told: everything that a reload of the settings replaces.
+
+Reading (`read_trusted`) touches files and finds every fault; connecting (`Wiring`) cannot fail. A reload therefore
+either happens as a whole, between two requests, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TypeVar, cast
+
+import msgspec
+
+from zt_engine.adapters.approvals import Approvers, read_approvers
+from zt_engine.adapters.assertion_jws import Asserter, load_asserter
+from zt_engine.adapters.bundle_signing import BundlePublicKey, load_public_keys
+from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
+from zt_engine.adapters.keys_fetch import key_source
+from zt_engine.adapters.keys_jwks import KeySource
+from zt_engine.adapters.situation_json import decode_situation
+from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
+from zt_engine.bootstrap.code_texts import CodeTexts
+from zt_engine.bootstrap.following import Believed, DeviceCertificates
+from zt_engine.bootstrap.identity import issuer_configs, proxy_credentials, secret_file
+from zt_engine.config import Settings
+from zt_engine.core.errors import ConfigError, Problem, ZtError
+from zt_engine.core.issuer import IssuerConfig
+from zt_engine.pages.denied import DeniedPage
+from zt_engine.sidecar.hooks.credentials import Credential, Credentials
+from zt_engine.sidecar.hooks.nginx import NginxHook
+from zt_engine.sidecar.hooks.pages import DeniedPages
+from zt_engine.sidecar.listener import Limits
+from zt_engine.sidecar.principals import Principals
+from zt_engine.sidecar.replica import Replica
+
+T = TypeVar("T")
+
+RELOADABLE = {
+    "sidecar": frozenset({"language", "help_url"}),
+    "policy": frozenset({"keys", "approvers"}),
+    "log": frozenset[str](),
+}
+"""Settings of these sections that a reload takes up; of every other section it takes up all."""
+
+
+class Trusted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the settings and the files they name say, read and checked."""
+
+    credentials: tuple[Credential, ...]
+    issuers: tuple[IssuerConfig, ...]
+    sources: Mapping[str, KeySource]
+    bundle_keys: Mapping[str, BundlePublicKey]
+    approvers: Approvers
+    asserter: Asserter | None
+    path_key: bytes
+
+
+class Faults:
+    """Collects the faults of several readings, so that all are reported at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def of(self, read: Callable[[], T]) -> T:
+        """Return what was read. After a fault the value is none, and `check` will raise before anybody uses it."""
+        try:
+            return read()
+        except ZtError as error:
+            self.problems += problems_of(error)
+            return cast("T", None)
+
+    def check(self) -> None:
+        """Raise ConfigError with every fault, if there was one."""
+        if self.problems:
+            raise ConfigError(tuple(self.problems))
+
+
+def problems_of(error: ZtError) -> tuple[Problem, ...]:
+    """Return what an error says as problems."""
+    if isinstance(error, ConfigError):
+        return error.problems
+    return (Problem(code=error.code, message=error.message, where=error.where, hint=error.hint),)
+
+
+def read_trusted(settings: Settings) -> Trusted:
+    """Read everything the settings name; raises ConfigError with every fault. Reads files: not for the event loop."""
+    faults = Faults()
+    issuers = faults.of(lambda: issuer_configs(settings)) or ()
+    trusted = Trusted(
+        credentials=faults.of(lambda: proxy_credentials(settings)),
+        issuers=issuers,
+        sources={config.issuer: faults.of(partial(key_source, config, where=config.issuer)) for config in issuers},
+        bundle_keys=faults.of(lambda: load_public_keys(_bundle_keys(settings))),
+        approvers=faults.of(lambda: read_approvers(_pems(settings, settings.policy.approvers))),
+        asserter=faults.of(lambda: _asserter(settings)),
+        path_key=faults.of(lambda: secret_file(settings.path(settings.log.path_key_file))),
+    )
+    faults.check()
+    return trusted
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What stays when the settings change: records, CAs, used proofs, texts."""
+
+    replica: Replica
+    certificates: DeviceCertificates
+    proofs: JwtDpopVerifier
+    texts: CodeTexts
+
+
+class Wiring:
+    """One reading of the settings, connected."""
+
+    def __init__(self, settings: Settings, trusted: Trusted, sources: Mapping[str, KeySource], shared: Shared) -> None:
+        """`sources` replace those of `trusted`: a key set that was fetched before is better than none."""
+        self.settings = settings
+        self.trusted = trusted
+        self.sources = sources
+        self.strongest = {config.issuer: config.strongest_acr for config in trusted.issuers}
+        credentials = Credentials(trusted.credentials)
+        page = DeniedPage(shared.texts, default_language=settings.sidecar.language, help_url=settings.sidecar.help_url)
+        self.hooks = (NginxHook(credentials),)
+        self.pages = DeniedPages(page, credentials)
+        self.principals = Principals(
+            tokens=JwtVerifier([TrustedIssuer(config, sources[config.issuer]) for config in trusted.issuers]),
+            certificates=shared.certificates,
+            proofs=shared.proofs,
+            mappings={config.issuer: config.mapping for config in trusted.issuers},
+            replica=shared.replica,
+            keys=sources,
+            recheck_seconds=settings.sidecar.tick_seconds,
+        )
+        self.limits = Limits(
+            head_bytes=settings.limits.head_kib * 1024,
+            headers=settings.limits.headers,
+            connections=settings.limits.connections,
+            request_seconds=settings.limits.request_seconds,
+            idle_seconds=settings.limits.idle_seconds,
+        )
+        approvers = trusted.approvers
+        self.believed = Believed(
+            settings=settings.policy,
+            keys=trusted.bundle_keys,
+            read_situation=lambda raw, where: decode_situation(raw, where=where, approvers=approvers),
+            strongest=self.strongest,
+        )
+
+
+def best_sources(new: Trusted, old: Wiring) -> dict[str, KeySource]:
+    """Return the source of each issuer: the old one where the new could not be fetched and asks at the same place."""
+    before = {config.issuer: config for config in old.trusted.issuers}
+    chosen = dict(new.sources)
+    for config in new.issuers:
+        known = before.get(config.issuer)
+        same = known is not None and (known.keys, known.algorithms) == (config.keys, config.algorithms)
+        if same and new.sources[config.issuer].problem:
+            chosen[config.issuer] = old.sources[config.issuer]
+    return chosen
+
+
+def keep_fixed(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """Return the new settings with what a reload cannot change as it was, and the names of what waits for a restart."""
+    kept = {}
+    waiting: list[str] = []
+    for section, reloadable in RELOADABLE.items():
+        before, after = getattr(old, section), getattr(new, section)
+        fixed = [name for name in type(before).model_fields if name not in reloadable]
+        waiting += [f"{section}.{name}" for name in fixed if getattr(before, name) != getattr(after, name)]
+        kept[section] = after.model_copy(update={name: getattr(before, name) for name in fixed})
+    return new.model_copy(update=kept), tuple(waiting)
+
+
+def _asserter(settings: Settings) -> Asserter | None:
+    if settings.assertion.key_file is None:
+        return None
+    path = settings.path(settings.assertion.key_file)
+    secret_file(path)
+    return load_asserter(path, sidecar=settings.sidecar.id, seconds=settings.assertion.seconds)
+
+
+def _pems(settings: Settings, files: tuple[Path, ...]) -> dict[str, bytes]:
+    """Read public keys; the name of a file, without its endings, is the id of its key."""
+    found: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for relative in files:
+        path = settings.path(relative)
+        name = path.name.removesuffix(".pem").removesuffix(".pub")
+        if name in found:
+            problems.append(Problem(code="CONFIG_VALUE", message=f"two keys have the id `{name}`", where=str(path)))
+        try:
+            found[name] = path.read_bytes()
+        except OSError as error:
+            problems.append(Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path)))
+    if problems:
+        raise ConfigError(tuple(problems))
+    return found
+
+
+def _bundle_keys(settings: Settings) -> dict[str, bytes]:
+    if not settings.policy.keys:
+        hint = "the public key that `zt init` wrote, for example `keys/bundle.pub.pem`"
+        raise ConfigError((Problem(code="CONFIG_MISSING_KEY", message="`policy.keys` is required", hint=hint),))
+    return _pems(settings, settings.policy.keys)
