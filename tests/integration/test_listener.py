@@ -462,7 +462,7 @@ def test_while_draining_the_answer_says_that_the_connection_ends(serve: Serve) -
 
 
 def test_stopping_answers_what_was_begun_and_closes_what_idles(serve: Serve) -> None:
-    server = serve()
+    server = serve(drain_seconds=0.05)
     idle, begun = server.connect(), server.connect()
     idle.sendall(hook_request())
     one_answer(idle)
@@ -479,6 +479,38 @@ def test_stopping_answers_what_was_begun_and_closes_what_idles(serve: Serve) -> 
 
     assert status(answer) == 200
     assert header(answer, "connection") == [b"close"]
+
+
+def test_stopping_lets_an_idle_connection_ask_once_more(serve: Serve) -> None:
+    server = serve()
+    with server.connect() as idle:
+        idle.sendall(hook_request())
+        one_answer(idle)
+        server.thread.loop.call_soon_threadsafe(server.thread.loop.create_task, server.server.close())
+        eventually(lambda: server.server.draining)
+        idle.sendall(hook_request())
+        answer = until_closed(idle)
+
+    assert status(answer) == 200
+    assert header(answer, "connection") == [b"close"]
+
+
+def test_stopping_serves_who_waits_to_be_accepted(serve: Serve) -> None:
+    server = serve()
+    answers = []
+
+    def connect_and_stop() -> None:
+        clients = [server.connect() for _ in range(5)]
+        for client in clients:
+            client.sendall(hook_request())
+        answers.extend(clients)
+        server.thread.loop.create_task(server.server.close())
+
+    server.thread.call(connect_and_stop)
+
+    assert [status(until_closed(client)) for client in answers] == [200] * 5
+    for client in answers:
+        client.close()
 
 
 # -- other sockets

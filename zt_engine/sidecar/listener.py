@@ -8,6 +8,7 @@ Requests of one event-loop turn are answered together, after one append to the d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -36,6 +37,8 @@ class Limits(msgspec.Struct, frozen=True):
     """From the first byte of a request to its last."""
     idle_seconds: float = 75.0
     """Longer than the proxy's upstream keep-alive (nginx: 60), so that the proxy is the one who closes."""
+    drain_seconds: float = 1.0
+    """When stopping: how long an idle connection may still be used for one request, so that nobody asks a closed one."""
     linger_seconds: float = 1.0
     """How long a refused peer may take to read its refusal and hang up."""
 
@@ -314,6 +317,7 @@ class DecisionServer:
         self.refusals: dict[str, int] = {}
         self._loop = loop
         self._connections: set[Connection] = set()
+        self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.AbstractServer] = []
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -325,6 +329,7 @@ class DecisionServer:
             )
         else:
             server = await self._loop.create_server(lambda: Connection(self), sock=sock, backlog=BACKLOG)
+        self._sockets.append(sock)
         self._servers.append(server)
         if self._sweeper is None:
             self._sweep()
@@ -354,12 +359,18 @@ class DecisionServer:
     async def close(self, *, grace: float = 5.0) -> None:
         """Stop accepting, answer what was asked, close the rest: a restart refuses nobody."""
         self.draining = True
+        # Closing a listening socket resets whoever waits in its queue, so the queue is emptied right before.
+        waiting = [client for sock in self._sockets for client in queue_of(sock)]
         for server in self._servers:
             server.close()
+        for client in waiting:
+            await self._loop.connect_accepted_socket(lambda: Connection(self), client)
+        quiet = self.time() + min(self.limits.drain_seconds, grace)
         deadline = self.time() + grace
         while self._connections and self.time() < deadline:
-            for connection in list(self._connections):
-                connection.drain()
+            if self.time() >= quiet:
+                for connection in list(self._connections):
+                    connection.drain()
             await asyncio.sleep(0.01)
         for connection in list(self._connections):
             connection.expire()
@@ -367,6 +378,17 @@ class DecisionServer:
             self._sweeper.cancel()
         for server in self._servers:
             await server.wait_closed()
+
+
+def queue_of(sock: socket.socket) -> list[socket.socket]:
+    """Accept everybody who waits on a listening socket."""
+    accepted = []
+    with contextlib.suppress(OSError):
+        while True:
+            client, _ = sock.accept()
+            client.setblocking(False)
+            accepted.append(client)
+    return accepted
 
 
 def spelled_names(head: bytes) -> tuple[bytes, ...]:
