@@ -12,11 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.peers import find_peer
-from zt_engine.bootstrap.demo import COMMAND
-from zt_engine.bootstrap.demo_story import CHAPTERS, story
+from zt_engine.bootstrap.demo import COMMAND, Demo
+from zt_engine.bootstrap.demo_story import CHAPTERS, Expected, calm_step, story
 from zt_engine.bootstrap.demo_world import PACK, with_timetable
 from zt_engine.bootstrap.packs import compiled_bundle
 from zt_engine.core.bundle import open_bundle
@@ -34,9 +35,7 @@ def stranger(home: Path) -> dict[str, str]:
 def zt(line: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     words = shlex.split(line)
     assert words[0] == "zt"
-    return subprocess.run(
-        [*ZT, *words[1:]], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run([*ZT, *words[1:]], env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def printed(output: str, start: str) -> list[str]:
@@ -68,6 +67,32 @@ def test_the_timetable_is_all_that_the_demo_changes_in_the_pack() -> None:
         ours.reasons,
         ours.manifest.baseline,
     )
+
+
+WRONG = [
+    Expected(effect="deny"),
+    Expected(effect="step_up"),
+    Expected(effect="allow", reasons=("TRUST_LOW",)),
+    Expected(effect="allow", duties=("watermark",)),
+    Expected(effect="allow", challenge="Bearer"),
+    Expected(effect="allow", page="REPORT_NOW"),
+]
+
+
+@pytest.mark.timeout(60)
+def test_an_expectation_that_does_not_hold_is_a_fault(tmp_path: Path) -> None:
+    """A demo that could not fail would prove nothing."""
+    with Demo(tmp_path / "d", language="ja") as demo:
+        right = demo.run(calm_step())
+        wrong = [demo.run(msgspec.structs.replace(calm_step(), expected=expected)) for expected in WRONG]
+        demo.stop_sidecar()
+        (segment,) = (tmp_path / "d" / "log").glob("decisions*.jsonl")
+        segment.write_bytes(segment.read_bytes().replace(b'"subject":"sato"', b'"subject":"abe"', 1))
+        audit = demo.verify_log()
+
+    assert right.faults == ()
+    assert [bool(result.faults) for result in wrong] == [True] * len(WRONG)
+    assert audit.faults
 
 
 @pytest.mark.timeout(90)

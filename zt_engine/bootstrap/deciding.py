@@ -183,4 +183,3 @@ def read_policy_input(text: YamlText) -> PolicyInput:
         steps = [name or int(number) for name, number in _STEP.findall(found[1] if found else "") if number != "..."]
         where = text.at(*steps)
         raise ConfigError((Problem(code="DECIDE_INPUT", message=str(error), where=where),)) from None
-

@@ -31,6 +31,9 @@ from zt_engine.ports import PolicyEngine
 CURRENT = "current"
 """The name of an installation's present situation."""
 
+BUDGET_MS = 1000
+"""What policy may cost is the sidecar's to enforce; an explanation waits for it."""
+
 SIGNED_IN_SECONDS = 60
 """How long ago somebody signed in whose record is named without saying anything of a sign-in."""
 
@@ -89,7 +92,7 @@ def ground_of_pack(name: str) -> Ground:
         trust=activation.read_trust(read_file(folder / "trust.yaml"), where=str(folder / "trust.yaml")),
         trust_digest="",
     )
-    engine = activation.make_engine(bundle, PolicySettings())
+    engine = activation.make_engine(bundle, PolicySettings(budget_ms=BUDGET_MS))
     return Ground(title=name, parts=parts, engine=engine, strongest={}, fixtures=folder / "scenarios" / FIXTURES)
 
 
@@ -114,7 +117,7 @@ def ground_of_config(path: Path) -> Ground:
     return Ground(
         title=str(path),
         parts=parts,
-        engine=activation.make_engine(bundle, settings.policy),
+        engine=activation.make_engine(bundle, settings.policy.model_copy(update={"budget_ms": BUDGET_MS})),
         strongest={config.issuer: config.strongest_acr for config in issuer_configs(settings)},
         folder=folder,
         approvers=_keys(settings.path, settings.policy.approvers),
@@ -138,9 +141,7 @@ def read_file(path: Path) -> bytes:
 
 
 def _keys(place: Callable[[Path], Path], files: tuple[Path, ...]) -> dict[str, bytes]:
-    return {
-        path.name.removesuffix(".pem").removesuffix(".pub"): read_file(place(path)) for path in files
-    }
+    return {path.name.removesuffix(".pem").removesuffix(".pub"): read_file(place(path)) for path in files}
 
 
 def _device(record: DeviceRecord, at: int) -> Entry:

@@ -34,8 +34,8 @@ from zt_engine.core.errors import ConfigError, Problem, UnavailableError
 from zt_engine.sidecar.hooks.snippet import render
 
 READY_SECONDS = 20.0
-NOTICE_SECONDS = 5.0
-"""How long a change may take to be noticed; it takes a fifth of a second."""
+NOTICE_SECONDS = 10.0
+"""How long a change may take to be noticed on a very busy machine; it takes a tenth of a second."""
 
 STOP_SECONDS = 10.0
 COMMAND = "import sys; from zt_engine.cli import main; sys.argv[0] = 'zt'; main()"

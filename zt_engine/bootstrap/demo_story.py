@@ -140,6 +140,15 @@ def calm_step() -> Step:
     return Step(chapter=0, who=("佐藤", "Sato"), device=LAPTOP, data=NEWS, sent=sent, expected=Expected(effect="allow"))
 
 
+def restoring_step() -> Step:
+    """Everything is as it was at first; in force as soon as the laptop that was revoked opens the case again."""
+    sent = Sent(host=PORTAL, target=CASE, device="laptop-1", headers=token("tanaka", "laptop-1"))
+    return Step(
+        chapter=0, who=TANAKA, device=LAPTOP, data=CASE_123, sent=sent, expected=Expected(effect="allow"),
+        change=DemoWorld.restore,
+    )  # fmt: skip
+
+
 def _telework() -> tuple[Step, ...]:
     at_laptop = token("tanaka", "laptop-1")
     return (

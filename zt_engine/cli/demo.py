@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import tempfile
 import threading
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from zt_engine.bootstrap.demo import Demo, Result
 from zt_engine.bootstrap.demo_stay import prepare_to_stay, write_question
-from zt_engine.bootstrap.demo_story import calm_step, story
+from zt_engine.bootstrap.demo_story import calm_step, restoring_step, story
 from zt_engine.bootstrap.demo_world import PACK
 from zt_engine.cli.demo_report import DemoReport
 from zt_engine.cli.output import chosen_language, print_error
@@ -45,7 +46,7 @@ def demo(
     """
     language = chosen_language(lang)
     console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in console._environ:  # noqa: SLF001  # rich names no other way
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = WIDE
     report = DemoReport(console, language)
     signal.signal(signal.SIGTERM, _leave)
@@ -62,6 +63,7 @@ def demo(
             held &= report.audit(running.verify_log(), whole=not keep)
             report.summary(results, held=held, seconds=time.monotonic() - started)
             if keep:
+                running.run(restoring_step())
                 prepare_to_stay(running.world)
                 report.stay(running)
                 _wait_for_interrupt()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -153,15 +156,15 @@ class DemoReport:
 
     def go_on(self, folder: Path) -> None:
         """Print commands to go on with."""
-        place = shlex.quote(str(folder))
-        log = f"zt audit verify {place}/log --checkpoints {place}/checkpoints --key {place}/keys/log-signing.pub.pem"
+        zt, place = command_name(), shlex.quote(str(folder))
+        log = f"{zt} audit verify {place}/log --checkpoints {place}/checkpoints --key {place}/keys/log-signing.pub.pem"
         self._commands(
             self._t("next"),
-            ("keep", "zt demo --keep"),
-            ("decide", f"zt decide {place}/question.yaml --config {place}/zt.toml"),
+            ("keep", f"{zt} demo --keep"),
+            ("decide", f"{zt} decide {place}/question.yaml --config {place}/zt.toml"),
             ("verify", log),
             ("edit", f"less {place}/policy/catalogue.yaml"),
-            ("init", "zt init my-zt --pack corp"),
+            ("init", f"{zt} init my-zt --pack corp"),
             ("remove", f"rm -r {place}"),
         )
 
@@ -174,7 +177,7 @@ class DemoReport:
         for title, line in curl_lines(running.world, running.ports["front"]):
             self._command(self._pick(title), line)
         self._command(self._t("edit_now"), f"${{EDITOR:-vi}} {place}/policy/catalogue.yaml")
-        self._command(self._t("decide"), f"zt decide {place}/question.yaml --config {place}/zt.toml")
+        self._command(self._t("decide"), f"{command_name()} decide {place}/question.yaml --config {place}/zt.toml")
         self._command(self._t("metrics"), f"curl --unix-socket {place}/admin.sock http://zt/metrics")
 
     # -- rows
@@ -229,3 +232,8 @@ class DemoReport:
 
     def _t(self, key: str) -> str:
         return self._pick(TEXTS[key])
+
+
+def command_name() -> str:
+    """How `zt` is called from here: by its name if that is on PATH, else by the path it was started with."""
+    return "zt" if shutil.which("zt") or os.sep not in sys.argv[0] else shlex.quote(sys.argv[0])
