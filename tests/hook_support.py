@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+import structlog
 import uvloop
 
 from zt_engine.core.decision import Decision
@@ -21,6 +22,11 @@ from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_dig
 from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.hooks.pages import DeniedPages
 from zt_engine.sidecar.listener import DecisionServer, Limits
+
+# By default structlog draws exceptions with all their variables, which takes longer than a proxy waits.
+structlog.configure(
+    processors=[structlog.processors.KeyValueRenderer()], logger_factory=structlog.ReturnLoggerFactory()
+)
 
 T = TypeVar("T")
 KEY = b"0123456789abcdef0123456789abcdef"

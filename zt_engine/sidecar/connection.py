@@ -1,0 +1,325 @@
+"""One connection to the decision listener: llhttp behind our own protocol, raw bytes, hard limits.
+
+llhttp refuses what is not HTTP/1 grammar but limits nothing, so this file counts bytes, headers and seconds, and
+refuses what a hook request never has: a body, an upgrade, a second request before the answer to the first.
+Requests of one event-loop turn are answered together, after one append to the decision log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import httptools
+import msgspec
+import structlog
+
+if TYPE_CHECKING:
+    from zt_engine.sidecar.listener import DecisionServer
+
+log = structlog.get_logger()
+
+CRLF = b"\r\n"
+HEAD_END = b"\r\n\r\n"
+VERSIONS = frozenset((b"1\r\n", b"0\r\n"))
+CLOSING = b"\r\nConnection: close\r\n"
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one connection may cost. Seconds and bytes."""
+
+    head_bytes: int = 16 * 1024 + 16 * 1024
+    headers: int = 48
+    connections: int = 1024
+    request_seconds: float = 5.0
+    """From the first byte of a request to its last."""
+    idle_seconds: float = 75.0
+    """Longer than the proxy's upstream keep-alive (nginx: 60), so that the proxy is the one who closes."""
+    drain_seconds: float = 1.0
+    """When stopping: how long an idle connection may be used for one more request, so that nobody asks a closed one."""
+    linger_seconds: float = 1.0
+    """How long a refused peer may take to read its refusal and hang up."""
+
+
+class Application(Protocol):
+    """What the listener serves."""
+
+    def answer(
+        self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None
+    ) -> Any:
+        """Decide one request. The result is given back to `seal`; if it raises, the connection is refused."""
+        ...
+
+    def seal(self, answers: list[Any]) -> list[bytes]:
+        """Make the answers of one turn durable, in order, and return their bytes; if it raises, all are refused."""
+        ...
+
+
+def refusal(status: bytes, code: str) -> bytes:
+    """Return a complete refusal that closes the connection."""
+    return (
+        b"HTTP/1.1 "
+        + status
+        + b"\r\ncontent-length: 0\r\ncache-control: no-store\r\nzt-reason: "
+        + code.encode()
+        + b"\r\nconnection: close\r\n\r\n"
+    )
+
+
+BAD_REQUEST = refusal(b"400 Bad Request", "HOOK_FRAMING")
+# Not 431: a large cookie is a client's doing, and 403 is what a proxy can hand on to a client with a reason.
+TOO_LARGE = refusal(b"403 Forbidden", "HOOK_TOO_LARGE")
+BROKEN = refusal(b"403 Forbidden", "INTERNAL_ERROR")
+BUSY = refusal(b"503 Service Unavailable", "HOOK_BUSY")
+TIMED_OUT = refusal(b"408 Request Timeout", "HOOK_SLOW")
+
+
+class Turn:
+    """The answers of one event-loop turn: sealed with one append to the log, then written."""
+
+    __slots__ = ("_answers", "_app", "_loop", "_waiting")
+
+    def __init__(self, app: Application, loop: asyncio.AbstractEventLoop) -> None:
+        self._app = app
+        self._loop = loop
+        self._answers: list[Any] = []
+        self._waiting: list[Connection] = []
+
+    def add(self, connection: Connection, answer: Any) -> None:
+        """Queue an answer; the first of a turn schedules the seal behind everything that is readable now."""
+        if not self._waiting:
+            self._loop.call_soon(self._seal)
+        self._waiting.append(connection)
+        self._answers.append(answer)
+
+    def _seal(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        answers, self._answers = self._answers, []
+        try:
+            responses = self._app.seal(answers)
+        except Exception as error:
+            _fail(waiting)
+            log.exception("turn.failed", error=type(error).__name__)
+            return
+        if len(responses) != len(waiting):
+            _fail(waiting)
+            log.error("turn.failed", error="an answer is missing")
+            return
+        for connection, response in zip(waiting, responses, strict=True):
+            connection.send(response)
+
+
+class Connection(asyncio.Protocol):
+    """One connection of one proxy. Any rule broken: one refusal at most, then closed and deaf."""
+
+    __slots__ = (
+        "_begun", "_complete", "_dead", "_head", "_headers", "_last", "_last_one", "_limits", "_parser", "_server",
+        "_size", "_started", "_transport", "_uid", "_url", "_waiting", "on_header",
+    )  # fmt: skip
+
+    def __init__(self, server: DecisionServer) -> None:
+        self._server = server
+        self._limits = server.limits
+        self._headers: dict[bytes, bytes] = {}
+        # INVARIANT: the parser stores each header straight into the dict, in C. A repeated name is found by counting
+        # lines: a dict shorter than the number of header lines means that the names must be read one by one.
+        self.on_header: Callable[[bytes, bytes], None] = self._headers.__setitem__
+        self._parser = httptools.HttpRequestParser(self)
+        self._head: list[bytes] = []
+        self._size = 0
+        self._url = b""
+        self._begun = False
+        self._complete = False
+        self._waiting = False
+        self._dead = False
+        self._started = 0.0
+        self._last = server.time()
+        self._last_one = False
+        self._uid: int | None = None
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+
+    # -- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._uid = peer_uid(transport.get_extra_info("socket"))
+        if not self._server.admit(self):
+            self._dead = True
+            self._server.refused("connections")
+            self._transport.write(BUSY)
+            self._transport.close()
+
+    def eof_received(self) -> bool:
+        # Who hangs up after a whole request still gets its answer (RFC 9112, 9.6); after half a one there is none.
+        self._last_one = True
+        owed = self._waiting and not self._dead
+        self._dead = not owed
+        return owed
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._dead = True
+        self._server.forget(self)
+
+    def pause_writing(self) -> None:
+        if not self._dead:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self._dead:
+            self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self._dead:
+            return
+        if self._waiting:
+            self._refuse(BAD_REQUEST, "pipelined")
+            return
+        self._size += len(data)
+        if self._size > self._limits.head_bytes:
+            self._refuse(TOO_LARGE, "bytes")
+            return
+        self._head.append(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            self._refuse(BAD_REQUEST, "pipelined")
+            return
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(BAD_REQUEST, "grammar")
+            return
+        if self._complete:
+            self._finish()
+        elif len(self._headers) > self._limits.headers:
+            self._refuse(TOO_LARGE, "headers")
+
+    # -- what the parser calls
+
+    def on_message_begin(self) -> None:
+        if self._begun:
+            raise ValueError("a second request before the answer to the first")
+        self._begun = True
+        self._started = self._server.time()
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_body(self, _body: bytes) -> None:
+        raise ValueError("a hook request has no body")
+
+    def on_message_complete(self) -> None:
+        self._complete = True
+        self._last_one = not self._parser.should_keep_alive()  # llhttp knows it only in here
+
+    # -- one request
+
+    def _finish(self) -> None:
+        head = self._head[0] if len(self._head) == 1 else b"".join(self._head)
+        headers = self._headers
+        lines = head.count(CRLF) - 2
+        if lines > self._limits.headers:
+            self._refuse(TOO_LARGE, "headers")
+            return
+        method = self._parser.get_method()
+        line = b"%b %b HTTP/1." % (method, self._url)
+        # llhttp also takes RTSP, HTTP/2.0, two blanks and empty lines around a request; a proxy sends none of them.
+        if not head.startswith(line) or head[len(line) : len(line) + 3] not in VERSIONS or head[-4:] != HEAD_END:
+            self._refuse(BAD_REQUEST, "line")
+            return
+        names = tuple(headers)
+        if len(names) != lines:
+            names = spelled_names(head)
+            if b"" in names:
+                self._refuse(BAD_REQUEST, "line")
+                return
+        headers[b""] = b""
+        self._waiting = True
+        try:
+            answer = self._server.app.answer(self._url, method, headers, names, self._uid)
+        except Exception as error:  # INVARIANT: whatever breaks denies.
+            self.fail()
+            log.exception("answer.failed", error=type(error).__name__)
+            return
+        self._server.turn.add(self, answer)
+
+    def send(self, response: bytes) -> None:
+        """Write a sealed answer and be ready for the next request."""
+        if self._dead:
+            return
+        if self._server.draining:
+            self._last_one = True
+            response = response.replace(CRLF, CLOSING, 1)
+        self._transport.write(response)
+        if self._last_one:
+            self._dead = True
+            self._transport.close()
+            return
+        self._headers.clear()
+        self._head.clear()
+        self._size = 0
+        self._url = b""
+        self._begun = self._complete = self._waiting = False
+        self._started = 0.0
+        self._last = self._server.time()
+
+    def overdue(self, now: float) -> bool:
+        """Whether this connection has used up its time."""
+        if self._dead:
+            return now - self._last > self._limits.linger_seconds
+        if self._started:
+            return not self._waiting and now - self._started > self._limits.request_seconds
+        return now - self._last > self._limits.idle_seconds
+
+    def expire(self) -> None:
+        """End a connection whose time is up; only one that began a request is told why, and only once."""
+        if self._started and not self._dead:
+            self._refuse(TIMED_OUT, "time")
+        else:
+            self._dead = True
+            self._transport.abort()
+
+    def drain(self) -> None:
+        """Close as soon as no answer is owed."""
+        if not self._begun and not self._dead:
+            self._dead = True
+            self._transport.close()
+
+    def fail(self) -> None:
+        """Refuse a request that we failed to answer."""
+        if not self._dead:
+            self._refuse(BROKEN, "failed")
+
+    def _refuse(self, response: bytes, why: str) -> None:
+        """Say why, say no more, and listen to nothing.
+
+        Closing while the peer still sends would reset the connection and take the refusal away from it, so what comes
+        is read and dropped until the peer hangs up or the sweeper does.
+        """
+        self._dead = True
+        self._last = self._server.time()
+        self._server.refused(why)
+        self._transport.write(response)
+        if self._last_one:
+            self._transport.close()
+        else:
+            self._transport.write_eof()
+
+
+def spelled_names(head: bytes) -> tuple[bytes, ...]:
+    """Return the name of every header line in order, repeats included. The head has passed llhttp: no folded lines."""
+    return tuple(line.partition(b":")[0] for line in head.split(CRLF)[1:-2])
+
+
+def peer_uid(sock: Any) -> int | None:
+    """Return the user id at the other end of a Unix socket, None for TCP."""
+    if sock is None or sock.family != socket.AF_UNIX:
+        return None
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", raw)[1])
+
+
+def _fail(connections: Iterable[Connection]) -> None:
+    for connection in connections:
+        connection.fail()
