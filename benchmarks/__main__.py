@@ -63,7 +63,9 @@ def main(arguments: Sequence[str]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     print(f"\n{document['seconds']} s, written to {path.relative_to(ROOT)}")
-    if report.below and not options.quick:
+    if options.quick:
+        print("a quick run proves that the harness works; its numbers mean nothing")
+    elif report.below:
         print(f"below the bar: {', '.join(report.below)}")
     return 1 if report.invalid or (whole and report.missing) else 0
 

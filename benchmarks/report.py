@@ -176,7 +176,7 @@ def rows(document: Mapping[str, dict]) -> list[tuple[str, str, str, str]]:
     for name, bar in BARS.items():
         figure = document["figures"].get(name)
         if figure is not None:
-            verdict = ("ok" if figure["met"] else "BELOW THE BAR") if figure["bar"] else ""
+            verdict = ("ok" if figure["met"] else "BELOW THE BAR") if figure["bar"] and not document["quick"] else ""
             found.append((bar.title, number(figure["value"], figure["unit"]), figure["bar"], verdict))
         elif name in document["invalid"]:
             found.append((bar.title, "-", bar.text, f"INVALID: {document['invalid'][name]}"))

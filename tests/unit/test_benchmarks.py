@@ -158,6 +158,13 @@ def test_the_last_full_run_that_is_checked_in_has_the_contract_s_shape():
     assert {"commit", "machine", "versions", "samples"} <= document.keys()
 
 
+def test_a_quick_run_is_not_held_against_the_bars():
+    found = Report()
+    found.figure("cold_vs_opa", 1.0)
+
+    assert "BELOW" not in table(found.document({**ABOUT, "quick": True}))
+
+
 # -- what invalidates a run
 
 
