@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from zt_engine.pages.registry import KINDS, registry
+from zt_engine.core.decision import KINDS
+from zt_engine.pages.registry import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("zt_engine", "device_inventory")

@@ -227,7 +227,7 @@ ROWS = [
     (("MFA_REQUIRED",), {"score": 10, "after": 59, "best": 60}, Effect.DENY, "REPORT_NOW"),
     (("MFA_REQUIRED",), {"score": 10, "after": 59, "best": 59}, Effect.DENY, "MFA_REQUIRED"),
     (("MFA_REQUIRED",), {"may_step_up": False, "after": 100, "best": 59}, Effect.DENY, "MFA_REQUIRED"),
-    (("MFA_REQUIRED", "NOT_ALLOWED"), {}, Effect.DENY, "MFA_REQUIRED"),
+    (("MFA_REQUIRED", "NOT_ALLOWED"), {}, Effect.DENY, "NOT_ALLOWED"),
     (("REPORT_STALE",), {"best": 60}, Effect.DENY, "REPORT_NOW"),
     (("REPORT_STALE",), {"best": 59}, Effect.DENY, "REPORT_STALE"),
     (("MFA_REQUIRED", "REPORT_STALE"), {"best": 60}, Effect.DENY, "REPORT_NOW"),
@@ -251,7 +251,7 @@ def test_step_up_report_now_or_no(
 def test_every_unmet_code_is_among_the_reasons() -> None:
     decision = decided("REPORT_STALE", "MFA_REQUIRED", score=0)
 
-    assert decision.reasons == ("REPORT_NOW", "MFA_REQUIRED", "REPORT_STALE", "TRUST_LOW")
+    assert decision.reasons == ("REPORT_NOW", "REPORT_STALE", "MFA_REQUIRED", "TRUST_LOW")
 
 
 def test_a_code_of_unknown_kind_never_offers_a_way_on() -> None:

@@ -18,11 +18,11 @@ from zt_engine.authoring.yaml_text import Plain, YamlText, as_json, read_yaml
 from zt_engine.core.bundle import RESERVED, Reason, is_service_id
 from zt_engine.core.bundle_archive import is_safe_name
 from zt_engine.core.bundle_hash import Json, canonical, parse
+from zt_engine.core.decision import KINDS
 from zt_engine.core.errors import ConfigError, Problem, ZtError
 
 MAX_SOURCE = 4 << 20
 ORGANISATION_LAYERS = ("ministry", "organisation")
-KINDS = frozenset({"auth", "report", "device", "contact", "none"})
 _PACK_KEYS = frozenset({"pack", "version", "layers", "input_version", "title", "description", "schema"})
 _ROOT_FILES = frozenset({"pack.yaml", "catalogue.yaml", "trust.yaml", "reasons.yaml", "README.md"})
 _ROOT_FOLDERS = frozenset({"scenarios", "lib", "schemas"})

@@ -18,13 +18,13 @@ from zt_engine.adapters.trust_yaml import load_trust
 from zt_engine.config import Policy as PolicySettings
 from zt_engine.core.bundle import Bundle, entrypoint, open_bundle
 from zt_engine.core.catalogue import Catalogue
-from zt_engine.core.decision import meet, read_layers
+from zt_engine.core.decision import KINDS, meet, read_layers
 from zt_engine.core.decision_cache import projection
 from zt_engine.core.errors import BundleError, UnavailableError
 from zt_engine.core.identity import ANONYMOUS
 from zt_engine.core.policy_input import INPUT_VERSION, assemble, trust_fragment
 from zt_engine.core.trust_model import TrustModel
-from zt_engine.pages.registry import KINDS, registry
+from zt_engine.pages.registry import registry
 from zt_engine.ports import PolicyEngine
 from zt_engine.sidecar.authorize import Policy
 from zt_engine.sidecar.moments import NO_DEVICE, Moments, subject_fragment

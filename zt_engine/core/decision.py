@@ -15,6 +15,9 @@ from zt_engine.core.errors import UnavailableError
 CONFIDENTIAL_RANK = 200
 """The highest rank (C2) that observation, exceptions and continuity may open."""
 
+KINDS = ("none", "contact", "device", "report", "auth")
+"""What would turn a code into an allow, from what nobody can help to what a new sign-in cures."""
+
 STEP_UP_KINDS = frozenset({"auth"})
 REPORT_KINDS = frozenset({"auth", "report"})
 
@@ -202,17 +205,23 @@ def _explain(
     threshold: int,
     duties: tuple[Obligation, ...],
 ) -> Decision:
-    """Choose between sign in again, report again and no, by what is unmet and how far trust could rise."""
-    codes = tuple(dict.fromkeys(item.code for item in unmet))
+    """Choose between sign in again, report again and no, by what is unmet and how far trust could rise.
+
+    The first reason is the one a person is told: what no sign-in and no report would cure, or what a sign-in would.
+    """
+    codes = {item.code: KINDS.index(kinds.get(item.code, "none")) for item in unmet}
     found = {kinds.get(code, "none") for code in codes if code != "TRUST_LOW"}
-    effect, reasons = Effect.DENY, codes
+    effect = Effect.DENY
+    first: tuple[str, ...] = ()
     if not standing.has_credential and "AUTH_REQUIRED" in codes:
-        effect = Effect.STEP_UP
+        effect, first = Effect.STEP_UP, ("AUTH_REQUIRED",)
     elif found <= STEP_UP_KINDS and standing.may_step_up and standing.after_step_up >= threshold:
         effect = Effect.STEP_UP
     elif found <= REPORT_KINDS and standing.best >= threshold and (found or standing.best > standing.score):
-        reasons = ("REPORT_NOW", *codes)
-    return Decision(effect=effect, reasons=reasons, unmet=unmet, obligations=duties, threshold=threshold)
+        first = ("REPORT_NOW",)
+    reasons = sorted(codes, key=lambda code: (code == "TRUST_LOW", codes[code], code))
+    ordered = (*first, *(code for code in reasons if code not in first))
+    return Decision(effect=effect, reasons=ordered, unmet=unmet, obligations=duties, threshold=threshold)
 
 
 def observe(decision: Decision, *, codes: frozenset[str] | None, rank: int) -> Decision:

@@ -11,7 +11,6 @@ from typing import Literal
 import msgspec
 
 Kind = Literal["auth", "report", "device", "contact", "none"]
-KINDS = ("auth", "report", "device", "contact", "none")
 
 
 class Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
