@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from tests.bundles import TINY, compiled
 from tests.hook_support import LoopThread
 from tests.peers import ROOT
+from zt_engine.adapters.dev_issuer import DevCertificate
 from zt_engine.adapters.log_checkpoints import CheckpointKeys, load_public_key
 from zt_engine.adapters.log_reader import read_checkpoints, read_log
 from zt_engine.authoring.audit import verify
@@ -35,6 +37,7 @@ HEALTHY: Mapping[str, Any] = {
     "firewall.enabled": True, "boot.secure_boot": True, "screenlock.enabled": True, "user.is_admin": False,
     "integrity.rooted": False, "os.eol_date": "2030-01-01",
 }  # fmt: skip
+_certificates: WeakKeyDictionary[Sandbox, dict[str, DevCertificate]] = WeakKeyDictionary()
 PUBLIC = "https://portal.example/"
 CASE = "https://portal.example/cases/1"
 NOTE = "https://portal.example/notes/a"
@@ -52,7 +55,10 @@ def installation(folder: Path, opa: str, **choices: Any) -> Sandbox:
 
 def laptop(sandbox: Sandbox, device_id: str = "laptop-1", **fields: Any) -> Device:
     """Tanaka's healthy laptop; given again with other fields, its record changes and its certificate stays."""
-    return sandbox.device(device_id, **{"assigned": ["tanaka"], "facts": HEALTHY, **fields})
+    known = _certificates.setdefault(sandbox, {}).get(device_id)
+    device = sandbox.device(device_id, **{"assigned": ["tanaka"], "facts": HEALTHY, "certificate": known, **fields})
+    _certificates[sandbox][device_id] = device.certificate
+    return device
 
 
 def edit(sandbox: Sandbox, relative: str, *changes: tuple[str, str]) -> None:

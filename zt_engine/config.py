@@ -183,27 +183,38 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         line = re.search(r"line (\d+)", str(error))
         where = f"{path}:{line[1]}" if line else str(path)
         raise ConfigError((Problem(code="CONFIG_SYNTAX", message=str(error), where=where),)) from None
-    problems = _overrides(values, environ)
+    problems, overridden = _overrides(values, environ)
     values["base"] = path.parent.resolve()
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        problems += [_problem(path, text, fault) for fault in error.errors()]
+        faults = error.errors()
+        places = [fault["loc"] for fault in faults]
+        # A table that has a fault is not counted, but it is there: that its list is too short is no fault of its own.
+        problems += [
+            _problem(path, text, fault, overridden)
+            for fault in faults
+            if fault["type"] != "too_short" or not any(fault["loc"] == place[:-2] for place in places)
+        ]
         raise ConfigError(tuple(problems)) from None
     if problems:
         raise ConfigError(tuple(problems))
     return settings
 
 
-def _overrides(values: dict[str, Any], environ: Mapping[str, str]) -> list[Problem]:
-    """Apply `ZT_SECTION__KEY`; tuples are comma-separated. Lists of tables cannot be overridden."""
+def _overrides(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[Problem], dict[tuple[str, ...], str]]:
+    """Apply `ZT_SECTION__KEY`; tuples are comma-separated. Lists of tables cannot be overridden.
+
+    Returns what is no setting, and which settings now come from which variable.
+    """
     names = {
         f"ZT_{section}__{key}".upper(): (section, key, field.annotation)
         for section, holder in Settings.model_fields.items()
         if isinstance(holder.annotation, type) and issubclass(holder.annotation, Section)
         for key, field in holder.annotation.model_fields.items()
     }
-    problems = []
+    problems: list[Problem] = []
+    overridden: dict[tuple[str, ...], str] = {}
     for name, text in environ.items():
         if not name.startswith("ZT_") or name == "ZT_CONFIG":
             continue
@@ -216,11 +227,14 @@ def _overrides(values: dict[str, Any], environ: Mapping[str, str]) -> list[Probl
             continue
         section, key, annotation = names[name]
         is_list = tuple in (getattr(annotation, "__origin__", None), *get_args(annotation))
-        values.setdefault(section, {})[key] = tuple(text.split(",")) if is_list else text
-    return problems
+        table = values.setdefault(section, {})
+        if isinstance(table, dict):  # anything else is refused as such
+            table[key] = tuple(text.split(",")) if is_list else text
+            overridden[section, key] = name
+    return problems, overridden
 
 
-def _problem(path: Path, text: str, fault: Any) -> Problem:
+def _problem(path: Path, text: str, fault: Any, overridden: Mapping[tuple[str, ...], str]) -> Problem:
     location = tuple(fault["loc"])
     key = ".".join(str(part) for part in location)
     hint, code, message = "", "CONFIG_VALUE", str(fault["msg"])
@@ -231,7 +245,10 @@ def _problem(path: Path, text: str, fault: Any) -> Problem:
     elif fault["type"] == "missing":
         code, message = "CONFIG_MISSING_KEY", f"`{key}` is required"
     else:
-        message = f"`{key}`: {message}"
+        message = f"`{key}`: {message.removeprefix('Value error, ')}"
+    variable = overridden.get(location[:2])
+    if variable is not None:
+        return Problem(code=code, message=f"{message} (from `{variable}`)", where="environment", hint=hint)
     line = _line_of(text, location)
     return Problem(code=code, message=message, where=f"{path}:{line}" if line else str(path), hint=hint)
 
