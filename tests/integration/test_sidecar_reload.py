@@ -32,6 +32,14 @@ from zt_engine.adapters.dev_issuer import DevDeviceCa
 from zt_engine.bootstrap.sandbox import Sandbox
 
 NEW_KEY = "n" * 64
+OTHER_ISSUER = """
+[[issuers]]
+issuer = "https://other.example"
+audiences = ["a"]
+jwks = "http://127.0.0.1:9/jwks"
+
+[policy]
+"""
 
 
 def reload(process: Process, count: int = 1, *, refused: bool = False) -> None:
@@ -142,8 +150,7 @@ def test_issuers_come_and_go_and_an_unchanged_one_keeps_its_keys(tmp_path: Path,
             "zt.toml",
             (
                 "\n[policy]\n",
-                "\n[[issuers]]\n"
-                'issuer = "https://other.example"\naudiences = ["a"]\njwks = "http://127.0.0.1:9/jwks"\n\n[policy]\n',
+                OTHER_ISSUER,
             ),
         )
         # The file is gone as well: what was read from it before is better than nothing.

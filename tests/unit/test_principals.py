@@ -1,0 +1,399 @@
+"""Who asks from which device: what is proven, what is refused with whose name, and when it is proven anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from device_inventory.device import DeviceKey
+from tests.world import AUDIENCE, ISSUER, NOW, World, device, situation, subject
+from zt_engine.adapters.dev_issuer import DevCertificate, DevDeviceCa, DevIssuer, DevProver
+from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
+from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
+from zt_engine.core.errors import InputError, ZtError
+from zt_engine.core.request import AccessRequest
+from zt_engine.sidecar.principals import MAX_PRINCIPALS, Principal, PrincipalRefused, Principals, credentials
+
+
+class People:
+    """A world without policy, and the principals over it."""
+
+    def __init__(self) -> None:
+        self.world = World(b"")
+        self.laptop = self.world.enroll()
+        self.world.subjects["tanaka"] = subject()
+        self.world.publish()
+        self.principals = self.made()
+        self.prover = DevProver()
+
+    def made(self) -> Principals:
+        world = self.world
+        return Principals(
+            tokens=JwtVerifier([TrustedIssuer(world.config, world.keys)]),
+            certificates=world.certificates,
+            proofs=JwtDpopVerifier(),
+            mappings={ISSUER: world.config.mapping},
+            replica=world.replica,
+            keys={ISSUER: world.keys},
+            recheck_seconds=5,
+        )
+
+    def of(self, request: AccessRequest) -> Principal:
+        return self.principals.of(request, self.world.clock.now())
+
+    def refusal(self, request: AccessRequest) -> ZtError:
+        with pytest.raises(ZtError) as refused:
+            self.of(request)
+        return refused.value
+
+    def bound(self, **claims: Any) -> AccessRequest:
+        """A request with a token bound to the laptop's certificate, and the certificate."""
+        return self.world.request(token=self.world.token(bound_to=self.laptop, **claims), certificate=self.laptop)
+
+    def proving(
+        self, *, url: str = "https://portal.example/cases/1", certificate: DevCertificate | None = None
+    ) -> AccessRequest:
+        """A request with a DPoP token and a proof for it."""
+        token = self.world.token(jkt=self.prover.jkt)
+        proof = self.prover.prove(token=token, method="GET", url=url, now=self.world.clock.now())
+        return self.world.request(url, token=token, scheme=b"DPoP", proof=proof, certificate=certificate)
+
+
+@pytest.fixture
+def people() -> People:
+    return People()
+
+
+# -- what is proven ---------------------------------------------------------------------------------------------------
+
+
+def test_nobody_without_credentials_is_anonymous_from_no_device(people: People) -> None:
+    found = people.of(people.world.request())
+
+    assert (found.subject.type, found.device, found.binding, found.assigned) == ("anonymous", None, "none", False)
+    assert not found.has_credential
+
+
+def test_a_bound_token_with_its_certificate_is_a_person_on_a_device(people: People) -> None:
+    found = people.of(people.bound())
+
+    assert found.device is people.world.replica.devices["laptop-1"]
+    assert (found.subject.id, found.binding, found.assigned, found.scheme) == ("tanaka", "mtls", True, "bearer")
+
+
+def test_a_proof_is_a_person_on_the_device_of_its_key(people: People) -> None:
+    key = DeviceKey(jkt=people.prover.jkt, not_after=NOW + 900)
+    people.world.devices["phone"] = device("phone", keys=(key,))
+    people.world.publish()
+
+    found = people.of(people.proving())
+
+    assert (found.device and found.device.device_id, found.binding, found.scheme) == ("phone", "dpop", "dpop")
+
+
+def test_a_colleague_s_or_a_shared_device_is_told_from_her_own(people: People) -> None:
+    for name, fields in (("other", {"assigned": ("suzuki",)}), ("shared", {"assigned": (), "ownership": "shared"})):
+        certificate = people.world.enroll(name, **fields)
+        people.world.publish()
+
+        found = people.of(people.world.request(token=people.world.token(), certificate=certificate))
+
+        assert (found.binding, found.assigned) == ("none", name == "shared")
+
+
+# -- what is refused, and in whose name -------------------------------------------------------------------------------
+
+
+def test_a_refusal_names_whom_it_refused_as_far_as_that_was_proven(people: People) -> None:
+    world = people.world
+    world.situation = situation(revocations=[{"kind": "device", "key": "laptop-1", "until": None}])
+    world.publish()
+
+    refused = people.refusal(people.bound())
+
+    assert isinstance(refused, PrincipalRefused)
+    assert (refused.code, refused.subject, refused.device) == ("DEVICE_REVOKED", "tanaka", "laptop-1")
+
+
+def _two_devices(people: People) -> AccessRequest:
+    key = DeviceKey(jkt=people.prover.jkt, not_after=NOW + 900)
+    people.world.devices["phone"] = device("phone", keys=(key,))
+    people.world.publish()
+    return people.proving(certificate=people.laptop)
+
+
+REFUSALS: list[tuple[str, Callable[[People], AccessRequest], str, tuple[str, str]]] = [
+    (
+        "somebody the directory does not know",
+        lambda p: p.world.request(token=p.world.token("nobody"), certificate=p.laptop),
+        "SUBJECT_UNKNOWN",
+        ("nobody", "laptop-1"),
+    ),
+    (
+        "a bound token without its key",
+        lambda p: p.world.request(token=p.world.token(bound_to=p.laptop)),
+        "TOKEN_BINDING_UNPROVEN",
+        ("tanaka", ""),
+    ),
+    (
+        "a bound token with another device's key",
+        lambda p: p.world.request(token=p.world.token(bound_to=p.laptop), certificate=_enrolled(p, "laptop-2")),
+        "TOKEN_BINDING_UNPROVEN",
+        ("tanaka", "laptop-2"),
+    ),
+    (
+        "a certificate of no device",
+        lambda p: p.world.request(certificate=p.world.authority.issue("stranger", now=NOW)),
+        "DEVICE_UNKNOWN",
+        ("", ""),
+    ),
+    (
+        "a certificate that names another device than the one that has its key",
+        lambda p: p.world.request(certificate=_misnamed(p)),
+        "DEVICE_AMBIGUOUS",
+        ("", "laptop-3"),
+    ),
+    (
+        "certificate and proof of two devices",
+        _two_devices,
+        "DEVICE_AMBIGUOUS",
+        ("tanaka", "laptop-1"),
+    ),
+]
+
+
+def _enrolled(people: People, name: str) -> DevCertificate:
+    certificate = people.world.enroll(name)
+    people.world.publish()
+    return certificate
+
+
+def _misnamed(people: People) -> DevCertificate:
+    certificate = people.world.authority.issue("laptop-1", now=NOW)
+    key = DeviceKey(x5t=certificate.x5t, not_after=NOW + 900)
+    people.world.devices["laptop-3"] = device("laptop-3", keys=(key,))
+    people.world.publish()
+    return certificate
+
+
+@pytest.mark.parametrize(("_what", "ask", "code", "who"), REFUSALS, ids=[row[0] for row in REFUSALS])
+def test_who_is_not_proven_is_refused(
+    people: People, _what: str, ask: Callable[[People], AccessRequest], code: str, who: tuple[str, str]
+) -> None:
+    refused = people.refusal(ask(people))
+
+    assert isinstance(refused, PrincipalRefused)
+    assert (refused.code, (refused.subject, refused.device)) == (code, who)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"token": b"not.a.token"}, "TOKEN_MALFORMED"),
+        ({"authorization": b"Basic dXNlcjpwYXNz"}, "TOKEN_SCHEME"),
+        ({"authorization": b"Bearer"}, "TOKEN_SCHEME"),
+        ({"dpop": b"a.b.c"}, "DPOP_WITHOUT_TOKEN"),
+        ({"client_cert": b"-----BEGIN"}, "CERT_MALFORMED"),
+    ],
+)
+def test_credentials_that_are_none_are_refused_in_nobody_s_name(
+    people: People, changes: dict[str, Any], code: str
+) -> None:
+    refused = people.refusal(people.world.request(**changes))
+
+    assert (refused.code, isinstance(refused, PrincipalRefused)) == (code, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "code"),
+    [
+        ("device", "laptop-1", "DEVICE_REVOKED"),
+        ("cert", "{x5t}", "CERT_REVOKED"),
+        ("cert", "{issuer}|{serial}", "CERT_REVOKED"),
+        ("subject", "tanaka", "SUBJECT_REVOKED"),
+        ("subject", f"{ISSUER}|tanaka", "SUBJECT_REVOKED"),
+        ("jti", "jti-1", "TOKEN_REVOKED"),
+        ("session", "sid-1", "SESSION_REVOKED"),
+        ("subject", "robot", "SUBJECT_REVOKED"),
+    ],
+)
+def test_every_kind_of_revocation_ends_a_principal_at_once(people: People, kind: str, key: str, code: str) -> None:
+    world = people.world
+    world.subjects["robot"] = subject("robot", type="workload")
+    world.publish()
+    certificate = world.certificates.verify(people.laptop.escaped, now=NOW)
+    named = key.format(x5t=certificate.x5t, issuer=certificate.issuer, serial=certificate.serial)
+    asked = people.bound(jti="jti-1", sid="sid-1", actor="robot")
+    assert people.of(asked).subject.delegate is not None
+
+    world.situation = situation(revocations=[{"kind": kind, "key": named, "until": NOW + 10}])
+    world.publish()
+
+    assert people.refusal(asked).code == code
+    world.clock.advance(11)
+    assert people.of(asked).subject.id == "tanaka"
+
+
+def test_a_proof_is_good_for_one_request_and_its_copy_by_the_proxy(people: People) -> None:
+    asked = people.proving()
+    people.of(asked)
+    people.of(asked)
+
+    again = type(asked)(**{name: getattr(asked, name) for name in asked.__struct_fields__} | {"request_id": "other"})
+    assert people.refusal(again).code == "DPOP_REPLAY"
+
+
+# -- when it is proven anew -------------------------------------------------------------------------------------------
+
+
+def test_an_unchanged_principal_is_remembered(people: People) -> None:
+    asked = people.bound()
+
+    assert people.of(asked) is people.of(asked)
+
+
+def _device(people: People) -> None:
+    people.world.devices["laptop-1"] = device(keys=people.world.devices["laptop-1"].keys, version=2)
+
+
+def _subject(people: People) -> None:
+    people.world.subjects["tanaka"] = subject(version=2)
+
+
+def _situation(people: People) -> None:
+    people.world.situation = situation(threat_level=1)
+
+
+def _clone(people: People) -> None:
+    people.world.devices["clone"] = device("clone", keys=people.world.devices["laptop-1"].keys)
+
+
+@pytest.mark.parametrize("change", [_device, _subject, _situation, _clone])
+def test_a_change_of_what_it_rests_on_ends_what_is_remembered(people: People, change: Callable[[People], None]) -> None:
+    asked = people.bound()
+    before = people.of(asked)
+
+    change(people)
+    people.world.publish()
+
+    try:
+        assert people.of(asked) is not before
+    except InputError as refused:
+        assert (change, refused.code) == (_clone, "DEVICE_UNKNOWN")
+
+
+def test_a_new_key_set_ends_what_is_remembered(people: People) -> None:
+    asked = people.bound()
+    before = people.of(asked)
+
+    people.world.issuer.rotate()
+    people.world.published.body = people.world.issuer.jwks()
+    people.world.refresh_keys()
+    assert people.of(asked) is not before
+    people.world.published.body = DevIssuer(ISSUER, audience=AUDIENCE).jwks()
+    people.world.refresh_keys()
+
+    assert people.refusal(asked).code == "TOKEN_KEY_UNKNOWN"
+
+
+def test_a_key_that_no_device_had_is_looked_up_again_when_a_device_has_it(people: People) -> None:
+    token = people.world.token(jkt=people.prover.jkt)
+
+    def ask() -> Principal:
+        proof = people.prover.prove(token=token, method="GET", url="https://portal.example/cases/1", now=NOW)
+        return people.of(people.world.request(token=token, scheme=b"DPoP", proof=proof))
+
+    first = ask()
+    assert (first.device, ask() is first) == (None, True)
+    people.world.devices["phone"] = device("phone", keys=(DeviceKey(jkt=people.prover.jkt, not_after=NOW + 900),))
+    people.world.publish()
+
+    found = ask().device
+    assert found is not None
+    assert found.device_id == "phone"
+
+
+def test_forgetting_establishes_everybody_anew(people: People) -> None:
+    asked = people.bound()
+    before = people.of(asked)
+    people.world.certificates.replace(DevDeviceCa(now=NOW).pem)
+    assert people.of(asked) is before
+
+    people.principals.forget()
+
+    assert people.refusal(asked).code == "CERT_UNTRUSTED"
+
+
+def _short_key(people: People) -> AccessRequest:
+    key = DeviceKey(x5t=people.laptop.x5t, not_after=NOW + 4)
+    people.world.devices["laptop-1"] = device(keys=(key,))
+    people.world.publish()
+    return people.bound()
+
+
+def _short_certificate(people: People) -> AccessRequest:
+    people.laptop = people.world.authority.issue("laptop-1", now=NOW, lifetime=4)
+    people.world.devices["laptop-1"] = device(keys=(DeviceKey(x5t=people.laptop.x5t, not_after=NOW + 900),))
+    people.world.publish()
+    return people.bound()
+
+
+def _short_keys(people: People) -> AccessRequest:
+    people.world.keys.usable_until = NOW + 4
+    return people.bound()
+
+
+@pytest.mark.parametrize(
+    ("ends_in", "make"),
+    [
+        (4, lambda p: p.bound(lifetime=4)),
+        (4, _short_key),
+        (4, _short_certificate),
+        (4, _short_keys),
+    ],
+    ids=["token", "device key", "certificate", "key set"],
+)
+def test_what_can_end_by_itself_ends_to_the_second(
+    people: People, ends_in: int, make: Callable[[People], AccessRequest]
+) -> None:
+    asked = make(people)
+    people.of(asked)
+    people.world.clock.advance(ends_in - 0.5)
+    people.of(asked)
+
+    people.world.clock.advance(0.5)
+
+    assert people.refusal(asked).code in ("TOKEN_EXPIRED", "DEVICE_UNKNOWN", "CERT_EXPIRED", "KEYS_UNAVAILABLE")
+
+
+def test_a_clock_that_is_set_back_finds_nothing_remembered(people: People) -> None:
+    asked = people.bound()
+    before = people.of(asked)
+
+    people.world.clock.advance(-10)
+
+    assert people.of(asked) is not before
+
+
+def test_what_is_remembered_is_bounded(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zt_engine.sidecar.principals.MAX_PRINCIPALS", 3)
+    assert MAX_PRINCIPALS > 3
+    for number in range(10):
+        people.of(people.world.request(token=people.world.token(jti=f"j{number}")))
+
+    assert len(people.principals._known) <= 3
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"", ("", b"")),
+        (b"Bearer abc", ("bearer", b"abc")),
+        (b"bEARER  abc", ("bearer", b"abc")),
+        (b"DPoP x", ("dpop", b"x")),
+    ],
+)
+def test_the_scheme_is_read_in_any_case(raw: bytes, expected: tuple[str, bytes]) -> None:
+    assert credentials(raw) == expected
