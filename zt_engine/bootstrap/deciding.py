@@ -57,6 +57,10 @@ class Decider:
         self._stage = Stage(parts, engine, strongest=strongest)
         self._codes = CodeTexts(parts.bundle.reasons)
 
+    def close(self) -> None:
+        """Free the engine."""
+        self._engine.close()
+
     def decide(self, question: Question) -> Explained:
         """Return the decision on a question; ConfigError when it describes records nobody could have."""
         try:
@@ -162,11 +166,11 @@ class Decider:
         )
 
     def _observed(self, document: PolicyInput) -> Observe | None:
-        request = document.request
-        try:
-            return self._parts.catalogue.match(request.host, request.method, request.path).observe
-        except InputError:
-            return None
+        """Find the onboarding mode of the route; the path itself is blank in an input whose policy does not read it."""
+        for rule in self._parts.catalogue.rules:
+            if rule.service == document.resource.service and rule.template.text == document.request.route:
+                return rule.observe if document.request.method in rule.methods else None
+        return None
 
 
 def is_policy_input(text: YamlText) -> bool:
