@@ -142,6 +142,10 @@ class DecisionApp:
         for outcome in fresh:
             # The input is in the companion segment now; a remembered decision need not hold it any longer.
             outcome.document = b""
+        if self._log.generation != self._generation:
+            # The companion of a new segment holds no inputs yet, so nothing may rest on one that was stored before.
+            self._generation = self._log.generation
+            self._authorizer.forget()
         return [p.raw if p.outcome is None else p.outcome.head + p.number + END for p in answers]
 
 
