@@ -358,7 +358,7 @@ def test_the_request_s_part_of_the_input_is_canonical(bench: Bench) -> None:
     request = bench.world.request("https://portal.example/cases/%22x%22", purpose='"quoted"')
     place = bench.world.policy().places.of(request.target, request.method)
 
-    raw = request_fragment(request, place)
+    raw = request_fragment(request, place, client_ip=True)
 
     assert raw == json.dumps(json.loads(raw), sort_keys=True, separators=(",", ":")).encode()
     assert json.loads(raw)["params"] == {"case_id": '"x"'}

@@ -215,7 +215,7 @@ def document(
     moment = Moments(MODEL, facts=(*HEALTHY, "of.a-newer%version"), tick_seconds=5).of(principal, tick, strongest=None)
     place = Places(CATALOGUE, projection(("",)), b"k" * 32).of(request.target, request.method)
     return assemble(
-        request=request_fragment(request, place),
+        request=request_fragment(request, place, client_ip=True),
         subject=moment.subject_json,
         device=moment.device_json,
         resource=place.resource_json,

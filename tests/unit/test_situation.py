@@ -493,3 +493,28 @@ def test_a_revocation_listed_twice_lasts_until_the_later_end() -> None:
 
     assert found.is_revoked("cert", "c", now=90)
     assert not found.is_revoked("cert", "c", now=91)
+
+
+@pytest.mark.parametrize("scope", ["subject:chatbot", "group:contractors"])
+def test_who_acts_for_another_brings_every_restriction_of_either(scope: str) -> None:
+    """A delegate must not be a way around an overlay, whichever of the two it is about."""
+    stop = situation(overlay("deny", scope))
+
+    alone = applied(stop)
+    through = applied(stop, actor_id="chatbot", groups=(), restricted_groups=("contractors",))
+
+    assert (alone.deny, through.deny) == ((), ("OVERLAY_DENIED",))
+
+
+@given(sets_of_overlays, targets, st.sampled_from(["suzuki", "chatbot"]))
+def test_acting_through_somebody_never_loosens(some: list[Overlay], who: dict[str, object], actor: str) -> None:
+    through = {**who, "actor_id": actor, "restricted_groups": who["groups"], "groups": ()}
+
+    assert no_looser(applied(situation(*some), **through), applied(situation(*some), **who))
+
+
+def test_a_grant_does_not_help_somebody_whose_delegate_approved_it() -> None:
+    given_to = situation(grants=(grant(approvers=("chatbot", "suzuki")),))
+
+    assert applied(given_to).grants
+    assert not applied(given_to, actor_id="chatbot").grants

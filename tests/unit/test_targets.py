@@ -154,3 +154,15 @@ def test_a_label_is_settled_until_it_depends_on_whether_the_clock_is_believed() 
 
     assert place("/cases/1").settled(AT)
     assert (timed.settled(AT - 1), timed.settled(AT), timed.settled(AT + 1000)) == (True, False, False)
+
+
+def test_what_is_stored_under_a_shared_decision_is_true_of_every_request_that_shares_it() -> None:
+    """A member the policy does not read is blank in its input, so nobody's address or path stands for another's."""
+    shared = places("/device")
+    one, other = (shared.of(target(path), "GET") for path in ("/notes/a", "/notes/b"))
+    apart = places("/request/path").of(target("/notes/a"), "GET")
+
+    assert one.serial == other.serial
+    assert (one.request_head, one.request_tail) == (other.request_head, other.request_tail)
+    assert b"/notes/a" not in one.request_head
+    assert b"/notes/a" in apart.request_head

@@ -2,60 +2,53 @@
 
 A decision is one pure function of the policy input for a whole tick. The key is made of versions for what changes as a
 whole (principal, policy, situation) and of the request's own members as far as the policy reads them: the bundle says
-which references of the input it uses, and a member that no rule reads cannot change the answer. A bundle that does not
+which references of the input it uses, and a member that no rule reads cannot change the answer. Such a member is blank
+in the input, so that what is stored under a decision is true of every request that shared it. A bundle that does not
 say what it reads is not cached.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 import msgspec
 
-REQUEST_MEMBERS = ("client_ip", "host", "method", "params", "path", "route")
-"""Members of `input.request` that differ between requests which otherwise look alike to the policy. `channel` and
-`hook` come with the proxy, `purpose` and `write` with the route: they are always part of the key."""
+PROJECTED = ("client_ip", "params", "path")
+"""Members of `input.request` that differ between requests which otherwise look alike to the policy. All others come
+with the proxy or the route, and are always part of the key."""
 
 Answer = TypeVar("Answer")
 
 
 class Projection(msgspec.Struct, frozen=True):
-    """Which of the request's members the policy reads; None of them if `cacheable` is false."""
+    """Which of the projected members the policy reads; the others are blank in its input."""
 
     cacheable: bool
-    members: frozenset[str] = frozenset()
-    client_ip: bool = False
-    """Whether the client's address is one of the members; it is no property of a place, so the key has it apart."""
+    members: frozenset[str]
+
+    @property
+    def client_ip(self) -> bool:
+        """Whether the client's address is read; it is no property of a place, so the key has it apart."""
+        return "client_ip" in self.members
 
 
 def projection(reads: Iterable[str] | None) -> Projection:
-    """Return what a bundle's `reads` mean for the key.
+    """Return what a bundle's `reads` mean for the key and the input.
 
     `reads` are JSON Pointers into the input (`/request/path`). A prefix counts as everything below it, and the empty
     pointer as the whole input.
     """
     if reads is None:
-        return Projection(cacheable=False)
+        return Projection(cacheable=False, members=frozenset(PROJECTED))
     members: set[str] = set()
     for pointer in reads:
         parts = pointer.strip("/").split("/") if pointer.strip("/") else []
         if not parts or parts == ["request"]:
-            members.update(REQUEST_MEMBERS)
-        elif parts[0] == "request" and parts[1] in REQUEST_MEMBERS:
+            members.update(PROJECTED)
+        elif parts[0] == "request" and parts[1] in PROJECTED:
             members.add(parts[1])
-    return Projection(cacheable=True, members=frozenset(members), client_ip="client_ip" in members)
-
-
-def project(request: Mapping[str, object], wanted: Projection) -> tuple[tuple[str, object], ...]:
-    """Return the members that count, in a form that can be a key."""
-    return tuple((name, _frozen(request[name])) for name in sorted(wanted.members) if name in request)
-
-
-def _frozen(value: object) -> Hashable:
-    if isinstance(value, Mapping):
-        return tuple(sorted((str(key), str(item)) for key, item in value.items()))
-    return str(value)
+    return Projection(cacheable=True, members=frozenset(members))
 
 
 class DecisionCache(Generic[Answer]):

@@ -15,7 +15,14 @@ from typing import Literal
 import msgspec
 
 from zt_engine.core.errors import InputError
-from zt_engine.core.issuer import SUBJECT_FIELDS, IssuerMapping, WorkloadRule
+from zt_engine.core.issuer import (
+    SUBJECT_FIELDS,
+    IssuerMapping,
+    WorkloadRule,
+    is_foreign_issuer,
+    is_foreign_name,
+    subject_name,
+)
 
 MAX_CLEARANCE = 1000
 MAX_TEXT = 256
@@ -55,6 +62,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     valid_until: int | None = None
     delegate: Delegate | None = None
     status: str = "active"
+    restricted_groups: tuple[str, ...] = ()
+    """Under delegation every group that either holds: what restricts one of the two restricts both together."""
 
 
 ANONYMOUS = Subject(type="anonymous")
@@ -73,6 +82,7 @@ class SubjectRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     org: str
     valid_until: int | None
     type: Literal["user", "workload"] = "user"
+    """A program's record says `workload`; one that does not is a person's, and a program cannot use it."""
     roles: tuple[str, ...] = ()
     nationality: str = ""
     employment: str = ""
@@ -109,6 +119,8 @@ class VerifiedToken(msgspec.Struct, frozen=True, kw_only=True):
     amr: tuple[str, ...]
     auth_time: int | None
     actor: Actor | None
+    earlier_actors: tuple[Actor, ...] = ()
+    """Who acted before, newest first: they grant nothing, but a revoked one takes the token with it."""
     digest: str
     """Hex SHA-256 of the token. A holder can respell an ECDSA signature, so revoke by `jti`, not by this."""
 
@@ -143,8 +155,8 @@ def establish(
     """Return the subject a verified token speaks for. `actor` is the directory record of `token.actor`.
 
     Raises InputError: TOKEN_CLAIMS (a claim of the wrong type), SUBJECT_UNKNOWN (the directory is authoritative for a
-    field and has no record), SUBJECT_INACTIVE, SUBJECT_MISMATCH (records of somebody else), DELEGATE_UNKNOWN,
-    DELEGATE_INACTIVE. `valid_until` is the policy's to judge, at the tick.
+    field and has no record), SUBJECT_INACTIVE, SUBJECT_MISMATCH (records of somebody else, or a program with a person's
+    record), DELEGATE_UNKNOWN, DELEGATE_INACTIVE. `valid_until` is the policy's to judge, at the tick.
     """
     if record is not None and (record.id, record.issuer) != (token.subject, token.issuer):
         raise InputError("SUBJECT_MISMATCH", "the directory record belongs to somebody else")
@@ -161,14 +173,19 @@ def establish(
         raise InputError("SUBJECT_MISMATCH", "the actor's directory record belongs to somebody else")
     if actor.status != "active":
         raise InputError("DELEGATE_INACTIVE", "the record of who acts for the subject is not active")
-    return delegated(subject, actor)
+    known = msgspec.structs.replace(
+        actor,
+        id=_name(actor.issuer, actor.id, mapping.home or token.issuer),
+        type=_type(_acts_as_workload(token, token.actor, mapping.workload), actor),
+    )
+    return delegated(subject, known)
 
 
 def _undelegated(token: VerifiedToken, record: SubjectRecord | None, mapping: IssuerMapping) -> Subject:
     field = {name: _field(name, token, record, mapping) for name in SUBJECT_FIELDS}
     return Subject(
-        type="workload" if _is_workload(token, mapping.workload) else "user",
-        id=token.subject,
+        type=_type(_is_workload(token, mapping.workload, record), record),
+        id=_name(token.issuer, token.subject, mapping.home or token.issuer),
         issuer=token.issuer,
         groups=_texts(field["groups"], "groups"),
         roles=_texts(field["roles"], "roles"),
@@ -190,6 +207,7 @@ def delegated(subject: Subject, actor: SubjectRecord) -> Subject:
     return msgspec.structs.replace(
         subject,
         groups=_common(subject.groups, actor.groups),
+        restricted_groups=tuple(sorted({*subject.groups, *actor.groups})),
         roles=_common(subject.roles, actor.roles),
         org=_agreed(subject.org, actor.org),
         nationality=_agreed(subject.nationality, actor.nationality),
@@ -261,13 +279,46 @@ def _field(name: str, token: VerifiedToken, record: SubjectRecord | None, mappin
     return value
 
 
-def _is_workload(token: VerifiedToken, rule: WorkloadRule) -> bool:
+def _name(issuer: str, subject: str, home: str) -> str:
+    """Return the name a subject is known by; TOKEN_CLAIMS for one that could be read as somebody else's."""
+    name = subject_name(issuer, subject, home=home)
+    foreign = issuer != home
+    if is_foreign_name(name) != foreign or (foreign and not is_foreign_issuer(issuer)) or not is_text(name):
+        raise InputError("TOKEN_CLAIMS", "issuer and `sub` do not make an unmistakable name")
+    return name
+
+
+def _type(claimed: bool, record: SubjectRecord | None) -> Literal["user", "workload"]:
+    """Return what a principal is; `claimed` says whether the token makes it a program.
+
+    A program's record is enough to be a program. A token that makes a program of a person is refused: neither type is
+    the stricter one, since programs have no sign-in to be strong or recent, and people no registered hours and hosts.
+    """
+    if record is None:
+        return "workload" if claimed else "user"
+    if claimed and record.type != "workload":
+        raise InputError("SUBJECT_MISMATCH", "the token says program, the directory record says person")
+    return record.type
+
+
+def _is_workload(token: VerifiedToken, rule: WorkloadRule, record: SubjectRecord | None) -> bool:
     if rule.claim and token.claims.get(rule.claim) == rule.value:
         return True
     if rule.subject_is_client and token.subject == token.client_id:
         return True
+    # The client of a delegated token is the actor's: where a record says what the subject is, it says nothing of it.
+    return (token.actor is None or record is None) and _is_workload_client(token.client_id, rule)
+
+
+def _acts_as_workload(token: VerifiedToken, actor: Actor, rule: WorkloadRule) -> bool:
+    if actor.issuer != token.issuer:  # the rule is about the clients of its own issuer
+        return False
+    return (rule.subject_is_client and actor.id == token.client_id) or _is_workload_client(actor.id, rule)
+
+
+def _is_workload_client(client_id: str, rule: WorkloadRule) -> bool:
     return any(
-        token.client_id.startswith(pattern[:-1]) if pattern.endswith("*") else token.client_id == pattern
+        client_id.startswith(pattern[:-1]) if pattern.endswith("*") else client_id == pattern
         for pattern in rule.client_ids
     )
 

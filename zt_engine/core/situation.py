@@ -96,12 +96,18 @@ class Continuity(Struct, frozen=True, kw_only=True):
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """What of a request the situation looks at; `action` is the catalogue's, and what an approval must name."""
+    """What of a request the situation looks at; `action` is the catalogue's, and what an approval must name.
+
+    Somebody who acts for another (`actor_id`) brings restrictions and no rights: overlays look at both and at every
+    group of either (`restricted_groups`), grants at the subject and at the groups both hold (`groups`).
+    """
 
     service: str
     label_rank: int
     subject_id: str = ""
+    actor_id: str = ""
     groups: Collection[str] = ()
+    restricted_groups: Collection[str] = ()
     device_id: str = ""
     ownership: str = ""
     action: str = ""
@@ -201,7 +207,8 @@ class Situation(Struct, frozen=True, kw_only=True):
         """Collect the overlays whose first term may hold: one look-up for each thing that the request names."""
         find = self.overlays_by_term.get
         keys = [_TENANT, ("service", target.service), ("subject", target.subject_id), ("device", target.device_id)]
-        keys += [("group", group) for group in dict.fromkeys(target.groups)]
+        keys += [("subject", target.actor_id)] if target.actor_id not in ("", target.subject_id) else []
+        keys += [("group", group) for group in dict.fromkeys((*target.groups, *target.restricted_groups))]
         owned = (target.ownership,) if target.ownership in OWNERSHIPS else OWNERSHIPS
         keys += [("ownership", kind) for kind in owned]
         return [*self.labelled, *(overlay for key in keys for overlay in find(key, ()))]
@@ -273,7 +280,7 @@ def granted(grant: Grant, target: Target) -> bool:
 
     Nobody profits from what they approved themselves, also as a member of a group.
     """
-    if not target.subject_id or target.subject_id in grant.approvers:
+    if not target.subject_id or target.subject_id in grant.approvers or target.actor_id in grant.approvers:
         return False
     if target.subject_id not in grant.subjects and grant.groups.isdisjoint(target.groups):
         return False
@@ -292,9 +299,9 @@ def covers(term: Term, target: Target, ranks: Mapping[str, int]) -> bool:
         case "service":
             return term.name == target.service
         case "subject":
-            return term.name == target.subject_id
+            return term.name in (target.subject_id, target.actor_id)
         case "group":
-            return term.name in target.groups
+            return term.name in target.groups or term.name in target.restricted_groups
         case "device":
             return term.name == target.device_id
         case "ownership":

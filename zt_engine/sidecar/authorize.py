@@ -203,7 +203,7 @@ class Authorizer:
         applied = self._apply(case, label)
         enforces = sorted({*case.request.enforces, *place.resource.enforces, *ENGINE_ENFORCES})
         document = assemble(
-            request=request_fragment(case.request, place),
+            request=request_fragment(case.request, place, client_ip=policy.wanted.client_ip),
             subject=moment.subject_json,
             device=moment.device_json,
             resource=resource,
@@ -261,7 +261,9 @@ class Authorizer:
                 service=resource.service,
                 label_rank=label.rank,
                 subject_id=principal.subject.id,
+                actor_id=principal.subject.delegate.id if principal.subject.delegate is not None else "",
                 groups=principal.subject.groups,
+                restricted_groups=principal.subject.restricted_groups,
                 device_id=principal.device.device_id if principal.device is not None else "",
                 ownership=principal.device.ownership if principal.device is not None else "",
                 action=resource.action,
@@ -346,11 +348,14 @@ def who_of(principal: Principal | None) -> tuple[str, str]:
     return principal.subject.id, principal.device.device_id if principal.device is not None else ""
 
 
-def request_fragment(request: AccessRequest, place: Place) -> bytes:
-    """Encode the request part of the policy input; what the place knows is encoded already."""
+def request_fragment(request: AccessRequest, place: Place, *, client_ip: bool) -> bytes:
+    """Encode the request part of the policy input; what the place knows is encoded already.
+
+    An address that the policy does not read is blank: the decision log names the request, the proxy's log the address.
+    """
     return b'{"channel":%b,"client_ip":"%b","hook":"%b",%b,"purpose":%b,%b}' % (
         fragment(request.channel),
-        request.client_ip.encode(),
+        request.client_ip.encode() if client_ip else b"",
         request.hook.encode(),
         place.request_head,
         fragment(request.purpose),

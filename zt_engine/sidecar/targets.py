@@ -8,7 +8,7 @@ import itertools
 
 from zt_engine.core.catalogue import Catalogue, Resource
 from zt_engine.core.classification import Label, effective_label
-from zt_engine.core.decision_cache import Projection, project
+from zt_engine.core.decision_cache import Projection
 from zt_engine.core.decision_event import quoted
 from zt_engine.core.policy_input import LabelInput, ResourceInput, fragment
 from zt_engine.core.request import RequestTarget
@@ -27,14 +27,17 @@ class Place:
 
     __slots__ = ("log", "path", "rank", "request_head", "request_tail", "resource", "resource_json", "serial", "timed")
 
-    def __init__(self, resource: Resource, target: RequestTarget, method: str, log: bytes) -> None:
+    def __init__(
+        self, resource: Resource, target: RequestTarget, method: str, *, log: bytes, read: frozenset[str]
+    ) -> None:
+        """`read` are the projected members that the policy reads; the others are blank in its input."""
         self.resource = resource
         self.log = log
         self.request_head = b'"host":%b,"method":%b,"params":%b,"path":%b' % (
             quoted(target.host),
             quoted(method),
-            fragment(resource.params),
-            quoted(target.path),
+            fragment(resource.params) if "params" in read else b"{}",
+            quoted(target.path) if "path" in read else b'""',
         )
         self.request_tail = b'"route":%b,"write":%b' % (quoted(resource.route), b"true" if resource.write else b"false")
         self.timed = resource.label.declassify is not None
@@ -102,23 +105,17 @@ class Places:
 
     def _make(self, target: RequestTarget, method: str) -> Place:
         resource = self._catalogue.match(target.host, method, target.path)
-        place = Place(resource, target, method, log_members(target, method, resource.route, self._path_key))
-        request = {
-            "host": target.host,
-            "method": method,
-            "params": resource.params,
-            "path": target.path,
-            "route": resource.route,
-        }
+        log = log_members(target, method, resource.route, self._path_key)
+        place = Place(resource, target, method, log=log, read=self._wanted.members)
         kind = (
+            place.request_head,
+            place.request_tail,
             resource_fragment(resource, resource.label, target.path),
             resource.label.declassify,
-            resource.write,
             resource.channels,
             resource.enforces,
             resource.observe,
             resource.assertion,
-            project(request, self._wanted),
         )
         # Serials are never used again, also when the table is emptied: an old decision must not meet a new class.
         place.serial = self._classes.setdefault(kind, _next_serial())
