@@ -348,7 +348,7 @@ class Forgetful:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._proofs = JwtDpopVerifier()
+        self._proofs = JwtDpopVerifier(not_before=0)
 
     def decide(self, request: AccessRequest) -> Outcome:
         """Make everything anew and decide."""

@@ -165,7 +165,7 @@ class World:
         principals = Principals(
             tokens=JwtVerifier([TrustedIssuer(self.config, self.keys)]),
             certificates=self.certificates,
-            proofs=proofs or JwtDpopVerifier(),
+            proofs=proofs or JwtDpopVerifier(not_before=0),
             mappings={ISSUER: self.config.mapping},
             replica=self.replica,
             keys={ISSUER: self.keys},

@@ -64,11 +64,21 @@ class DpopVerifier(Protocol):
     """Proof of possession (RFC 9449)."""
 
     def verify(
-        self, proof: bytes, *, token: bytes, method: str, url: str, request_id: str, now: float, jkt: str | None = None
+        self,
+        proof: bytes,
+        *,
+        token: bytes,
+        method: str,
+        url: str,
+        request_id: str,
+        now: float,
+        jkt: str | None = None,
+        holder: str | None = None,
     ) -> str:
         """Return the thumbprint of the proven key, or raise InputError with a DPOP_ code.
 
-        `jkt` is the key the token is bound to: a proof of another key is refused before it is remembered.
+        `jkt` is the key the token is bound to: a proof of another key is refused before it is remembered. `holder` is
+        whose token it is: no holder may take all the room there is for used proofs.
         """
         ...
 

@@ -13,8 +13,8 @@ from jwt.algorithms import ECAlgorithm
 
 from tests.issuer import NOW, b64, jws
 from zt_engine.adapters.dev_issuer import DevIssuer, DevProver, public_jwk, token_digest
-from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
-from zt_engine.core.dpop import normal_target
+from zt_engine.adapters.dpop_jwt import REPLAY_ENTRIES, SHARES, JwtDpopVerifier, ReplayMemory
+from zt_engine.core.dpop import Proof, normal_target
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import thumbprint
 
@@ -26,13 +26,20 @@ GET = {"token": TOKEN, "method": "GET", "url": URL}
 
 def verify(proof: bytes, verifier: JwtDpopVerifier | None = None, **changes: object) -> str:
     request: dict[str, object] = {**GET, "request_id": "r1", "now": NOW, **changes}
-    return (verifier or JwtDpopVerifier()).verify(proof, **request)  # type: ignore[arg-type]
+    return (verifier or JwtDpopVerifier(not_before=0)).verify(proof, **request)  # type: ignore[arg-type]
 
 
 def refusal(proof: bytes, verifier: JwtDpopVerifier | None = None, **changes: object) -> str:
     with pytest.raises(InputError) as caught:
         verify(proof, verifier, **changes)
     return caught.value.code
+
+
+def use(memory: ReplayMemory, number: int, *, key: str, holder: str, later: int = 0) -> int:
+    """Use one new proof, and say that it was used."""
+    fresh = Proof(str(number), NOW + later, URL)
+    memory.use(fresh, jkt=key, holder=holder, digest=b"", request_id="", now=NOW + later)
+    return 1
 
 
 def proof(**changes: object) -> bytes:
@@ -127,7 +134,7 @@ def test_a_proof_with_another_algorithm_is_refused(name: object) -> None:
 
 
 def test_the_algorithms_are_a_setting() -> None:
-    assert refusal(proof(), JwtDpopVerifier(algorithms=("EdDSA",))) == "DPOP_ALG"
+    assert refusal(proof(), JwtDpopVerifier(not_before=0, algorithms=("EdDSA",))) == "DPOP_ALG"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +184,7 @@ def test_a_changed_claim_breaks_the_signature() -> None:
 
 
 def test_the_remembered_key_of_a_header_does_not_vouch_for_another_signature() -> None:
-    verifier = JwtDpopVerifier()
+    verifier = JwtDpopVerifier(not_before=0)
     verify(proof(), verifier)
     head, body, _ = proof().split(b".")
 
@@ -294,14 +301,14 @@ def test_a_proof_by_another_key_than_the_tokens_is_refused() -> None:
 
 
 def test_a_proof_used_for_another_request_is_a_replay() -> None:
-    verifier, once = JwtDpopVerifier(), proof()
+    verifier, once = JwtDpopVerifier(not_before=0), proof()
     verify(once, verifier, request_id="r1")
 
     assert refusal(once, verifier, request_id="r2") == "DPOP_REPLAY"
 
 
 def test_a_copy_the_proxy_sent_again_is_accepted() -> None:
-    verifier, once = JwtDpopVerifier(), proof()
+    verifier, once = JwtDpopVerifier(not_before=0), proof()
 
     answers = [verify(once, verifier, request_id="r1", now=NOW + second) for second in (0, 1, 59)]
 
@@ -309,71 +316,133 @@ def test_a_copy_the_proxy_sent_again_is_accepted() -> None:
 
 
 def test_a_copy_after_the_proofs_minute_is_too_old() -> None:
-    verifier, once = JwtDpopVerifier(), proof()
+    verifier, once = JwtDpopVerifier(not_before=0), proof()
     verify(once, verifier)
 
     assert refusal(once, verifier, now=NOW + 61) == "DPOP_STALE"
 
 
 def test_where_no_request_id_is_set_every_repetition_is_a_replay() -> None:
-    verifier, once = JwtDpopVerifier(), proof()
+    verifier, once = JwtDpopVerifier(not_before=0), proof()
     verify(once, verifier, request_id="")
 
     assert refusal(once, verifier, request_id="") == "DPOP_REPLAY"
 
 
 def test_another_proof_with_the_same_id_is_a_replay_even_under_the_same_request_id() -> None:
-    verifier = JwtDpopVerifier()
+    verifier = JwtDpopVerifier(not_before=0)
     verify(proof(jti="same"), verifier)
 
     assert refusal(proof(jti="same"), verifier) == "DPOP_REPLAY"  # another signature over the same claims
 
 
 def test_the_same_id_from_another_key_is_another_proof() -> None:
-    verifier, other = JwtDpopVerifier(), DevProver()
+    verifier, other = JwtDpopVerifier(not_before=0), DevProver()
     verify(proof(jti="same"), verifier)
 
     assert verify(other.prove(**GET, now=NOW, jti="same"), verifier, request_id="r2") == other.jkt  # type: ignore[arg-type]
 
 
 def test_ids_that_only_look_joined_are_kept_apart() -> None:
-    verifier = JwtDpopVerifier()
+    verifier = JwtDpopVerifier(not_before=0)
     verify(proof(jti="a"), verifier, request_id="r1")
 
     assert verify(proof(jti='a","'), verifier, request_id="r2") == PROVER.jkt
 
 
 def test_a_refused_proof_is_not_used_up() -> None:
-    verifier, once = JwtDpopVerifier(), proof()
+    verifier, once = JwtDpopVerifier(not_before=0), proof()
     assert refusal(once, verifier, method="POST") == "DPOP_METHOD"
 
     assert verify(once, verifier) == PROVER.jkt
 
 
 def test_a_full_memory_refuses_and_opens_again_when_proofs_grow_old() -> None:
-    verifier = JwtDpopVerifier(entries=4)
+    verifier = JwtDpopVerifier(not_before=0, entries=4, shares=2)
     provers = [DevProver() for _ in range(5)]
     proofs = [prover.prove(**GET, now=NOW) for prover in provers]  # type: ignore[arg-type]
     for number, once in enumerate(proofs[:4]):
-        verify(once, verifier, request_id=str(number))
+        verify(once, verifier, request_id=str(number), holder=str(number))
 
-    assert refusal(proofs[4], verifier, request_id="5") == "DPOP_CACHE_FULL"
-    assert verify(proofs[0], verifier, request_id="0") == provers[0].jkt
+    assert refusal(proofs[4], verifier, request_id="5", holder="4") == "DPOP_CACHE_FULL"
+    assert verify(proofs[0], verifier, request_id="0", holder="0") == provers[0].jkt
     later = provers[4].prove(**GET, now=NOW + 66)  # type: ignore[arg-type]
-    assert verify(later, verifier, request_id="6", now=NOW + 66) == provers[4].jkt
+    assert verify(later, verifier, request_id="6", holder="4", now=NOW + 66) == provers[4].jkt
 
 
 def test_one_key_cannot_fill_the_memory_of_all() -> None:
-    verifier, other = JwtDpopVerifier(entries=16), DevProver()
+    verifier, other = JwtDpopVerifier(not_before=0, entries=16, shares=8), DevProver()
     for number in range(2):
         verify(proof(), verifier, request_id=str(number))
 
-    assert refusal(proof(), verifier, request_id="3") == "DPOP_CACHE_FULL"
-    assert verify(other.prove(**GET, now=NOW), verifier, request_id="4") == other.jkt  # type: ignore[arg-type]
+    assert refusal(proof(), verifier, request_id="3", holder="another") == "DPOP_CACHE_FULL"
+    once = other.prove(**GET, now=NOW)  # type: ignore[arg-type]
+    assert verify(once, verifier, request_id="4", holder="another") == other.jkt
+
+
+def test_one_holder_cannot_fill_the_memory_of_all_with_many_keys_and_tokens() -> None:
+    memory = ReplayMemory()
+    used = 0
+    for number in range(2 * REPLAY_ENTRIES // SHARES):
+        try:
+            used += use(memory, number, key=f"k{number % 512}", holder="insider")
+        except InputError as error:
+            assert error.code == "DPOP_CACHE_FULL"
+
+    assert used == memory.size == REPLAY_ENTRIES // SHARES
+    assert use(memory, 0, key="victim", holder="victim") == 1
+
+
+def test_it_takes_as_many_holders_as_there_are_shares_to_fill_the_memory() -> None:
+    memory = ReplayMemory(SHARES * 2)
+    for number in range((SHARES - 1) * 2):
+        use(memory, number, key=f"k{number // 2}", holder=f"h{number // 2}")
+
+    assert use(memory, 0, key="victim", holder="victim") == 1
+
+
+def test_what_grew_old_gives_its_share_back() -> None:
+    memory = ReplayMemory(SHARES)
+    use(memory, 0, key="k", holder="h")
+
+    with pytest.raises(InputError, match="DPOP_CACHE_FULL"):
+        use(memory, 1, key="k", holder="h")
+    assert use(memory, 2, key="k", holder="h", later=67) == 1
+    assert memory.size == 1
+
+
+def test_without_a_holder_each_token_counts_by_itself() -> None:
+    verifier = JwtDpopVerifier(not_before=0, entries=8, shares=8)
+    provers = [DevProver(), DevProver()]
+    verify(provers[0].prove(**GET, now=NOW), verifier)  # type: ignore[arg-type]
+
+    assert refusal(provers[1].prove(**GET, now=NOW), verifier, request_id="r2") == "DPOP_CACHE_FULL"  # type: ignore[arg-type]
+
+
+# A process remembers only what itself has seen.
+
+
+def test_a_proof_that_was_used_before_a_restart_is_not_accepted_after_it() -> None:
+    once = proof()
+    verify(once)
+
+    restarted = JwtDpopVerifier(not_before=NOW + 0.5)
+
+    assert refusal(once, restarted, request_id="r2", now=NOW + 1) == "DPOP_BEFORE_START"
+    later = PROVER.prove(**GET, now=NOW + 1)  # type: ignore[arg-type]
+    assert verify(later, restarted, request_id="r3", now=NOW + 1) == PROVER.jkt
+
+
+def test_what_was_made_before_a_take_over_was_complete_does_not_count_after_it() -> None:
+    verifier, once = JwtDpopVerifier(not_before=NOW - 1), proof()
+    verifier.began(NOW + 1)
+    verifier.began(NOW - 5)  # it never moves back
+
+    assert refusal(once, verifier, now=NOW + 2) == "DPOP_BEFORE_START"
 
 
 def test_a_clock_that_jumps_forward_and_back_does_not_open_a_replay() -> None:
-    verifier, once = JwtDpopVerifier(), proof()
+    verifier, once = JwtDpopVerifier(not_before=0), proof()
     verify(once, verifier)
     verify(PROVER.prove(**GET, now=NOW + 1000), verifier, request_id="r2", now=NOW + 1000)  # type: ignore[arg-type]
 
@@ -382,7 +451,7 @@ def test_a_clock_that_jumps_forward_and_back_does_not_open_a_replay() -> None:
 
 @given(st.lists(st.tuples(st.integers(-70, 70), st.integers(0, 2), st.integers(0, 1)), max_size=12))
 def test_no_proof_ever_serves_two_requests(steps: list[tuple[int, int, int]]) -> None:
-    verifier = JwtDpopVerifier()
+    verifier = JwtDpopVerifier(not_before=0)
     served: dict[int, set[int]] = {}
     for offset, which, request in steps:
         try:
@@ -429,7 +498,7 @@ def test_any_well_signed_proof_is_verified_or_refused(claims: dict[str, object],
 
 
 def test_no_refusal_and_no_repr_quotes_a_proof() -> None:
-    verifier = JwtDpopVerifier()
+    verifier = JwtDpopVerifier(not_before=0)
     once = proof(note="planted-secret")
     verify(once, verifier)
 

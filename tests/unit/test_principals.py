@@ -33,7 +33,7 @@ class People:
         return Principals(
             tokens=JwtVerifier([TrustedIssuer(world.config, world.keys)]),
             certificates=world.certificates,
-            proofs=JwtDpopVerifier(),
+            proofs=JwtDpopVerifier(not_before=0),
             mappings={ISSUER: world.config.mapping},
             replica=world.replica,
             keys={ISSUER: world.keys},

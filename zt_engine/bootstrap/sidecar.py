@@ -60,7 +60,7 @@ class SidecarProgram:
         self.replica = Replica()
         self.texts = CodeTexts()
         self._certificates = DeviceCertificates()
-        self._shared = Shared(self.replica, self._certificates, JwtDpopVerifier(), self.texts)
+        self._shared = Shared(self.replica, self._certificates, JwtDpopVerifier(not_before=self.clock.now()), self.texts)
         trusted = read_trusted(settings)
         self.wiring = Wiring(settings, trusted, trusted.sources, self._shared)
         self._meeting = Meeting(settings.path(settings.sidecar.state_dir), settings.sidecar.id)
@@ -144,6 +144,7 @@ class SidecarProgram:
             raise
         if predecessor is not None:
             await asyncio.to_thread(predecessor.release)
+            self._shared.proofs.began(self.clock.now())
             log.info("sidecar.took_over", pid=predecessor.pid)
 
     async def _listen(self, sockets: dict[str, socket.socket]) -> None:

@@ -156,11 +156,12 @@ class Principals:
         if scheme != "dpop":
             raise InputError("DPOP_WITHOUT_TOKEN", "a proof came without a `DPoP` token")
         # The token first: whoever has none must not be able to fill the memory of used proofs.
-        bound_to = self._tokens.verify(token, now=now).jkt
+        verified = self._tokens.verify(token, now=now)
         return self._proofs.verify(
             request.dpop,
             token=token,
-            jkt=bound_to,
+            jkt=verified.jkt,
+            holder=f"{verified.issuer}|{verified.subject}",
             method=request.method,
             url=request.target.url,
             request_id=request.request_id,
