@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,3 +175,51 @@ def test_a_dpop_url_is_rebuilt_from_what_the_proxy_vouches_for_and_the_raw_path(
 
     assert at.url == "https://portal.example:8443/%e7%a7%98"
     assert canonical_method(b"PROPFIND") == "PROPFIND"
+
+
+@pytest.mark.parametrize("spelling", ["%{:02X}", "%{:02x}"])
+def test_a_byte_is_escaped_only_if_it_has_to_be_and_may_stand_in_a_path(spelling: str) -> None:
+    """Every byte by the definition; those that spell no character by themselves are refused as no UTF-8."""
+    stands_for_itself = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+    separates = frozenset(b"/\\;?#") | frozenset(range(0x20)) | {0x7F}
+    accepted = set()
+    for byte in range(256):
+        try:
+            assert canonical_path(f"/a{spelling.format(byte)}-".encode()) == f"/a%{byte:02X}-".encode()
+            accepted.add(byte)
+        except InputError as refused:
+            assert refused.code == "PATH_AMBIGUOUS"
+
+    assert accepted == set(range(128)) - stands_for_itself - separates
+
+
+@given(st.text(alphabet="aé秘 %$", min_size=1, max_size=40), st.booleans())
+def test_the_canonical_form_has_every_escape_in_upper_case(name: str, lower: bool) -> None:
+    escaped = quote(name, safe="$")
+    raw = "/" + (re.sub("%..", lambda found: found[0].lower(), escaped) if lower else escaped)
+    try:
+        canonical = canonical_path(raw.encode())
+    except InputError:
+        assert "%25" in escaped
+        return
+
+    assert canonical == f"/{escaped}".encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "accepted"),
+    [
+        (b"/a" * 128, True),
+        (b"/a" * 129, False),
+        (b"/" + b"%E7%A7%98" * 128, True),
+        (b"/" + b"%E7%A7%98" * 129, False),
+        (b"/a?" + b"%20" * 2000, True),
+        (b"/" + b"a" * 8000, True),
+    ],
+)
+def test_what_costs_more_to_read_than_its_length_is_bounded_by_number(raw: bytes, accepted: bool) -> None:
+    if accepted:
+        assert target(raw) == raw.partition(b"?")[0].decode()
+        return
+    with pytest.raises(InputError, match="TARGET_TOO_LARGE"):
+        target(raw)
