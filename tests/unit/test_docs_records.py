@@ -11,6 +11,7 @@ from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.adapters.device_json import decode_device
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.adapters.subject_json import decode_subject
+from zt_engine.bootstrap.installation import DEVICE_EXAMPLE, SUBJECT_EXAMPLE
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -58,3 +59,8 @@ def test_the_catalogue_that_is_shown_says_what_the_page_says(
 
     assert (found.label.code, found.label.compartments) == (label, compartments)
     assert ("no_copy" in found.label.caveats) == path.endswith("plan.pdf")
+
+
+def test_the_examples_that_init_writes_are_records() -> None:
+    assert decode_device(DEVICE_EXAMPLE.encode(), where="EXAMPLE").device_id == "laptop-17"
+    assert decode_subject(SUBJECT_EXAMPLE.encode(), where="EXAMPLE").id == "tanaka"

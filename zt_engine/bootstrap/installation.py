@@ -76,6 +76,9 @@ def _files(
         "policy/bundle.tar.gz": (sign_bundle(bundle, bundle_key), PUBLIC),
         "policy/catalogue.yaml": (_read(sources / "catalogue.yaml"), PUBLIC),
         "policy/trust.yaml": (_read(sources / "trust.yaml"), PUBLIC),
+        "policy/devices/EXAMPLE.json.txt": (DEVICE_EXAMPLE.encode(), PUBLIC),
+        "policy/subjects/EXAMPLE.json.txt": (SUBJECT_EXAMPLE.encode(), PUBLIC),
+        ".gitignore": (b"keys/\nlog/\ncheckpoints/\nstate/\n", PUBLIC),
         "policy/situation.json": (msgspec.json.format(msgspec.json.encode(situation), indent=2) + b"\n", PUBLIC),
     }
 
@@ -101,6 +104,28 @@ def configuration(choices: Choices, bundle_key: str) -> str:
         ),
     )
 
+
+DEVICE_EXAMPLE = """\
+{
+  "tenant": "default", "device_id": "laptop-17", "version": 1, "status": "active", "ownership": "corp",
+  "assigned": ["tanaka"],
+  "keys": [{"x5t": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", "not_after": "2027-04-01T00:00:00Z"}],
+  "boot_id": "5f0c1a52", "report_received_at": "2026-11-20T00:00:00Z",
+  "facts": {
+    "disk.encrypted": {
+      "status": "observed", "value": true, "method": "mdm_server", "received_at": "2026-11-20T00:00:00Z"
+    }
+  }
+}
+"""
+"""A record to copy to a file that ends in `.json`; every member is explained in docs/records.md."""
+
+SUBJECT_EXAMPLE = """\
+{
+  "id": "tanaka", "issuer": "https://idp.example", "version": 1, "status": "active", "groups": ["staff"],
+  "compartments": [], "clearance": 200, "org": "", "valid_until": null, "employment": "regular"
+}
+"""
 
 CONFIGURATION = """\
 # zt sidecar run --config zt.toml        Every setting: docs/configuration.md
