@@ -109,6 +109,11 @@ def test_the_demo_holds_in_japanese_and_its_commands_work_afterwards(tmp_path: P
     assert f"{len(story())}件すべて期待どおりでした" in done.stdout
     (verify,) = printed(done.stdout, "zt audit verify")
     assert zt(verify, environment).returncode == 0
+    configured = zt(f"zt audit verify --config {folder}/zt.toml", environment)
+    assert configured.returncode == 0, configured.stdout + configured.stderr
+    replayed = zt(f"zt audit replay {folder}/log --lang en", environment)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    assert re.search(r"([1-9]\d*) of \d+ decisions were made again, \1 came out the same", replayed.stdout)
     (decide,) = printed(done.stdout, "zt decide")
     decided = zt(decide, environment)
     assert decided.returncode == 1, decided.stderr

@@ -163,9 +163,7 @@ class _Audit:
                 self.notes.append(Finding(code=step.fault, where=where, message=f"{len(step.line)} bytes"))
                 continue
             if step.fault:
-                expected = f"expected line {head.count}" if head is not None else ""
-                found = f", found {step.link.seq}" if step.link is not None else ""
-                self.fault(step.fault, where, expected + found)
+                self.fault(step.fault, where, _numbers(head, step))
             if empty:
                 self._check_name(segment, step, where)
             empty = False
@@ -303,6 +301,14 @@ def verify(
         faults=tuple(_unique(audit.faults)),
         notes=tuple(audit.notes),
     )
+
+
+def _numbers(head: Head | None, step: Step) -> str:
+    """Which line was expected and which was found, where that is the fault."""
+    found = step.link.seq if step.link is not None else None
+    if head is None or found == head.count:
+        return ""
+    return f"expected line {head.count}" + (f", found line {found}" if found is not None else "")
 
 
 def _report(chain: _Chain) -> ChainReport:
