@@ -173,10 +173,11 @@ def test_a_bundle_key_that_is_no_longer_named_signs_nothing_more(tmp_path: Path,
         (sandbox.folder / "keys" / name).rename(sandbox.folder / "keys/other.pub.pem")
         edit(sandbox, "zt.toml", (f'keys = ["keys/{name}"]', 'keys = ["keys/other.pub.pem"]'))
         reload(process)
-        refused = process.said("folder.refused")
+        process.said("folder.refused", 2)
 
-        assert refused["code"] == "BUNDLE_KEY_UNKNOWN"
-        assert ask(sandbox, process.address, PUBLIC).status == 200
+        codes = {event["code"] for event in process.events("folder.refused")}
+        assert codes == {"BUNDLE_KEY_UNKNOWN", "BUNDLE_KEY_WITHDRAWN"}
+        assert ask(sandbox, process.address, PUBLIC).reason == "BUNDLE_KEY_WITHDRAWN"
 
 
 # -- by themselves, under load ----------------------------------------------------------------------------------------

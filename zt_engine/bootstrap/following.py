@@ -58,15 +58,18 @@ class Change(msgspec.Struct):
     """What one reading of the folder brought: only what changed and was good."""
 
     bundle: Bundle | None = None
+    bundle_key: BundlePublicKey | None = None
+    """The key that verified the bundle."""
     engine: PolicyEngine | None = None
     catalogue: Catalogue | None = None
     catalogue_digest: str = ""
     trust: TrustModel | None = None
     trust_digest: str = ""
     situation: Situation | None = None
+    situation_text: tuple[bytes, str] = (b"", "")
+    """What the situation was read from, and where that was."""
     authorities: bytes | None = None
     records: Records | None = None
-    problems: tuple[Problem, ...] = ()
     decides: tuple[tuple[str, str], ...] = ()
     """(kind, digest) of every changed file that decisions can be replayed from."""
 
@@ -79,6 +82,11 @@ class Believed(msgspec.Struct, frozen=True):
     read_situation: Callable[[bytes, str], Situation]
     strongest: Mapping[str, str]
     """Issuer -> the best `acr` it can give."""
+
+    def vouch_for(self, bundle: Bundle, key: BundlePublicKey | None) -> bool:
+        """Whether the key that signed this bundle is still one of ours: the same key, not only the same name."""
+        known = self.keys.get(bundle.key_id) if bundle.key_id is not None else None
+        return known is not None and key is not None and known.pem() == key.pem()
 
 
 class FolderFollower:
@@ -110,6 +118,8 @@ class FolderFollower:
         self._tick_seconds = tick_seconds
         self._source = FolderSource(folder)
         self._good = Change()
+        self._situation_believed: Believed | None = None
+        """Under whose approvers the situation in force was read."""
         self._faults: dict[str, tuple[Problem, ...]] = {}
         self._busy = asyncio.Lock()
         self.activated_at = 0.0
@@ -118,19 +128,33 @@ class FolderFollower:
     async def refresh(self) -> None:
         """Read the folder once and take up what is good."""
         async with self._busy:
-            change = await asyncio.to_thread(self._read)
-            unused = self._apply(change)
-            if change.problems != self.problems:
-                self.problems = change.problems
-                for problem in change.problems:
-                    log.error("folder.refused", code=problem.code, where=problem.where, problem=problem.message)
-                if not change.problems:
-                    log.info("folder.good")
-            if unused is not None:
-                await asyncio.to_thread(unused.close)
+            unused: list[PolicyEngine] = []
+            try:
+                change = await asyncio.to_thread(self._read)
+                unused += self._apply(change)
+            finally:
+                # INVARIANT: what is no longer vouched for goes, whatever became of the reading.
+                unused += await self._withdraw()
+                self._tell()
+                for engine in unused:
+                    await asyncio.to_thread(engine.close)
+
+    def _tell(self) -> None:
+        problems = tuple(problem for faults in self._faults.values() for problem in faults)
+        if problems == self.problems:
+            return
+        self.problems = problems
+        for problem in problems:
+            log.error("folder.refused", code=problem.code, where=problem.where, problem=problem.message)
+        if not problems:
+            log.info("folder.good")
 
     async def believe(self, believed: Believed) -> None:
-        """Read everything again under other keys and approvers; what they do not vouch for is refused."""
+        """Read everything again under other keys and approvers; what they do not vouch for is refused and withdrawn.
+
+        That holds for what is in force as well, also when the folder cannot be read: a bundle whose key is not named
+        any more decides nothing, and a grant whose approver is not is no grant.
+        """
         async with self._busy:
             self._believed = believed
             self._source.forget()
@@ -189,7 +213,6 @@ class FolderFollower:
                 self._faults[name] = (_problem(error, f"{where}: {error.where}" if error.where else where),)
         records, self._faults["records"] = self._source.records(self._clock.now())
         change.records = self._replica.stage(records.devices, records.subjects)
-        change.problems = tuple(problem for faults in self._faults.values() for problem in faults)
         change.decides = tuple(decides)
         return change
 
@@ -203,6 +226,7 @@ class FolderFollower:
             engine.close()
             raise
         change.bundle, change.engine = bundle, engine
+        change.bundle_key = self._believed.keys.get(bundle.key_id) if bundle.key_id is not None else None
         return "bundle"
 
     def _read_catalogue(self, change: Change, raw: bytes, where: str) -> str:
@@ -222,7 +246,7 @@ class FolderFollower:
         self._log.archive(kind, activation.digest(raw), raw)
 
     def _read_situation_file(self, change: Change, raw: bytes, where: str) -> str:
-        change.situation = self._believed.read_situation(raw, where)
+        change.situation, change.situation_text = self._believed.read_situation(raw, where), (raw, where)
         self._faults["grants"] = change.situation.problems
         return ""
 
@@ -233,20 +257,22 @@ class FolderFollower:
 
     # -- on the event loop
 
-    def _apply(self, change: Change) -> PolicyEngine | None:
+    def _apply(self, change: Change) -> list[PolicyEngine]:
         """Switch to what is good; returns the engine that is not needed any more."""
         good, now = self._good, self._clock.now()
         if change.authorities is not None:
             self._certificates.replace(change.authorities, where="device-cas.pem")
             self._authorizer.forget_principals()
         if change.situation is not None:
-            good.situation = change.situation
+            good.situation, good.situation_text = change.situation, change.situation_text
+            self._situation_believed = self._believed
         if good.situation is not None and change.records is not None:
             self._replica.adopt(change.records, good.situation, now=now)
         if change.bundle is None and change.catalogue is None and change.trust is None:
-            return None
-        unused = good.engine if change.engine is not None else None
-        good.bundle, good.engine = change.bundle or good.bundle, change.engine or good.engine
+            return []
+        unused = [good.engine] if change.engine is not None and good.engine is not None else []
+        if change.bundle is not None:
+            good.bundle, good.bundle_key, good.engine = change.bundle, change.bundle_key, change.engine
         if change.catalogue is not None:
             good.catalogue, good.catalogue_digest = change.catalogue, change.catalogue_digest
         if change.trust is not None:
@@ -255,6 +281,36 @@ class FolderFollower:
             self._log.note(kind, digest)
         self._activate(good, now)
         return unused
+
+    async def _withdraw(self) -> list[PolicyEngine]:
+        """Take out of force what the present keys and approvers do not vouch for; returns the engine that went."""
+        good, believed = self._good, self._believed
+        if good.situation is not None and self._situation_believed is not believed:
+            good.situation = await asyncio.to_thread(self._read_again, good.situation)
+            self._situation_believed = believed
+            self._replica.situation = good.situation
+        if good.bundle is None:
+            return []
+        if believed.vouch_for(good.bundle, good.bundle_key):
+            self._faults.pop("withdrawn", None)
+            return []
+        code, message = "BUNDLE_KEY_WITHDRAWN", f"`policy.keys` holds the key `{good.bundle.key_id}` no more"
+        self._faults["withdrawn"] = (Problem(code=code, message=message, where=str(self._folder / "bundle.tar.gz")),)
+        self._authorizer.withdraw(code, message)
+        unused = [good.engine] if good.engine is not None else []
+        good.bundle = good.bundle_key = good.engine = None
+        return unused
+
+    def _read_again(self, situation: Situation) -> Situation:
+        """Read the last good situation under the present approvers; if that fails, nothing of it loosens any more."""
+        raw, where = self._good.situation_text
+        try:
+            situation = self._believed.read_situation(raw, where)
+        except Exception as error:  # INVARIANT: a removed approver's grants go, whatever fails.
+            log.exception("situation.failed", error=type(error).__name__)
+            return msgspec.structs.replace(situation, grants=(), continuity=None)
+        self._faults["grants"] = situation.problems
+        return situation
 
     def _activate(self, good: Change, now: float) -> None:
         if good.bundle is None or good.catalogue is None or good.trust is None or good.engine is None:

@@ -95,6 +95,7 @@ class Authorizer:
         self._log_state = log_state
         self._assert_for = assert_for
         self._policy: Policy | None = None
+        self._undecided = ("NOT_READY", "no policy or no records have been loaded")
         self._situation: Situation | None = None
         self._addresses: dict[str, str] = {}
         self.cache: DecisionCache[Outcome] | None = DecisionCache(cache_entries) if cache_entries else None
@@ -112,6 +113,12 @@ class Authorizer:
         self._addresses.clear()
         self.forget()
         return old
+
+    def withdraw(self, code: str, message: str) -> None:
+        """Decide nothing until the next activation: every request is denied with this code."""
+        self._policy, self._undecided = None, (code, message)
+        self._addresses.clear()
+        self.forget()
 
     def forget(self) -> None:
         """Drop every remembered decision."""
@@ -175,7 +182,7 @@ class Authorizer:
     def _current(self, now: float) -> tuple[Policy, Situation]:
         policy, situation = self._policy, self._replica.situation
         if policy is None or situation is None:
-            raise UnavailableError("NOT_READY", "no policy or no records have been loaded")
+            raise UnavailableError(*self._undecided)
         if policy.not_after is not None and now >= policy.not_after:
             raise UnavailableError("BUNDLE_EXPIRED", "the active bundle is past its time")
         if situation is not self._situation:
