@@ -112,6 +112,22 @@ def test_a_class_is_never_numbered_like_another_also_when_the_table_was_emptied(
     assert other.of(target("/cases/1"), "GET").serial > max(serials)
 
 
+def test_a_long_path_is_not_remembered_and_still_shares_the_class_of_its_route() -> None:
+    found = places()
+    long = [found.of(target(f"/cases/{number}" + "a" * 8000), "GET") for number in range(20)]
+
+    assert found._known == {}
+    assert len({place.serial for place in long} | {found.of(target("/cases/1"), "GET").serial}) == 1
+
+
+def test_a_class_that_holds_a_long_path_is_not_remembered() -> None:
+    found = places("/request/path")
+    long = [found.of(target("/cases/1" + "a" * 8000), "GET") for _ in range(3)]
+
+    assert found._classes == {}
+    assert len({place.serial for place in long}) == 3
+
+
 def test_the_log_has_the_route_and_the_hash_of_the_path_and_never_the_path() -> None:
     members = json.loads(b"{" + place("/cases/secret-name").log + b"}")
 

@@ -13,7 +13,14 @@ from zt_engine.core.decision_event import quoted
 from zt_engine.core.policy_input import LabelInput, ResourceInput, fragment
 from zt_engine.core.request import RequestTarget
 
-MAX_PLACES = 16_384
+MAX_PLACES = 3_072
+MAX_PATH_REMEMBERED = 256
+MAX_CLASS_BYTES = 2_048
+"""How many places and classes are remembered, and of which size: together below 16 MiB, whatever is asked for.
+
+A request needs no sign-in to become a place, so neither their number nor their length may cost memory. A long path
+shares the class of its route as long as its policy does not read the path.
+"""
 
 NO_PLACE = b'"method":"","host":"","route":"","path_hmac":""'
 """The log members of a request whose target was refused."""
@@ -96,21 +103,23 @@ class Places:
         key = (target, method)
         place = self._known.get(key)
         if place is None:
-            place = self._make(target, method)
-            if len(self._known) >= MAX_PLACES:
+            if len(self._known) >= MAX_PLACES or len(self._classes) >= MAX_PLACES:
                 self._known.clear()
                 self._classes.clear()
-            self._known[key] = place
+            place = self._make(target, method)
+            if len(target.path) <= MAX_PATH_REMEMBERED and len(target.raw_path) <= MAX_PATH_REMEMBERED:
+                self._known[key] = place
         return place
 
     def _make(self, target: RequestTarget, method: str) -> Place:
         resource = self._catalogue.match(target.host, method, target.path)
         log = log_members(target, method, resource.route, self._path_key)
         place = Place(resource, target, method, log=log, read=self._wanted.members)
+        about = place.resource_json or resource_fragment(resource, resource.label, target.path)
         kind = (
             place.request_head,
             place.request_tail,
-            resource_fragment(resource, resource.label, target.path),
+            about,
             resource.label.declassify,
             resource.channels,
             resource.enforces,
@@ -118,7 +127,10 @@ class Places:
             resource.assertion,
         )
         # Serials are never used again, also when the table is emptied: an old decision must not meet a new class.
-        place.serial = self._classes.setdefault(kind, _next_serial())
+        known = self._classes.get(kind)
+        place.serial = _next_serial() if known is None else known
+        if len(place.request_head) + len(about) <= MAX_CLASS_BYTES:
+            self._classes[kind] = place.serial
         return place
 
 

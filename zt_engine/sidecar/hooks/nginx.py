@@ -32,8 +32,11 @@ DOUBTFUL = b"?"
 """Stands for a key that was sent in a doubtful way: wrong for everybody, and it rules the socket's user id out."""
 MAX_REQUEST_ID = 128
 MAX_CREDENTIAL_BYTES = 16384
-MAX_REMEMBERED = 50_000
-"""Targets and addresses that were proven once; bounded, so that inventing more costs time and not memory."""
+MAX_TARGETS = 8_192
+MAX_ADDRESSES = 16_384
+MAX_REMEMBERED_BYTES = 256
+"""Targets and addresses that were proven once. Number and size are bounded (16 MiB and 4 MiB, whatever is sent), so
+that inventing more, for which nobody has to sign in, costs time and not memory."""
 
 
 class Sent:
@@ -133,18 +136,20 @@ class NginxHook:
         target = self._targets.get(key)
         if target is None:
             target = canonical_target(sent.uri, sent.host, scheme=sent.scheme, port=sent.port)
-            if len(self._targets) >= MAX_REMEMBERED:
-                self._targets.clear()
-            self._targets[key] = target
+            if len(sent.uri) + len(sent.port) <= MAX_REMEMBERED_BYTES:
+                if len(self._targets) >= MAX_TARGETS:
+                    self._targets.clear()
+                self._targets[key] = target
         return target
 
     def _address(self, raw: bytes) -> str:
         address = self._addresses.get(raw)
         if address is None:
             address = canonical_address(raw)
-            if len(self._addresses) >= MAX_REMEMBERED:
-                self._addresses.clear()
-            self._addresses[raw] = address
+            if len(raw) <= MAX_REMEMBERED_BYTES:
+                if len(self._addresses) >= MAX_ADDRESSES:
+                    self._addresses.clear()
+                self._addresses[raw] = address
         return address
 
 
@@ -167,10 +172,13 @@ def request_id(raw: bytes) -> str:
 
 def single(raw: bytes, name: str) -> bytes:
     """Return a credential header's value; a comma means two lines that a proxy joined, and who knows which counts."""
+    if not raw:
+        return raw
     if b"," in raw or len(raw) > MAX_CREDENTIAL_BYTES + 16:
         raise InputError("HEADER_DOUBLED" if b"," in raw else "TOKEN_TOO_LARGE", f"header `{name}`")
-    if not raw.isascii() or b"\t" in raw:
-        raise InputError("HEADER_INVALID", f"header `{name}` is not visible ASCII")
+    if not raw.isascii() or b"\t" in raw or b"  " in raw or raw.strip() != raw:
+        # Blanks that say nothing would give one credential as many spellings as somebody cares to send.
+        raise InputError("HEADER_INVALID", f"header `{name}` is not visible ASCII in one spelling")
     return raw
 
 
