@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -123,6 +123,8 @@ class Lab:
         host: str = "127.0.0.1",
         hook_socket: socket.socket | None = None,
         app: GateApp | None = None,
+        beside: Callable[[NginxBlock], NginxBlock] | None = None,
+        edit: Callable[[str], str] = str,
         **block: Any,
     ) -> None:
         self.app = app or GateApp(credential())
@@ -147,7 +149,9 @@ class Lab:
             }
             | block
         )
-        self.nginx = NginxProcess.start(executable, http=render(self.block), folder=folder, sockets=[front])
+        blocks = [self.block] if beside is None else [self.block, beside(self.block)]
+        text = edit("\n".join(map(render, blocks)))
+        self.nginx = NginxProcess.start(executable, http=text, folder=folder, sockets=[front])
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import ssl
 import threading
@@ -11,13 +12,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.e2e.lab import HOST, Answer, Lab, request
+from tests.e2e.lab import HOST, Answer, Backend, Lab, request
 from tests.hook_support import (
     KEY,
     GateApp,
@@ -30,6 +32,7 @@ from tests.hook_support import (
 )
 from zt_engine.core.decision import Decision, Obligation
 from zt_engine.core.errors import UnavailableError
+from zt_engine.sidecar.hooks.snippet import NginxBlock
 from zt_engine.sidecar.listener import Limits
 
 BROWSER = b"Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
@@ -145,10 +148,15 @@ def test_h6_what_is_ambiguous_is_denied_with_a_reason(lab: Lab) -> None:
 
 
 def test_h7_the_host_of_an_absolute_target_is_the_host_that_counts(lab: Lab) -> None:
-    lab.get(b"http://evil.example/admin?q=1")
+    lab.send(request(b"http://portal.example/admin?q=1", host=b"portal.example:1"))
+    calls = lab.app.calls
+    answers = [
+        lab.send(request(b"http://evil.example/admin?q=1", host=host)).status for host in (HOST, b"evil.example")
+    ]
 
-    assert lab.app.authorised[-1].target.host == "evil.example"
-    assert lab.backend.received[-1].values("host") == [b"evil.example"]
+    assert lab.app.authorised[-1].target.host == "portal.example"
+    assert lab.backend.received[-1].values("host") == [HOST]
+    assert set(answers) <= {400, 421} and lab.app.calls == calls
 
 
 @pytest.mark.parametrize("name", [b"X-HTTP-Method-Override", b"X-Method-Override", b"X-HTTP-Method"])
@@ -388,6 +396,77 @@ def test_over_a_unix_socket_another_user_is_nobody(nginx: Path, tmp_path: Path) 
         assert lab.backend.received == [] and app.refused == ["PEP_UNKNOWN"]
 
 
+# -- several services behind one nginx
+
+
+class Pair:
+    """Two printed blocks of one proxy on one address, each with its backend; the secret one comes first."""
+
+    HOSTS = (b"papers.example", b"www.example")
+
+    def __init__(self, nginx: Path, folder: Path, **options: str) -> None:
+        self.other = Backend()
+        self.lab = Lab(nginx, folder, server_names=("papers.example",), beside=self._second, **options)
+
+    def _second(self, first: NginxBlock) -> NginxBlock:
+        return msgspec.structs.replace(first, server_names=("www.example",), backend=self.other.address)
+
+    def close(self) -> None:
+        self.lab.__exit__()
+        self.other.close()
+
+
+def test_each_host_reaches_its_own_backend_and_no_other(nginx: Path, tmp_path: Path) -> None:
+    pair = Pair(nginx, tmp_path)
+    papers, www = pair.lab.backend, pair.other
+
+    answers = [
+        pair.lab.send(request(b"/plan", host=host)).status
+        for host in (*pair.HOSTS, b"evil.example", b"127.0.0.1", b"zt-front.invalid")
+    ]
+    pair.close()
+
+    assert answers == [200, 200, 421, 421, 421]
+    assert [r.values("host") for r in papers.received] == [[b"papers.example"]]
+    assert [r.values("host") for r in www.received] == [[b"www.example"]]
+    assert [r.target.host for r in pair.lab.app.authorised] == ["papers.example", "www.example"]
+
+
+def test_on_one_connection_each_request_goes_where_its_host_says(nginx: Path, tmp_path: Path) -> None:
+    pair = Pair(nginx, tmp_path)
+    hosts = (b"www.example", b"papers.example", b"evil.example", b"www.example")
+
+    with pair.lab.connect() as client:
+        statuses = []
+        for host in hosts:
+            client.sendall(request(b"/plan", host=host))
+            statuses.append(status(one_answer(client)[0]))
+    pair.close()
+
+    assert statuses == [200, 200, 421, 200]
+    assert [r.values("host") for r in pair.lab.backend.received] == [[b"papers.example"]]
+
+
+def test_a_block_that_is_the_default_of_its_address_refuses_other_hosts_before_it_asks(
+    nginx: Path, tmp_path: Path
+) -> None:
+    """Somebody took the block that stands in front away, or gave ours the role of the default."""
+    with Lab(nginx, tmp_path, edit=as_default) as lab:
+        statuses = [lab.send(request(host=host)).status for host in (HOST, b"evil.example", b"127.0.0.1")]
+        statuses.append(lab.send(request(host=None, version=b"1.0")).status)
+
+        assert statuses[:3] == [200, 421, 421]
+        # HTTP/1.0 may name no host: nginx puts the block's own name in its place, for the question and the backend.
+        assert statuses[3] == 200
+        assert {r.target.host for r in lab.app.authorised} == {HOST.decode()}
+        assert all(r.values("host") == [HOST] for r in lab.backend.received)
+
+
+def as_default(text: str) -> str:
+    front, last = text.rsplit("\nserver {\n", 1)
+    return front + "\nserver {\n" + re.sub(r"(listen [^;]+);", r"\1 default_server;", last, count=1)
+
+
 # -- client certificates
 
 
@@ -488,6 +567,37 @@ def test_without_a_client_certificate_there_is_none(tls: Tls) -> None:
 def test_a_certificate_in_a_header_of_the_client_is_nothing(tls: Tls, line: bytes) -> None:
     assert tls.get(None, line).status == 200
     assert tls.lab.app.authorised[-1].client_cert == b""
+
+
+@pytest.mark.parametrize("name", ["evil.example", ""])
+def test_a_tls_client_that_names_no_host_of_ours_gets_no_handshake(tls: Tls, name: str) -> None:
+    context = ssl.create_default_context(cafile=str(tls.devices.path))
+    context.check_hostname = False
+    calls = tls.lab.app.calls
+
+    with tls.lab.connect() as plain, pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
+        context.wrap_socket(plain, server_hostname=name or None)
+
+    assert tls.lab.app.calls == calls
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_tls_session_is_resumed_with_the_certificate_it_began_with(tls: Tls, version: ssl.TLSVersion) -> None:
+    context = ssl.create_default_context(cafile=str(tls.devices.path))
+    context.minimum_version = context.maximum_version = version
+    context.load_cert_chain(*tls.devices.issue("laptop-1"))
+    session = None
+    for _ in range(2):
+        with (
+            tls.lab.connect() as plain,
+            context.wrap_socket(plain, server_hostname=HOST.decode(), session=session) as client,
+        ):
+            client.sendall(request())
+            assert status(one_answer(client)[0]) == 200
+            session, reused = client.session, client.session_reused
+
+    assert reused
+    assert tls.lab.app.asked[-1][b"Zt-Client-Verify"] == b"SUCCESS"
 
 
 def test_a_certificate_of_another_authority_is_refused(tls: Tls) -> None:

@@ -65,7 +65,7 @@ class World:
         self.nginx = NginxProcess.start(nginx, http=text, folder=prefix, sockets=[front])
 
     def _printed(self, front: Any, certificate: Path, key: Path) -> str:
-        arguments = ["--config", str(self.sandbox.config), "--backend", self.backend.address]
+        arguments = ["--config", str(self.sandbox.config), "--service", "portal", "--backend", self.backend.address]
         arguments += ["--listen", listen_text(front), "--certificate", str(certificate), "--certificate-key", str(key)]
         result = CliRunner().invoke(hook.app, ["nginx", *arguments])
         assert result.exit_code == 0
@@ -78,7 +78,7 @@ class World:
         write_key_include(settings, proxy)
         return render(
             nginx_block(
-                settings, proxy, backend=self.backend.address, listen=[listen_text(front)],
+                settings, proxy, service="portal", backend=self.backend.address, listen=[listen_text(front)],
                 sidecar=self.program.addresses, certificate=certificate, certificate_key=key,
             )
         )  # fmt: skip
@@ -192,7 +192,6 @@ def test_invariant_4_a_forged_identity_is_refused_and_recorded(world: World) -> 
         (b"/cases/123/../124", "PATH_AMBIGUOUS"),
         (b"//cases/123", "PATH_AMBIGUOUS"),
         (b"/unlisted", "ROUTE_UNKNOWN"),
-        (b"http://other.example/cases/123", "HOST_UNKNOWN"),
     ],
 )
 def test_invariant_3_what_is_ambiguous_or_unlisted_is_refused(world: World, target: bytes, code: str) -> None:
@@ -202,6 +201,19 @@ def test_invariant_3_what_is_ambiguous_or_unlisted_is_refused(world: World, targ
 
     assert (answer.status, json.loads(answer.body)["code"]) == (403, code)
     assert len(world.backend.received) == before
+
+
+@pytest.mark.parametrize("host", [b"www.ministry.example", b"papers.ministry.example", b"other.example"])
+def test_invariant_3_a_host_that_is_not_this_backends_is_refused_even_if_the_catalogue_has_it(
+    world: World, host: bytes
+) -> None:
+    before, decided = len(world.backend.received), len(world.events())
+
+    named = world.get(b"/", device=world.laptop, host=host)
+    absolute = world.get(b"http://%b/" % host, device=world.laptop)
+
+    assert named.status == 421 and absolute.status in (400, 421)
+    assert (len(world.backend.received), len(world.events())) == (before, decided)
 
 
 def test_h13_head_and_get_are_decided_alike(world: World) -> None:

@@ -134,10 +134,42 @@ def test_the_first_set_up_of_the_readme_works_as_it_is_typed(person: Person) -> 
     for command in commands():
         person.type(command)
     first = person.answers[0]
-    public = person.get(f"http://{ADDRESS}/", {"Host": "www.corp.example"})
+    foreign = person.get(f"http://{ADDRESS}/", {"Host": "www.corp.example"})
     crooked = person.get(f"http://{ADDRESS}/pages/..%2fadmin", {"Host": "wiki.corp.example"})
 
     assert (first.status, first.headers["Zt-Reason"]) == (401, "AUTH_REQUIRED")
-    assert public.status == 200
+    assert foreign.status == 421
     assert (crooked.status, crooked.headers["Zt-Reason"]) == (403, "PATH_AMBIGUOUS")
-    assert [request.line[1] for request in person.backend.received] == [b"/"]
+    assert person.backend.received == []
+
+
+def test_the_public_site_of_the_readme_is_let_through_by_a_block_of_its_own(person: Person) -> None:
+    for command in commands():
+        person.type(command.replace("--service wiki", "--service website"))
+    wiki = person.answers[0]
+    public = person.get(f"http://{ADDRESS}/", {"Host": "www.corp.example"})
+
+    assert (wiki.status, public.status) == (421, 200)
+    assert [(r.line[1], r.values("host")) for r in person.backend.received] == [(b"/", [b"www.corp.example"])]
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("C.UTF-8", "would share one backend"), ("ja_JP.UTF-8", "一つのバックエンドに")]
+)
+def test_without_a_choice_the_services_are_listed(person: Person, language: str, words: str) -> None:
+    person.run(["zt", "init", "my-site", "--pack", "corp"])
+
+    refused = subprocess.run(
+        [ZT, "hook", "nginx", "--config", "my-site/zt.toml"],
+        cwd=person.folder,
+        env={**person.environment, "LANG": language, "LC_ALL": language},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert refused.returncode != 0 and refused.stdout == ""
+    assert "SERVICE_AMBIGUOUS" in refused.stderr
+    assert "--service " in refused.stderr and "wiki" in refused.stderr
+    assert words in refused.stderr

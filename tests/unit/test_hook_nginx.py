@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -119,6 +120,12 @@ def test_names_that_clients_invent_are_not_remembered_without_bound() -> None:
         ({b"Zt-Request-Id": b"a b"}, "REQUEST_ID_INVALID"),
         ({b"Authorization": b"Bearer a,Bearer b"}, "HEADER_DOUBLED"),
         ({b"DPoP": b"a\xff"}, "HEADER_INVALID"),
+        ({b"DPoP": b" a"}, "HEADER_INVALID"),
+        ({b"Authorization": b"Bearer  a"}, "HEADER_INVALID"),
+        ({b"Authorization": b"Bearer a "}, "HEADER_INVALID"),
+        ({b"Authorization": b" Bearer a"}, "HEADER_INVALID"),
+        ({b"Authorization": b" "}, "HEADER_INVALID"),
+        ({b"Authorization": b"Bearer a\x0b"}, "HEADER_INVALID"),
         ({b"Authorization": b"Bearer " + b"a" * 17_000}, "TOKEN_TOO_LARGE"),
         ({b"Zt-Client-Verify": b"SUCCESS"}, "CERT_UNVERIFIED"),
         ({b"Zt-Client-Verify": b"FAILED:expired", b"Zt-Client-Cert": b"x"}, "CERT_UNVERIFIED"),
@@ -129,6 +136,24 @@ def test_names_that_clients_invent_are_not_remembered_without_bound() -> None:
 )
 def test_a_value_that_proves_nothing_is_refused(change: dict[bytes, bytes], code: str) -> None:
     assert code_of({**SENT, **change}) == code
+
+
+def test_what_a_hook_remembers_is_bounded_in_number_and_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zt_engine.sidecar.hooks.nginx.MAX_TARGETS", 3)
+    monkeypatch.setattr("zt_engine.sidecar.hooks.nginx.MAX_ADDRESSES", 3)
+    hook = NginxHook(Credentials([ME]))
+
+    def prove(uri: bytes, address: bytes = b"203.0.113.7") -> str:
+        headers = {**SENT, b"X-Original-URI": uri, b"X-Real-IP": address, b"": b""}
+        sent, who = hook.read(headers, tuple(SENT), None)
+        return hook.prove(sent, who).target.path
+
+    paths = [prove(b"/%d" % number, b"10.0.0.%d" % number) for number in range(10)]
+
+    assert paths == [f"/{number}" for number in range(10)]
+    assert (len(hook._targets), len(hook._addresses)) == (1, 1)
+    assert prove(b"/" + b"a" * 300) == "/" + "a" * 300
+    assert len(hook._targets) == 1
 
 
 def test_a_url_may_hold_commas() -> None:
@@ -221,6 +246,8 @@ def replaced(**change: object) -> NginxBlock:
         ("proxy", "a;b"),
         ("server_names", ("a.example; return 200",)),
         ("server_names", ("$host",)),
+        ("server_names", ("_",)),
+        ("server_names", ("*.example",)),
         ("server_names", ()),
         ("listen", ("80;",)),
         ("sidecar", ("evil.example:80/path",)),
@@ -298,7 +325,7 @@ def test_the_block_says_which_obligations_it_cannot_carry_out() -> None:
 
     assert block.unenforced == ("watermark",)
     assert '"no-store"' in render(block) and "Cache-Control" in render(block)
-    assert "map " not in render(BLOCK)
+    assert "_cache_control" not in render(BLOCK)
 
 
 # -- from settings
@@ -339,7 +366,7 @@ def test_the_include_is_written_again_only_when_the_key_or_its_mode_changed(tmp_
 
 
 def test_a_proxy_known_by_user_id_needs_a_unix_socket(tmp_path: Path) -> None:
-    by_uid = {"key_file": None, "socket_uids": (os.getuid(),)}
+    by_uid = {"key_file": None, "socket_uids": (os.getuid(),), "hosts": ("portal.example",)}
 
     with pytest.raises(ConfigError, match="CONFIG_LISTEN"):
         nginx_block(settings(tmp_path, **by_uid), find_proxy(settings(tmp_path, **by_uid), None))
@@ -347,6 +374,97 @@ def test_a_proxy_known_by_user_id_needs_a_unix_socket(tmp_path: Path) -> None:
     block = nginx_block(config, find_proxy(config, None))
 
     assert (block.sidecar, block.key_include) == (("unix:/run/zt.sock",), "")
+
+
+CATALOGUE = """\
+catalogue: 1
+scheme: test
+labels: {L0: {rank: 0, ja: 公開, en: Public}, L3: {rank: 300, ja: 極秘, en: Top}}
+services:
+  papers:
+    title: {ja: 文書, en: Papers}
+    owner: a
+    review_at: 2027-04-01
+    hosts: [papers.example, files.example]
+    channels: [open]
+    ceiling: L3
+    label: L3
+    routes: [{path: /*, methods: [GET]}]
+"""
+OPEN = """\
+  website:
+    title: {ja: 広報, en: Website}
+    owner: a
+    review_at: 2027-04-01
+    hosts: [www.example]
+    channels: [open]
+    ceiling: L0
+    label: L0
+    routes: [{path: /*, methods: [GET]}]
+"""
+
+
+def with_catalogue(tmp_path: Path, text: str, **proxy: object) -> Settings:
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy/catalogue.yaml").write_text(text, encoding="utf-8")
+    return settings(tmp_path, **proxy)
+
+
+def hosts_of(config: Settings, **options: Any) -> tuple[str, ...]:
+    return nginx_block(config, find_proxy(config, None), **options).server_names
+
+
+def refusal_of(config: Settings, **options: Any) -> ConfigError:
+    with pytest.raises(ConfigError) as refused:
+        hosts_of(config, **options)
+    return refused.value
+
+
+def test_the_only_service_of_a_catalogue_needs_no_choice(tmp_path: Path) -> None:
+    assert hosts_of(with_catalogue(tmp_path, CATALOGUE)) == ("papers.example", "files.example")
+
+
+def test_one_backend_is_never_that_of_two_services(tmp_path: Path) -> None:
+    config = with_catalogue(tmp_path, CATALOGUE + OPEN)
+
+    for options in (
+        {},
+        {"server_names": ["papers.example", "www.example"]},
+        {"service": "website", "server_names": ["papers.example"]},
+        {"service": "website", "server_names": ["PAPERS.example"]},
+    ):
+        refused = refusal_of(config, **options)
+        assert refused.problems[0].code == "SERVICE_AMBIGUOUS"
+        assert refused.problems[0].hint == "--service papers or website"
+
+
+def test_a_service_or_a_host_of_it_is_chosen(tmp_path: Path) -> None:
+    config = with_catalogue(tmp_path, CATALOGUE + OPEN)
+
+    assert hosts_of(config, service="papers") == ("papers.example", "files.example")
+    assert hosts_of(config, server_names=["files.example"]) == ("files.example",)
+    assert hosts_of(config, service="papers", server_names=["files.example"]) == ("files.example",)
+
+
+def test_a_proxy_with_hosts_of_its_own_gets_no_others(tmp_path: Path) -> None:
+    config = with_catalogue(tmp_path, CATALOGUE + OPEN, hosts=("files.example",))
+
+    assert hosts_of(config) == hosts_of(config, service="papers") == ("files.example",)
+    assert refusal_of(config, service="website").problems[0].code == "SERVICE_UNKNOWN"
+    assert refusal_of(config, server_names=["www.example"]).problems[0].code == "SERVER_NAME_UNKNOWN"
+
+
+def test_a_host_that_may_yet_become_that_of_another_service_is_refused(tmp_path: Path) -> None:
+    config = with_catalogue(tmp_path, CATALOGUE)
+
+    for name in ("new.example", "*.example", "_", "x.papers.example"):
+        assert refusal_of(config, server_names=[name]).problems[0].code == "SERVER_NAME_UNKNOWN"
+
+
+def test_whose_a_host_is_is_never_guessed(tmp_path: Path) -> None:
+    assert refusal_of(settings(tmp_path)).problems[0].code == "SERVER_NAME_UNKNOWN"
+    with pytest.raises(ConfigError, match="LABEL_UNMAPPED"):
+        hosts_of(with_catalogue(tmp_path, CATALOGUE.replace("label: L3", "label: L4")))
 
 
 @pytest.mark.parametrize("name", ["other", "Front"])

@@ -28,7 +28,7 @@ from zt_engine.bootstrap.demo_backend import DemoBackend
 from zt_engine.bootstrap.demo_client import Answer, DemoClient, unix_get
 from zt_engine.bootstrap.demo_story import Sent, Step
 from zt_engine.bootstrap.demo_world import PACK, PROXIES, DemoWorld
-from zt_engine.bootstrap.nginx_hook import find_proxy, nginx_block, write_key_include
+from zt_engine.bootstrap.nginx_hook import find_proxy, nginx_block, services, write_key_include
 from zt_engine.config import load
 from zt_engine.core.errors import ConfigError, Problem, UnavailableError
 from zt_engine.sidecar.hooks.snippet import render
@@ -197,16 +197,18 @@ class Demo:
             write_key_include(settings, proxy)
             sockets.append(sock)
             self.ports[name] = sock.getsockname()[1]
-            blocks.append(
+            blocks += [
                 nginx_block(
                     settings,
                     proxy,
+                    service=service,
                     backend=self.backend.address,
                     listen=(listen_text(sock),),
                     certificate=world.server_certificate,
                     certificate_key=world.server_key,
                 )
-            )
+                for service in services(settings, proxy)
+            ]
         return NginxProcess.start(self._nginx, http="\n".join(map(render, blocks)), folder=folder, sockets=sockets)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zt_engine.adapters.catalogue_yaml import load_catalogue
@@ -18,7 +18,6 @@ PLAIN_LISTEN = ("127.0.0.1:8000",)
 """Without a certificate the block serves this machine only: enough to try it, and no plain text on a network."""
 TLS_LISTEN = ("443", "[::]:443")
 BACKEND = "127.0.0.1:8080"
-ANY_HOST = ("_",)
 INCLUDE_SUFFIX = ".nginx.conf"
 
 
@@ -40,6 +39,7 @@ def nginx_block(
     *,
     backend: str = BACKEND,
     listen: Sequence[str] = (),
+    service: str | None = None,
     server_names: Sequence[str] = (),
     sidecar: Sequence[str] = (),
     certificate: Path | None = None,
@@ -48,7 +48,9 @@ def nginx_block(
 ) -> NginxBlock:
     """Return what the block depends on. What is not given comes from the settings.
 
-    `sidecar` replaces `sidecar.listen` of the settings, for one that was started on free ports.
+    One block has one backend, so its hosts belong to one service: `service`, that of `server_names`, or the only one
+    the proxy speaks for. `sidecar` replaces `sidecar.listen` of the settings, for one that was started on free ports.
+    Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN or SERVER_NAME_UNKNOWN.
     """
     addresses = _addresses(tuple(sidecar) or settings.sidecar.listen, proxy)
     if device_cas is None and certificate is not None:
@@ -56,7 +58,7 @@ def nginx_block(
         device_cas = device_cas if device_cas.exists() else None
     return NginxBlock(
         proxy=proxy.name,
-        server_names=tuple(server_names) or _hosts(settings, proxy),
+        server_names=chosen_hosts(settings, proxy, service=service, server_names=server_names),
         listen=tuple(listen) or (TLS_LISTEN if certificate is not None else PLAIN_LISTEN),
         sidecar=addresses,
         backend=backend,
@@ -108,14 +110,59 @@ def _addresses(listen: Sequence[str], proxy: Proxy) -> tuple[str, ...]:
     return tuple(listen)
 
 
-def _hosts(settings: Settings, proxy: Proxy) -> tuple[str, ...]:
-    """Return the hosts the proxy may speak for: its own, or those of the catalogue if there is one to read."""
-    hosts: Sequence[str] = proxy.hosts
-    if not hosts:
-        path = settings.path(settings.policy.folder) / "catalogue.yaml"
-        with contextlib.suppress(OSError, ConfigError):
-            hosts = sorted(load_catalogue(path.read_bytes(), where=str(path)).hosts)
-    return tuple(f"[{host}]" if ":" in host else host for host in hosts) or ANY_HOST
+def services(settings: Settings, proxy: Proxy) -> dict[str, tuple[str, ...]]:
+    """Return the hosts of each service the proxy may speak for; empty where there is no catalogue to read.
+
+    Raises ConfigError for a catalogue with faults: which host belongs to whom is then not known.
+    """
+    path = settings.path(settings.policy.folder) / "catalogue.yaml"
+    try:
+        catalogue = load_catalogue(path.read_bytes(), where=str(path))
+    except OSError:
+        return {}
+    found = {
+        service.id: tuple(host for host in service.hosts if not proxy.hosts or host in proxy.hosts)
+        for service in catalogue.services.values()
+    }
+    return {name: hosts for name, hosts in found.items() if hosts}
+
+
+def chosen_hosts(
+    settings: Settings, proxy: Proxy, *, service: str | None, server_names: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the hosts of one block, all of one service: whoever names one host must not reach another's backend."""
+    known = services(settings, proxy)
+    if service is not None and service not in known:
+        raise _unclear("SERVICE_UNKNOWN", f"`{service}` has no host that proxy `{proxy.name}` may speak for", known)
+    named = tuple(name.lower() for name in server_names)
+    if not known:
+        named = named or proxy.hosts
+        if not named:
+            raise _unclear("SERVER_NAME_UNKNOWN", "there is no catalogue to take the hosts from", known)
+        return tuple(map(_spelt, named))
+    chosen = known.values() if service is None else (known[service],)
+    named = named or tuple(host for hosts in chosen for host in hosts)
+    owners: set[str] = set()
+    for name in named:
+        served = {owner for owner, hosts in known.items() if _spelt(name) in map(_spelt, hosts)}
+        if not served:
+            raise _unclear("SERVER_NAME_UNKNOWN", f"`{name}` is no host that proxy `{proxy.name}` may speak for", known)
+        owners |= served
+    if service is not None:
+        owners.add(service)
+    if len(owners) > 1:
+        message = f"one backend cannot be that of {len(owners)} services: " + ", ".join(sorted(owners))
+        raise _unclear("SERVICE_AMBIGUOUS", message, known)
+    return tuple(map(_spelt, named))
+
+
+def _spelt(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _unclear(code: str, message: str, known: Mapping[str, tuple[str, ...]]) -> ConfigError:
+    hint = "--service " + " or ".join(sorted(known)) if known else "--server-name HOST"
+    return ConfigError((Problem(code=code, message=message, where="zt hook nginx", hint=hint),))
 
 
 def _text(path: Path | None) -> str:

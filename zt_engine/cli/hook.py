@@ -41,8 +41,11 @@ def nginx(
         list[str] | None,
         typer.Option(help="Where nginx listens; may be repeated. Default: 443 with a certificate, else this machine."),
     ] = None,
+    service: Annotated[
+        str | None, typer.Option(help="Whose backend this is, with all its hosts. May be left out if there is one.")
+    ] = None,
     server_name: Annotated[
-        list[str] | None, typer.Option(help="May be repeated. Default: the proxy's hosts, else the catalogue's.")
+        list[str] | None, typer.Option(help="Only these hosts of the service; may be repeated.")
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM).")] = None,
     certificate_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
@@ -51,7 +54,9 @@ def nginx(
     ] = None,
     lang: Annotated[str | None, typer.Option(help="ja or en, for notes on standard error.")] = None,
 ) -> None:
-    """Print a complete server block for nginx 1.22 or later. docs/hooks/nginx.md explains it line by line.
+    """Print a complete server block for one service and its backend, for nginx 1.22 or later (docs/hooks/nginx.md).
+
+    With several services, print one for each: the blocks stand side by side.
 
     The key of the proxy does not stand in it: it is kept in a file beside the key file, which the block includes.
     """
@@ -62,6 +67,7 @@ def nginx(
         chosen,
         backend=backend,
         listen=listen or (),
+        service=service,
         server_names=server_name or (),
         certificate=certificate,
         certificate_key=certificate_key,

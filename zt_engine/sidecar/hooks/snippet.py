@@ -6,6 +6,7 @@ the guarantee rests on them, since an `http` block around it may have changed th
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from importlib import resources
@@ -33,7 +34,7 @@ SET_FOR_BACKEND = frozenset(
 """Reserved names to which the block gives a value of its own on the way to the backend."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_HOST = re.compile(r"_|(?:\*\.)?[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]")
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]")
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}|unix:/[A-Za-z0-9_./@+-]+")
 _LISTEN = re.compile(r"(?:[0-9.]+:|\[[0-9A-Fa-f:.]+\]:|\*:)?\d{1,5}|unix:/[A-Za-z0-9_./@+-]+")
 _PATH = re.compile(r"[A-Za-z0-9_./ @+-]+")
@@ -46,6 +47,7 @@ class NginxBlock(msgspec.Struct, frozen=True, kw_only=True):
 
     proxy: str
     server_names: tuple[str, ...]
+    """The hosts of one service, and all that this block serves; the first one distinguishes it from its neighbours."""
     listen: tuple[str, ...]
     sidecar: tuple[str, ...]
     backend: str
@@ -68,12 +70,17 @@ def render(block: NginxBlock) -> str:
     source = (resources.files("zt_engine.pages") / "templates" / "nginx.conf.j2").read_text(encoding="utf-8")
     # Not HTML: every value has passed `_check`, which lets no quote, `$`, `;` or brace through.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, autoescape=False)  # noqa: S701
-    variable = "zt_" + block.proxy.replace("-", "_")
+    # Distinct for each block of a proxy. nginx hashes names of variables into 64 bytes, so these are short.
+    first = block.server_names[0]
+    digest = hashlib.sha256(f"{block.proxy} {first}".encode()).hexdigest()[:10]
     return environment.from_string(source).render(
         proxy=block.proxy,
-        upstream=variable,
-        variable=variable,
+        upstream=f"zt_{block.proxy}_" + re.sub(r"[^a-z0-9.-]", "_", first),
+        variable=f"zt_{digest}",
+        cache="zt_" + block.proxy,
+        nobody=f"zt-{digest}.invalid",
         server_names=" ".join(block.server_names),
+        names=block.server_names,
         listen=[f"{address} ssl" if block.certificate else address for address in block.listen],
         sidecar=block.sidecar,
         backend=block.backend,
