@@ -83,6 +83,8 @@ class Issuer(Section):
     """One identity provider whose tokens count, and which of its claims do."""
 
     issuer: str
+    home: bool = False
+    """Its subjects go by `sub` alone, those of every other issuer by `issuer|sub`. A single issuer is home anyway."""
     audiences: Annotated[tuple[str, ...], Field(min_length=1)]
     algorithms: Annotated[tuple[str, ...], Field(min_length=1)] = ("EdDSA", "ES256")
     jwks: str

@@ -242,6 +242,91 @@ def test_a_client_that_is_its_own_subject_is_a_workload() -> None:
     assert establish(token(subject="robot", client_id="robot"), None, mapping).type == "workload"
 
 
+WORKLOAD_RULES = [
+    (WorkloadRule(claim="kind", value="service"), {"claims": {"kind": "service"}}),
+    (WorkloadRule(client_ids=("rpa-*",)), {"client_id": "rpa-1"}),
+    (WorkloadRule(subject_is_client=True), {"client_id": "tanaka"}),
+]
+
+
+@pytest.mark.parametrize("rule", [WorkloadRule(), *(rule for rule, _ in WORKLOAD_RULES)])
+def test_a_program_s_record_is_enough_to_be_a_program(rule: WorkloadRule) -> None:
+    assert establish(token(), record(type="workload"), IssuerMapping(workload=rule)).type == "workload"
+
+
+@pytest.mark.parametrize(("rule", "changes"), WORKLOAD_RULES)
+def test_a_program_cannot_use_a_person_s_record(rule: WorkloadRule, changes: dict[str, object]) -> None:
+    asked, mapping = token(**changes), IssuerMapping(workload=rule)
+
+    assert refusal(asked, record(), mapping) == "SUBJECT_MISMATCH"
+    assert establish(asked, record(type="workload"), mapping).type == "workload"
+
+
+def test_the_client_of_a_delegated_token_is_the_actor_and_makes_no_program_of_the_subject() -> None:
+    mapping = IssuerMapping(workload=WorkloadRule(client_ids=("bot",)))
+    acting = token(client_id="bot", actor=Actor(ISSUER, "bot"))
+
+    subject = establish(acting, record(), mapping, actor=BOT)
+
+    assert subject.delegate is not None
+    assert (subject.type, subject.delegate.type) == ("user", "workload")
+
+
+@pytest.mark.parametrize("rule", [WorkloadRule(client_ids=("b*",)), WorkloadRule(subject_is_client=True)])
+def test_a_program_cannot_act_with_a_person_s_record(rule: WorkloadRule) -> None:
+    acting = token(client_id="bot", actor=Actor(ISSUER, "bot"))
+    person = msgspec.structs.replace(BOT, type="user")
+
+    assert refusal(acting, record(), IssuerMapping(workload=rule), actor=person) == "SUBJECT_MISMATCH"
+
+
+# Names (several issuers).
+
+_PARTNER = "https://idp.partner.example"
+
+
+def test_a_subject_of_another_issuer_than_the_home_issuer_has_the_issuer_in_its_name() -> None:
+    for issuer, home, name in (
+        (ISSUER, "", "tanaka"),
+        (ISSUER, ISSUER, "tanaka"),
+        (_PARTNER, ISSUER, f"{_PARTNER}|tanaka"),
+    ):
+        subject = establish(token(issuer=issuer), record(issuer=issuer), IssuerMapping(home=home))
+
+        assert (subject.id, subject.issuer) == (name, issuer)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "sub"),
+    [
+        (ISSUER, f"{_PARTNER}|tanaka"),
+        ("partner", "tanaka"),
+        (f"{_PARTNER}|x", "tanaka"),
+        (_PARTNER, "x" * 256),
+    ],
+)
+def test_a_name_that_could_be_somebody_else_s_or_is_too_long_is_refused(issuer: str, sub: str) -> None:
+    asked = token(issuer=issuer, subject=sub)
+
+    assert refusal(asked, record(issuer=issuer, id=sub), IssuerMapping(home=ISSUER)) == "TOKEN_CLAIMS"
+
+
+_issuers = st.sampled_from([ISSUER, _PARTNER, f"{_PARTNER}|x", "https://x", "urn:x"])
+_subs = st.sampled_from(["tanaka", "x|tanaka", "auth0|1", f"{_PARTNER}|tanaka", "https://x", "https://x|tanaka", "|"])
+
+
+@given(st.tuples(_issuers, _subs), st.tuples(_issuers, _subs))
+def test_two_people_never_have_one_name(one: tuple[str, str], other: tuple[str, str]) -> None:
+    names, mapping = set(), IssuerMapping(sources=NO_SOURCE.sources, home=ISSUER)
+    for issuer, sub in {one, other}:
+        try:
+            found = establish(token(issuer=issuer, subject=sub), None, mapping)
+        except InputError:
+            continue
+        assert found.id not in names
+        names.add(found.id)
+
+
 def test_nobody_is_anonymous_and_holds_nothing() -> None:
     assert Subject(type="anonymous") == ANONYMOUS
     assert (ANONYMOUS.clearance, ANONYMOUS.groups, ANONYMOUS.compartments) == (0, (), ())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from device_inventory.device import DeviceKey
+from tests.issuer import Published
 from tests.world import AUDIENCE, ISSUER, NOW, World, device, situation, subject
 from zt_engine.adapters.dev_issuer import DevCertificate, DevDeviceCa, DevIssuer, DevProver
 from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
+from zt_engine.adapters.keys_jwks import KeySource
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.core.errors import InputError, ZtError
+from zt_engine.core.issuer import IssuerMapping
 from zt_engine.core.request import AccessRequest
 from zt_engine.sidecar.principals import MAX_PRINCIPALS, Principal, PrincipalRefused, Principals, credentials
 
@@ -93,6 +98,32 @@ def test_a_proof_is_a_person_on_the_device_of_its_key(people: People) -> None:
     assert (found.device and found.device.device_id, found.binding, found.scheme) == ("phone", "dpop", "dpop")
 
 
+def test_a_proven_key_that_no_device_has_binds_to_no_device(people: People) -> None:
+    found = people.of(people.proving())
+
+    assert (found.subject.id, found.device, found.binding, found.assigned) == ("tanaka", None, "none", False)
+
+
+def test_a_key_whose_time_is_over_binds_no_more(people: People) -> None:
+    key = DeviceKey(jkt=people.prover.jkt, not_after=NOW)
+    people.world.devices["phone"] = device("phone", keys=(key,))
+    people.world.publish()
+
+    found = people.of(people.proving())
+
+    assert (found.device, found.binding) == (None, "none")
+
+
+def test_certificate_and_proof_of_one_device_bind(people: People) -> None:
+    keys = (*people.world.devices["laptop-1"].keys, DeviceKey(jkt=people.prover.jkt, not_after=NOW + 900))
+    people.world.devices["laptop-1"] = device(keys=keys)
+    people.world.publish()
+
+    found = people.of(people.proving(certificate=people.laptop))
+
+    assert (found.device and found.device.device_id, found.binding) == ("laptop-1", "dpop")
+
+
 def test_a_colleague_s_or_a_shared_device_is_told_from_her_own(people: People) -> None:
     for name, fields in (("other", {"assigned": ("suzuki",)}), ("shared", {"assigned": (), "ownership": "shared"})):
         certificate = people.world.enroll(name, **fields)
@@ -156,12 +187,31 @@ REFUSALS: list[tuple[str, Callable[[People], AccessRequest], str, tuple[str, str
         ("", "laptop-3"),
     ),
     (
+        "a certificate with the proof of a key that no device has",
+        lambda p: p.proving(certificate=p.laptop),
+        "DEVICE_AMBIGUOUS",
+        ("tanaka", "laptop-1"),
+    ),
+    (
+        "a certificate with the proof of a key of its own device whose time is over",
+        lambda p: p.proving(certificate=_with_ended_key(p)),
+        "DEVICE_AMBIGUOUS",
+        ("tanaka", "laptop-1"),
+    ),
+    (
         "certificate and proof of two devices",
         _two_devices,
         "DEVICE_AMBIGUOUS",
         ("tanaka", "laptop-1"),
     ),
 ]
+
+
+def _with_ended_key(people: People) -> DevCertificate:
+    keys = (*people.world.devices["laptop-1"].keys, DeviceKey(jkt=people.prover.jkt, not_after=NOW))
+    people.world.devices["laptop-1"] = device(keys=keys)
+    people.world.publish()
+    return people.laptop
 
 
 def _enrolled(people: People, name: str) -> DevCertificate:
@@ -217,6 +267,9 @@ def test_credentials_that_are_none_are_refused_in_nobody_s_name(
         ("jti", "jti-1", "TOKEN_REVOKED"),
         ("session", "sid-1", "SESSION_REVOKED"),
         ("subject", "robot", "SUBJECT_REVOKED"),
+        ("subject", "earlier-robot", "SUBJECT_REVOKED"),
+        ("subject", f"{ISSUER}|earlier-robot", "SUBJECT_REVOKED"),
+        ("subject", "https://other.example|first-robot", "SUBJECT_REVOKED"),
     ],
 )
 def test_every_kind_of_revocation_ends_a_principal_at_once(people: People, kind: str, key: str, code: str) -> None:
@@ -225,7 +278,9 @@ def test_every_kind_of_revocation_ends_a_principal_at_once(people: People, kind:
     world.publish()
     certificate = world.certificates.verify(people.laptop.escaped, now=NOW)
     named = key.format(x5t=certificate.x5t, issuer=certificate.issuer, serial=certificate.serial)
-    asked = people.bound(jti="jti-1", sid="sid-1", actor="robot")
+    first = {"sub": "first-robot", "iss": "https://other.example"}
+    chain = {"sub": "robot", "act": {"sub": "earlier-robot", "act": first}}
+    asked = people.bound(jti="jti-1", sid="sid-1", act=chain)
     assert people.of(asked).subject.delegate is not None
 
     world.situation = situation(revocations=[{"kind": kind, "key": named, "until": NOW + 10}])
@@ -243,6 +298,125 @@ def test_a_proof_is_good_for_one_request_and_its_copy_by_the_proxy(people: Peopl
 
     again = type(asked)(**{name: getattr(asked, name) for name in asked.__struct_fields__} | {"request_id": "other"})
     assert people.refusal(again).code == "DPOP_REPLAY"
+
+
+# -- several issuers ---------------------------------------------------------------------------------------------------
+
+PARTNER = "https://idp.partner.example"
+
+
+class Neighbours(People):
+    """People of two issuers, who may have the same `sub`."""
+
+    def __init__(self) -> None:
+        self.partner = DevIssuer(PARTNER, audience=AUDIENCE)
+        super().__init__()
+        self.world.subjects["partner's tanaka"] = subject(issuer=PARTNER)
+        self.world.subjects["robot"] = subject("robot", issuer=PARTNER, type="workload")
+        self.world.publish()
+
+    def made(self) -> Principals:
+        world = self.world
+        keys = KeySource(Published(self.partner.jwks()), algorithms=("ES256",), hard_limit=90)
+        asyncio.run(keys.refresh(world.clock.now()))
+        config = msgspec.structs.replace(world.config, issuer=PARTNER)
+        mapping = IssuerMapping(home=ISSUER)
+        return Principals(
+            tokens=JwtVerifier([TrustedIssuer(world.config, world.keys), TrustedIssuer(config, keys)]),
+            certificates=world.certificates,
+            proofs=JwtDpopVerifier(not_before=NOW - 60),
+            mappings={ISSUER: mapping, PARTNER: mapping},
+            replica=world.replica,
+            keys={ISSUER: world.keys, PARTNER: keys},
+            recheck_seconds=5,
+        )
+
+    def visiting(self, sub: str = "tanaka", **claims: Any) -> AccessRequest:
+        """A request from our laptop with a token of the partner."""
+        token = self.partner.mint(sub, now=NOW, certificate_digest=self.laptop.x5t, **claims)
+        return self.world.request(token=token, certificate=self.laptop)
+
+
+@pytest.fixture
+def neighbours() -> Neighbours:
+    return Neighbours()
+
+
+def test_a_partner_s_tanaka_is_somebody_else_than_ours(neighbours: Neighbours) -> None:
+    ours, theirs = neighbours.of(neighbours.bound()), neighbours.of(neighbours.visiting())
+
+    assert (ours.subject.id, ours.assigned) == ("tanaka", True)
+    assert (theirs.subject.id, theirs.assigned) == (f"{PARTNER}|tanaka", False)
+
+
+def test_a_device_may_be_assigned_to_somebody_of_a_partner(neighbours: Neighbours) -> None:
+    keys = neighbours.world.devices["laptop-1"].keys
+    neighbours.world.devices["laptop-1"] = device(keys=keys, assigned=(f"{PARTNER}|tanaka",))
+    neighbours.world.publish()
+
+    assert not neighbours.of(neighbours.bound()).assigned
+    assert neighbours.of(neighbours.visiting()).assigned
+
+
+def test_who_acts_has_the_name_of_its_own_issuer(neighbours: Neighbours) -> None:
+    asked = neighbours.bound(act={"sub": "robot", "iss": PARTNER})
+
+    delegate = neighbours.of(asked).subject.delegate
+
+    assert delegate is not None
+    assert delegate.id == f"{PARTNER}|robot"
+
+
+@pytest.mark.parametrize(
+    ("key", "ours", "theirs"),
+    [(f"{PARTNER}|tanaka", True, False), (f"{ISSUER}|tanaka", False, True), ("tanaka", False, False)],
+)
+def test_a_revocation_by_full_name_ends_one_and_by_sub_alone_both(
+    neighbours: Neighbours, key: str, ours: bool, theirs: bool
+) -> None:
+    neighbours.world.situation = situation(revocations=[{"kind": "subject", "key": key, "until": None}])
+    neighbours.world.publish()
+
+    for asked, goes_on in ((neighbours.bound(), ours), (neighbours.visiting(), theirs)):
+        if goes_on:
+            neighbours.of(asked)
+        else:
+            assert neighbours.refusal(asked).code == "SUBJECT_REVOKED"
+
+
+def test_a_refused_partner_is_recorded_under_the_full_name(neighbours: Neighbours) -> None:
+    refused = neighbours.refusal(neighbours.visiting("nobody"))
+
+    assert isinstance(refused, PrincipalRefused)
+    assert (refused.code, refused.subject) == ("SUBJECT_UNKNOWN", f"{PARTNER}|nobody")
+
+
+def test_nobody_at_home_can_have_a_partner_s_name(neighbours: Neighbours) -> None:
+    name = f"{PARTNER}|tanaka"
+    neighbours.world.subjects["impostor"] = subject(name)
+    neighbours.world.publish()
+
+    refused = neighbours.refusal(neighbours.world.request(token=neighbours.world.token(name)))
+
+    assert refused.code == "TOKEN_CLAIMS"
+
+
+def test_several_issuers_without_one_home_are_a_mistake_of_the_program(people: People) -> None:
+    world = people.world
+    for mappings in (
+        {ISSUER: IssuerMapping(), PARTNER: IssuerMapping()},
+        {ISSUER: IssuerMapping(home=ISSUER), PARTNER: IssuerMapping(home=PARTNER)},
+    ):
+        with pytest.raises(ValueError, match="home issuer"):
+            Principals(
+                tokens=JwtVerifier([]),
+                certificates=world.certificates,
+                proofs=JwtDpopVerifier(not_before=NOW - 60),
+                mappings=mappings,
+                replica=world.replica,
+                keys={},
+                recheck_seconds=5,
+            )
 
 
 # -- when it is proven anew -------------------------------------------------------------------------------------------

@@ -596,7 +596,8 @@ def chain(length: int) -> dict[str, object]:
 
 
 def test_a_chain_of_four_actors_is_read_and_of_five_refused() -> None:
-    assert VERIFIER.verify(with_claims(act=chain(4)), now=NOW).actor is not None
+    token = VERIFIER.verify(with_claims(act=chain(4)), now=NOW)
+    assert (token.actor is not None, len(token.earlier_actors)) == (True, 3)
     assert refusal(with_claims(act=chain(5))) == "TOKEN_CLAIMS"
 
 

@@ -17,14 +17,16 @@ from zt_engine.authoring.scenarios import FIXTURES, Entry, Question, read_questi
 from zt_engine.authoring.yaml_text import YamlText, read_yaml
 from zt_engine.bootstrap import activation
 from zt_engine.bootstrap.activation import Parts
-from zt_engine.bootstrap.identity import issuer_configs
-from zt_engine.bootstrap.packs import compiled_bundle, pack_folder
+from zt_engine.bootstrap.identity import home_issuer, issuer_configs
+from zt_engine.bootstrap.packs import compiled_bundle, pack_folder, pack_names
+from zt_engine.bootstrap.workbench import Workbench
 from zt_engine.config import Policy as PolicySettings
 from zt_engine.config import load
 from zt_engine.core.bundle import open_bundle
 from zt_engine.core.errors import BundleError, ConfigError, Problem
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.core.instants import parse_instant
+from zt_engine.core.issuer import subject_name
 from zt_engine.core.situation import FOREVER, Situation
 from zt_engine.ports import PolicyEngine
 
@@ -45,6 +47,7 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     parts: Parts
     engine: PolicyEngine
     strongest: Mapping[str, str]
+    home: str = ""
     fixtures: Path | None = None
     folder: Path | None = None
     """The installation's folder of records and situation."""
@@ -69,22 +72,34 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
         approvers = read_approvers(self.approvers)
         situation = decode_situation(raw, where=str(folder / "situation.json"), approvers=approvers)
         return {
-            "subjects": {record.id: self._subject(record) for record in records.subjects},
+            "subjects": {self._name(record): self._subject(record) for record in records.subjects},
             "devices": {record.device_id: _device(record, at) for record in records.devices},
             "situations": {CURRENT: _situation(situation)},
         }
+
+    def _name(self, record: SubjectRecord) -> str:
+        return subject_name(record.issuer, record.id, home=self.home or record.issuer)
 
     def _subject(self, record: SubjectRecord) -> Entry:
         """A directory record, signed in just now as strongly as its issuer can."""
         entry = msgspec.to_builtins(record)
         entry.pop("version")
-        return {**entry, "acr": self.strongest.get(record.issuer, ""), "auth_age": SIGNED_IN_SECONDS}
+        acr = self.strongest.get(record.issuer, "")
+        return {**entry, "id": self._name(record), "acr": acr, "auth_age": SIGNED_IN_SECONDS}
 
 
-def ground_of_pack(name: str) -> Ground:
-    """Return a shipped pack with the people and devices of its scenarios; raises ConfigError PACK_UNKNOWN."""
-    folder = pack_folder(name)
-    bundle = open_bundle(compiled_bundle(name), keys={}, require_signature=False, builtins=activation.OFFERED)
+def ground_of_pack(name: str, *, opa: str | None = None) -> Ground:
+    """Return a pack with the people and devices of its scenarios; raises ConfigError PACK_UNKNOWN.
+
+    A name means the pack as it was shipped. A folder is checked and compiled with `opa` first, so that it decides what
+    stands in it now; that raises ConfigError with every fault, and OPA_MISSING.
+    """
+    if is_shipped(name):
+        folder, raw = pack_folder(name), compiled_bundle(name)
+    else:
+        folder = Path(name)
+        raw = Workbench(opa).build(folder).raw
+    bundle = open_bundle(raw, keys={}, require_signature=False, builtins=activation.OFFERED)
     parts = Parts(
         bundle=bundle,
         catalogue=activation.read_catalogue(read_file(folder / "catalogue.yaml"), where=str(folder / "catalogue.yaml")),
@@ -94,6 +109,11 @@ def ground_of_pack(name: str) -> Ground:
     )
     engine = activation.make_engine(bundle, PolicySettings(budget_ms=BUDGET_MS))
     return Ground(title=name, parts=parts, engine=engine, strongest={}, fixtures=folder / "scenarios" / FIXTURES)
+
+
+def is_shipped(name: str) -> bool:
+    """Whether this names a pack that comes with the program, and no folder."""
+    return "/" not in name and (name in pack_names() or not Path(name).is_dir())
 
 
 def ground_of_config(path: Path) -> Ground:
@@ -114,11 +134,13 @@ def ground_of_config(path: Path) -> Ground:
         trust=activation.read_trust(read_file(folder / "trust.yaml"), where=str(folder / "trust.yaml")),
         trust_digest="",
     )
+    issuers = issuer_configs(settings)
     return Ground(
         title=str(path),
         parts=parts,
         engine=activation.make_engine(bundle, settings.policy.model_copy(update={"budget_ms": BUDGET_MS})),
-        strongest={config.issuer: config.strongest_acr for config in issuer_configs(settings)},
+        strongest={config.issuer: config.strongest_acr for config in issuers},
+        home=home_issuer(settings),
         folder=folder,
         approvers=_keys(settings.path, settings.policy.approvers),
     )

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from zt_engine.config import Issuer, Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
-from zt_engine.core.issuer import IssuerConfig, IssuerMapping, WorkloadRule, check_issuer, subject_sources
+from zt_engine.core.issuer import (
+    IssuerConfig,
+    IssuerMapping,
+    WorkloadRule,
+    check_issuer,
+    is_foreign_issuer,
+    subject_sources,
+)
 from zt_engine.sidecar.hooks.credentials import Credential, key_digest
 
 MIN_KEY_BYTES = 16
@@ -16,11 +23,12 @@ MIN_KEY_BYTES = 16
 def issuer_configs(settings: Settings) -> tuple[IssuerConfig, ...]:
     """Return the trusted issuers; raises ConfigError with everything that is wrong with any of them."""
     configs: list[IssuerConfig] = []
-    problems: list[Problem] = []
+    problems = _check_names(settings.issuers)
+    home = home_issuer(settings)
     for number, issuer in enumerate(settings.issuers):
         where = f"issuers[{number}]"
         try:
-            config = _issuer(issuer, settings, where)
+            config = _issuer(issuer, settings, where, home)
         except ConfigError as error:
             problems += error.problems
             continue
@@ -31,7 +39,33 @@ def issuer_configs(settings: Settings) -> tuple[IssuerConfig, ...]:
     return tuple(configs)
 
 
-def _issuer(issuer: Issuer, settings: Settings, where: str) -> IssuerConfig:
+def home_issuer(settings: Settings) -> str:
+    """Return the issuer whose subjects go by `sub` alone: the only one, or the one that says so; empty without any."""
+    homes = [issuer.issuer for issuer in settings.issuers if issuer.home or len(settings.issuers) == 1]
+    return homes[0] if homes else ""
+
+
+def _check_names(issuers: tuple[Issuer, ...]) -> list[Problem]:
+    """Say what would let two people have one name; a `sub` is unique at its issuer only (RFC 9068 section 2.2)."""
+    problems: list[Problem] = []
+
+    def wrong(code: str, message: str, number: int, hint: str) -> None:
+        problems.append(Problem(code=code, message=message, where=f"issuers[{number}]", hint=hint))
+
+    homes = [number for number, issuer in enumerate(issuers) if issuer.home]
+    if len(issuers) > 1 and len(homes) != 1:
+        text = f"{len(homes)} of {len(issuers)} issuers are the home issuer"
+        wrong("ISSUER_HOME", text, homes[1] if homes else 0, "`home = true` in the one your own people sign in at")
+    for number, issuer in enumerate(issuers):
+        if issuer.issuer in [other.issuer for other in issuers[:number]]:
+            wrong("ISSUER_TWICE", f"`{issuer.issuer}` is configured twice", number, "one table for each issuer")
+        elif len(issuers) > 1 and not issuer.home and not is_foreign_issuer(issuer.issuer):
+            text = f"`{issuer.issuer}` cannot stand in the names of its subjects"
+            wrong("ISSUER_FOREIGN", text, number, "an issuer that is not home is a URL without `|`")
+    return problems
+
+
+def _issuer(issuer: Issuer, settings: Settings, where: str, home: str) -> IssuerConfig:
     keys = issuer.jwks if "://" in issuer.jwks else str(settings.path(Path(issuer.jwks)))
     return IssuerConfig(
         issuer=issuer.issuer,
@@ -46,6 +80,7 @@ def _issuer(issuer: Issuer, settings: Settings, where: str) -> IssuerConfig:
                 client_ids=issuer.workload_client_ids,
                 subject_is_client=issuer.workload_subject_is_client,
             ),
+            home=home,
         ),
         strongest_acr=issuer.strongest_acr,
         skew=issuer.skew_seconds,
@@ -88,12 +123,19 @@ def secret_file(path: Path) -> bytes:
         mode = path.stat().st_mode
         content = path.read_bytes().strip()
     except OSError as error:
-        raise _problem(path, str(error.strerror), "make one with `openssl rand -hex 32`") from None
+        raise _problem(path, str(error.strerror), _how_to_make(path)) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise _problem(path, "group or others may use this key", f"chmod 600 {path}")
     if len(content) < MIN_KEY_BYTES:
-        raise _problem(path, f"a key has at least {MIN_KEY_BYTES} bytes", "make one with `openssl rand -hex 32`")
+        raise _problem(path, f"a key has at least {MIN_KEY_BYTES} bytes", _how_to_make(path))
     return content
+
+
+def _how_to_make(path: Path) -> str:
+    """A signing key is a PEM file; every other secret is a line of text."""
+    pem = path.suffix == ".pem"
+    command = f"openssl genpkey -algorithm ed25519 -out {path}" if pem else f"openssl rand -hex 32 > {path}"
+    return f"restore it from backup, or make a new one with `{command}`"
 
 
 def _problem(path: Path, message: str, hint: str) -> ConfigError:

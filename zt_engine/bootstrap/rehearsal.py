@@ -23,7 +23,7 @@ from zt_engine.bootstrap.activation import Parts, make_policy
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import Actor, VerifiedCertificate, VerifiedToken
 from zt_engine.core.instants import parse_instant
-from zt_engine.core.issuer import IssuerMapping, WorkloadRule
+from zt_engine.core.issuer import FOREIGN, IssuerMapping, WorkloadRule
 from zt_engine.core.request import AccessRequest, canonical_address, canonical_method, canonical_target
 from zt_engine.core.situation import Situation
 from zt_engine.ports import PolicyEngine
@@ -38,6 +38,8 @@ BREAK_GLASS_HALF = 1800
 """A break-glass grant may last an hour in all."""
 
 DEFAULT_ISSUER = "https://idp.example"
+HOME = "urn:zt:home"
+"""Stands for the home issuer where nobody of a question is from there."""
 _TYPE_CLAIM = "scenario_type"
 _MAPPING = IssuerMapping(workload=WorkloadRule(claim=_TYPE_CLAIM, value="workload"))
 """The directory speaks for every field; the token for the sign-in."""
@@ -101,11 +103,12 @@ class Stage:
             for name, meant in unknown_facts(record):
                 raise InputError("SCENARIO_MALFORMED", f"there is no fact `{name}`", hint=f"did you mean `{meant}`?")
         props = _Props(question)
+        mapping = msgspec.structs.replace(_MAPPING, home=_home(people.values()))
         principals = Principals(
             tokens=props,
             certificates=_Certificates(question),
             proofs=_Proofs(question),
-            mappings={_issuer(entry): _MAPPING for entry in people.values()},
+            mappings={_issuer(entry): mapping for entry in people.values()},
             replica=replica,
             keys={_issuer(entry): NO_KEYS for entry in people.values()},
             recheck_seconds=TICK_SECONDS,
@@ -145,10 +148,10 @@ class _Props:
         age = subject.get("auth_age")
         actor = None
         if question.delegate is not None:
-            actor = Actor(issuer=_issuer(question.delegate), id=str(question.delegate.get("id", "")))
+            actor = Actor(issuer=_issuer(question.delegate), id=_sub(question.delegate))
         return VerifiedToken(
             issuer=_issuer(subject),
-            subject=str(subject.get("id", "")),
+            subject=_sub(subject),
             client_id="scenario",
             claims={_TYPE_CLAIM: subject.get("type", "user")},
             expires_at=question.at + HOUR,
@@ -186,8 +189,9 @@ class _Proofs:
         self._question = question
 
     def verify(
-        self, proof: bytes, *, token: bytes, method: str, url: str, request_id: str, now: float, jkt: str | None = None
-    ) -> str:
+        self, proof: bytes, *, token: bytes, method: str, url: str, request_id: str, now: float,
+        jkt: str | None = None, holder: str | None = None,
+    ) -> str:  # fmt: skip
         return _thumbprint(self._question)
 
 
@@ -224,7 +228,7 @@ def _record(entry: Entry) -> bytes:
     until = entry.get("valid_until")
     return _json(
         {
-            "id": entry.get("id", ""),
+            "id": _sub(entry),
             "issuer": _issuer(entry),
             "version": 1,
             "status": entry.get("status", "active"),
@@ -330,6 +334,16 @@ def _device_id(question: Question) -> str:
 
 def _issuer(entry: Entry) -> str:
     return str(entry.get("issuer", DEFAULT_ISSUER))
+
+
+def _sub(entry: Entry) -> str:
+    """The `sub` of an id as rules know it; that of another issuer's subject begins with the issuer."""
+    return str(entry.get("id", "")).removeprefix(f"{_issuer(entry)}{FOREIGN}")
+
+
+def _home(people: Iterable[Entry]) -> str:
+    """The issuer of the first whose id is a mere `sub`: as rules know them, only the home issuer's are."""
+    return next((_issuer(entry) for entry in people if _sub(entry) == str(entry.get("id", ""))), HOME)
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ def read_claims(
     _check_audience(claims.get("aud"), config.audiences)
     expires_at, not_before, issued_at = _check_times(claims, config, now)
     x5t, jkt = _confirmation(claims)
+    actors = _actors(claims, config.issuer)
     return VerifiedToken(
         issuer=config.issuer,
         subject=str(claims["sub"]),
@@ -68,7 +69,8 @@ def read_claims(
         acr=_optional_text(claims, "acr"),
         amr=_methods(claims),
         auth_time=_auth_time(claims, issued_at, config.skew),
-        actor=_actor(claims, config.issuer),
+        actor=actors[0] if actors else None,
+        earlier_actors=actors[1:],
         digest=hashlib.sha256(token).hexdigest(),
     )
 
@@ -140,8 +142,8 @@ def _methods(claims: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(methods)
 
 
-def _actor(claims: Mapping[str, object], issuer: str) -> Actor | None:
-    """Return the current actor, the outermost `act`; earlier actors are history and grant nothing (RFC 8693, 4.1)."""
+def _actors(claims: Mapping[str, object], issuer: str) -> tuple[Actor, ...]:
+    """Return who acts, the outermost `act` first; the others are history and grant nothing (RFC 8693, section 4.1)."""
     chain: list[Actor] = []
     level = claims
     while "act" in level:
@@ -152,4 +154,4 @@ def _actor(claims: Mapping[str, object], issuer: str) -> Actor | None:
             raise InputError("TOKEN_CLAIMS", f"more than {MAX_ACT_DEPTH} actors in a chain")
         chain.append(Actor(issuer=act.get("iss", issuer), id=act["sub"]))
         level = act
-    return chain[0] if chain else None
+    return tuple(chain)

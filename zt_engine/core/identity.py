@@ -207,7 +207,7 @@ def delegated(subject: Subject, actor: SubjectRecord) -> Subject:
     return msgspec.structs.replace(
         subject,
         groups=_common(subject.groups, actor.groups),
-        restricted_groups=tuple(sorted({*subject.groups, *actor.groups})),
+        restricted_groups=tuple(sorted({*subject.groups, *subject.restricted_groups, *actor.groups})),
         roles=_common(subject.roles, actor.roles),
         org=_agreed(subject.org, actor.org),
         nationality=_agreed(subject.nationality, actor.nationality),

@@ -49,6 +49,8 @@ class IssuerMapping(msgspec.Struct, frozen=True, kw_only=True):
 
     sources: Mapping[str, Source] = {}
     workload: WorkloadRule = WorkloadRule()
+    home: str = ""
+    """The issuer whose subjects go by `sub` alone; empty where there is no other issuer than this one."""
 
     def source(self, field: str) -> Source:
         """Return the one source that is authoritative for a field."""
@@ -58,6 +60,26 @@ class IssuerMapping(msgspec.Struct, frozen=True, kw_only=True):
     def needs_directory(self) -> bool:
         """Whether a subject cannot be established without its directory record."""
         return any(self.source(field).kind == "directory" for field in SUBJECT_FIELDS)
+
+
+FOREIGN = "|"
+"""Stands between issuer and `sub` in the name of a subject of another issuer than the home issuer."""
+
+
+def subject_name(issuer: str, subject: str, *, home: str) -> str:
+    """Return the one name by which rules, records of devices and grants know a subject: `sub` alone says not whose."""
+    return subject if issuer == home else f"{issuer}{FOREIGN}{subject}"
+
+
+def is_foreign_issuer(issuer: str) -> bool:
+    """Whether an issuer's name can stand before `|`: a URL (RFC 8414) without one, so that no two names are equal."""
+    return "://" in issuer and FOREIGN not in issuer
+
+
+def is_foreign_name(name: str) -> bool:
+    """Whether a name reads as one of another issuer's subjects; no subject of the home issuer may have such a one."""
+    issuer, separator, _ = name.partition(FOREIGN)
+    return bool(separator) and is_foreign_issuer(issuer)
 
 
 class IssuerConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from device_inventory.device import DeviceRecord
 from zt_engine.core import identity
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import ANONYMOUS, Subject, SubjectRecord, VerifiedCertificate, VerifiedToken
-from zt_engine.core.issuer import IssuerMapping
+from zt_engine.core.issuer import IssuerMapping, subject_name
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.situation import RevocationKind, Situation
 from zt_engine.core.trust_readings import Readings
@@ -83,7 +83,7 @@ class Principal:
         self.binding: identity.Binding = "none"
         self.assigned = False
         self.strange_at: int | None = None
-        """For a proven key that no device has: the version of the keys at which that was so."""
+        """For a proven key that no device has, and so no binding: the version of the keys at which that was so."""
         self.has_credential = False
         self.issuer = ""
         self.revocable: tuple[tuple[RevocationKind, str], ...] = ()
@@ -107,6 +107,10 @@ class Principals:
         keys: Mapping[str, Versioned],
         recheck_seconds: float,
     ) -> None:
+        """With several issuers all `mappings` name the same home issuer; ValueError otherwise."""
+        homes = {mapping.home for mapping in mappings.values()}
+        if len(mappings) > 1 and (len(homes) > 1 or "" in homes):
+            raise ValueError("several issuers, and no one home issuer")
         self._tokens = tokens
         self._certificates = certificates
         self._proofs = proofs
@@ -187,9 +191,13 @@ class Principals:
                 if situation.is_revoked(kind, key, now=now):
                     raise InputError(REVOKED[kind], f"this {kind} was revoked")
         except InputError as error:
-            subject = token.subject if token is not None else ""
+            subject = self._name(token) if token is not None else ""
             raise PrincipalRefused(error, subject=subject, device=self._named(certificate, jkt, now)) from error
         return principal
+
+    def _name(self, token: VerifiedToken) -> str:
+        home = self._mappings[token.issuer].home or token.issuer
+        return subject_name(token.issuer, token.subject, home=home)
 
     def _named(self, certificate: VerifiedCertificate | None, jkt: str, now: float) -> str:
         """Return the id of the device whose key was proven, also when the request is refused."""
@@ -215,7 +223,11 @@ class Principals:
         principal.subject = identity.establish(token, records[0], self._mappings[token.issuer], actor=actor)
 
     def _find_device(self, principal: Principal, certificate: VerifiedCertificate | None, jkt: str, now: float) -> None:
-        """Tie the request to the device whose key it proved. A certificate and a proof of two devices is refused."""
+        """Tie the request to the device whose key it proved.
+
+        A certificate and a proof that are not both one device's are refused. A proven key that no device has ties the
+        token to nobody's device: anybody can make such a key, so to the rules the token is not bound.
+        """
         if certificate is not None:
             principal.until = min(principal.until, certificate.not_after)
             found = self._replica.device_of(certificate.x5t, now=now)
@@ -224,10 +236,10 @@ class Principals:
             principal.device, principal.until = found[0], min(principal.until, found[1].not_after)
         if jkt:
             found = self._replica.device_of(jkt, now=now)
+            if principal.device is not None and (found is None or principal.device is not found[0]):
+                raise InputError("DEVICE_AMBIGUOUS", "certificate and proof do not belong to one device")
             if found is None:
-                principal.strange_at = self._replica.keys.version
-            elif principal.device is not None and principal.device is not found[0]:
-                raise InputError("DEVICE_AMBIGUOUS", "certificate and proof belong to two devices")
+                principal.strange_at, principal.binding = self._replica.keys.version, "none"
             else:
                 principal.device, principal.until = found[0], min(principal.until, found[1].not_after)
         if principal.device is not None:
@@ -265,6 +277,7 @@ def revocable(
         found += [("subject", f"{token.issuer}|{token.subject}"), ("subject", token.subject), ("jti", token.jti)]
         if token.session:
             found.append(("session", token.session))
-        if token.actor is not None:
-            found += [("subject", f"{token.actor.issuer}|{token.actor.id}"), ("subject", token.actor.id)]
+        for actor in (token.actor, *token.earlier_actors):
+            if actor is not None:
+                found += [("subject", f"{actor.issuer}|{actor.id}"), ("subject", actor.id)]
     return tuple(found)
