@@ -16,7 +16,7 @@ from zt_engine.core.errors import InputError
 from zt_engine.core.request import AccessRequest
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
-from zt_engine.sidecar.app import NO_PEP, NOT_FOUND
+from zt_engine.sidecar.app import NO_PEP, NOT_FOUND, DecisionApp
 from zt_engine.sidecar.hooks.answers import allow_head, deny_head
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_digest
 from zt_engine.sidecar.hooks.nginx import NginxHook
@@ -47,6 +47,8 @@ def credential(*, hosts: Iterable[str] = (), uids: Iterable[int] = (), key: byte
 
 class GateApp:
     """Allows what `read` and `prove` accept, and remembers it; the decision itself is not the subject here."""
+
+    strangers = DecisionApp.strangers
 
     def __init__(self, *credentials: Credential, identity: dict[str, Any] | None = None) -> None:
         shown = Credentials(credentials or (credential(),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -309,6 +310,75 @@ def test_more_connections_than_allowed_are_told_so_and_closed(serve: Serve) -> N
     assert status(answer) == 503
     assert header(answer, "zt-reason") == [b"HOOK_BUSY"]
     assert status(again) == 200
+
+
+def test_strangers_cannot_keep_a_proxy_out(serve: Serve) -> None:
+    server = serve(connections=4, stranger_seconds=60.0)
+    proxy = server.connect()
+    proxy.sendall(hook_request())
+    one_answer(proxy)
+    silent = [server.connect() for _ in range(12)]
+    for number, client in enumerate(silent[:6]):
+        client.sendall(hook_request(Zt_Pep_Key=b"wrong") if number % 2 else b"GET ")
+
+    with server.connect() as another:
+        another.sendall(hook_request())
+        late, _ = one_answer(another)
+        proxy.sendall(hook_request())
+        kept, _ = one_answer(proxy)
+    for client in (proxy, *silent):
+        client.close()
+
+    assert (status(late), status(kept)) == (200, 200)
+    assert server.server.refusals["strangers"] >= 9
+
+
+STRANGE = {
+    "silence": b"",
+    "half a request": hook_request()[:-10],
+    "a wrong key": hook_request(Zt_Pep_Key=b"wrong"),
+    "no key": hook_request(drop=[b"Zt-Pep-Key"]),
+    "no path of ours": hook_request(line=b"GET /elsewhere HTTP/1.1"),
+    "the page without a key": hook_request(line=b"GET /v1/pages/denied HTTP/1.1", drop=[b"Zt-Pep-Key"]),
+}
+
+
+@pytest.mark.parametrize("sent", STRANGE.values(), ids=STRANGE)
+def test_who_shows_no_credential_may_not_hold_a_connection(serve: Serve, sent: bytes) -> None:
+    server = serve(stranger_seconds=0.05)
+    with server.connect() as client:
+        client.sendall(sent)
+
+        assert b" 200 " not in until_closed(client)
+    eventually(lambda: not server.server._connections and not server.server._unknown)
+
+
+def test_asking_again_and_again_makes_no_acquaintance(serve: Serve) -> None:
+    server = serve(stranger_seconds=0.2)
+    with server.connect() as client:
+        answers = 0
+        with contextlib.suppress(OSError):
+            while answers < 10_000:
+                client.sendall(hook_request(Zt_Pep_Key=b"wrong"))
+                if not one_answer(client)[0]:
+                    break
+                answers += 1
+
+        assert 0 < answers < 10_000
+
+
+def test_a_proxy_that_has_shown_its_key_may_idle(serve: Serve) -> None:
+    server = serve(stranger_seconds=0.05)
+    with server.connect() as client:
+        client.sendall(hook_request())
+        one_answer(client)
+        with server.connect() as stranger:
+            until_closed(stranger)
+        with server.connect() as stranger:
+            until_closed(stranger)
+
+        client.sendall(hook_request())
+        assert status(one_answer(client)[0]) == 200
 
 
 def test_a_slow_request_is_ended_from_its_first_byte_on_however_it_drips(serve: Serve) -> None:

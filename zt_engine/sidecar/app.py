@@ -19,6 +19,7 @@ from zt_engine.ports import Clock, DecisionLog
 from zt_engine.sidecar.authorize import Authorizer
 from zt_engine.sidecar.hooks.answers import deny_head
 from zt_engine.sidecar.hooks.nginx import NginxHook, Sent, request_id
+from zt_engine.sidecar.hooks.pages import NO_PAGE
 from zt_engine.sidecar.meters import Meters
 from zt_engine.sidecar.recorder import Numbers, Outcome, decision_members
 from zt_engine.sidecar.targets import NO_PLACE
@@ -51,6 +52,9 @@ class Pending(msgspec.Struct, gc=False):
 
 class DecisionApp:
     """Answers proxies. One event loop, no awaiting: a decision is one call."""
+
+    strangers = frozenset((NO_PEP, NOT_FOUND, NO_PAGE))
+    """What whoever shows no credential is answered: nothing that would let a connection stay."""
 
     def __init__(
         self,

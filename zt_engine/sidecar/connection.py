@@ -38,6 +38,8 @@ class Limits(msgspec.Struct, frozen=True):
     """From the first byte of a request to its last."""
     idle_seconds: float = 75.0
     """Longer than the proxy's upstream keep-alive (nginx: 60), so that the proxy is the one who closes."""
+    stranger_seconds: float = 2.0
+    """From connecting to the first answer that takes a proxy's credential: others may not hold a connection."""
     drain_seconds: float = 1.0
     """When stopping: how long an idle connection may be used for one more request, so that nobody asks a closed one."""
     linger_seconds: float = 1.0
@@ -45,7 +47,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Application(Protocol):
-    """What the listener serves."""
+    """What the listener serves. `strangers`, if it has them, are its answers to whoever showed no credential."""
 
     def answer(
         self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None
@@ -116,7 +118,7 @@ class Connection(asyncio.Protocol):
     """One connection of one proxy. Any rule broken: one refusal at most, then closed and deaf."""
 
     __slots__ = (
-        "_begun", "_complete", "_dead", "_head", "_headers", "_last", "_last_one", "_limits", "_parser", "_server",
+        "_begun", "_complete", "_dead", "_head", "_headers", "_known", "_last", "_last_one", "_limits", "_parser", "_server",
         "_size", "_started", "_transport", "_uid", "_url", "_waiting", "on_header",
     )  # fmt: skip
 
@@ -135,6 +137,7 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._waiting = False
         self._dead = False
+        self._known = False
         self._started = 0.0
         self._last = server.time()
         self._last_one = False
@@ -248,6 +251,9 @@ class Connection(asyncio.Protocol):
         """Write a sealed answer and be ready for the next request."""
         if self._dead:
             return
+        if not self._known and response not in self._server.strangers:
+            self._known = True
+            self._server.recognise(self)
         if self._server.draining:
             self._last_one = True
             response = response.replace(CRLF, CLOSING, 1)
@@ -262,12 +268,15 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._begun = self._complete = self._waiting = False
         self._started = 0.0
-        self._last = self._server.time()
+        if self._known:
+            self._last = self._server.time()
 
     def overdue(self, now: float) -> bool:
         """Whether this connection has used up its time."""
         if self._dead:
             return now - self._last > self._limits.linger_seconds
+        if not self._known and now - self._last > self._limits.stranger_seconds:
+            return not self._waiting
         if self._started:
             return not self._waiting and now - self._started > self._limits.request_seconds
         return now - self._last > self._limits.idle_seconds
@@ -279,6 +288,14 @@ class Connection(asyncio.Protocol):
         else:
             self._dead = True
             self._transport.abort()
+
+    def give_way(self) -> bool:
+        """End a stranger's connection without a word for somebody who may be a proxy; False while it waits for us."""
+        if self._waiting and not self._dead:
+            return False
+        self._dead = True
+        self._transport.abort()
+        return True
 
     def drain(self) -> None:
         """Close as soon as no answer is owed."""

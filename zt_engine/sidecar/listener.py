@@ -23,8 +23,10 @@ class DecisionServer:
         self.turn = Turn(app, loop)
         self.draining = False
         self.refusals: dict[str, int] = {}
+        self.strangers: frozenset[bytes] = getattr(app, "strangers", frozenset())
         self._loop = loop
         self._connections: set[Connection] = set()
+        self._unknown: dict[Connection, None] = {}  # those that have shown no credential yet, oldest first
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.AbstractServer] = []
         self._sweeper: asyncio.TimerHandle | None = None
@@ -43,15 +45,28 @@ class DecisionServer:
             self._sweep()
 
     def admit(self, connection: Connection) -> bool:
-        """Count a connection in; False if there are too many. One that was accepted before a drain is still served."""
+        """Count a connection in; False if there are too many. One that was accepted before a drain is still served.
+
+        Whoever has shown no credential gives way, the oldest first: strangers cannot keep a proxy out.
+        """
         if len(self._connections) >= self.limits.connections:
-            return False
+            stranger = next((other for other in self._unknown if other.give_way()), None)
+            if stranger is None:
+                return False
+            self.refused("strangers")
+            self.forget(stranger)
         self._connections.add(connection)
+        self._unknown[connection] = None
         return True
+
+    def recognise(self, connection: Connection) -> None:
+        """Remember that a connection has shown a proxy's credential once; every request shows it again."""
+        self._unknown.pop(connection, None)
 
     def forget(self, connection: Connection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+        self._unknown.pop(connection, None)
 
     def refused(self, why: str) -> None:
         """Count a refusal by the rule that was broken."""
@@ -61,7 +76,8 @@ class DecisionServer:
         now = self.time()
         for connection in [c for c in self._connections if c.overdue(now)]:
             connection.expire()
-        pause = min(1.0, self.limits.request_seconds / 4, self.limits.linger_seconds)
+        limits = self.limits
+        pause = min(1.0, limits.request_seconds / 4, limits.linger_seconds, limits.stranger_seconds / 4)
         self._sweeper = self._loop.call_later(pause, self._sweep)
 
     async def close(self, *, grace: float = 5.0) -> None:

@@ -17,6 +17,8 @@ from zt_engine.sidecar.hooks.credentials import Credentials
 PATH = b"/v1/pages/denied"
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _ID = re.compile(r"[A-Za-z0-9-]{0,64}")
+NO_PAGE = response(401, b"", "text/plain", 'WWW-Authenticate: Zt-Pep-Key realm="zt"')
+"""What is answered to whoever shows no credential."""
 
 
 class DeniedPages:
@@ -36,7 +38,7 @@ class DeniedPages:
         try:
             self._credentials.of(values.get(b"zt-pep-key", b""), hook="nginx", peer_uid=uid)
         except InputError:
-            return response(401, b"", "text/plain", 'WWW-Authenticate: Zt-Pep-Key realm="zt"')
+            return NO_PAGE
         challenge = text(values, b"zt-challenge")
         code, decision = text(values, b"zt-reason"), text(values, b"zt-decision")
         status = 401 if challenge else 403
