@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -427,12 +428,30 @@ def test_a_key_file_that_disappears_keeps_the_last_good_set_and_says_so_once(tmp
     assert source.keys(NOW + 2).version == 1
 
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+def _linked(path: Path) -> None:
+    target = path.with_name("elsewhere.json")
+    target.write_bytes(IDP.jwks())
+    target.chmod(0o600)
+    path.symlink_to(target)
+
+
+def _given_away(path: Path) -> None:
+    path.write_bytes(IDP.jwks())
+    path.chmod(0o600)
+    os.chown(path, 12345, 12345)
+
+
 @pytest.mark.parametrize(
     ("prepare", "code"),
     [
         (lambda path: None, "KEYS_UNREACHABLE"),
-        (lambda path: path.mkdir(), "KEYS_UNREACHABLE"),
-        (os.mkfifo, "KEYS_UNREACHABLE"),
+        (lambda path: path.mkdir(), "KEYS_NOT_REGULAR"),
+        (os.mkfifo, "KEYS_NOT_REGULAR"),
+        (_linked, "KEYS_NOT_REGULAR"),
+        pytest.param(_given_away, "KEYS_OWNER", marks=needs_root),
         (lambda path: (path.write_bytes(IDP.jwks()), path.chmod(0o664)), "KEYS_WRITABLE"),
         (lambda path: (path.write_bytes(IDP.jwks()), path.chmod(0o646)), "KEYS_WRITABLE"),
         (lambda path: (path.write_bytes(b" " * 300_000), path.chmod(0o600)), "KEYS_TOO_LARGE"),

@@ -2,7 +2,8 @@
 
     bundle.tar.gz  catalogue.yaml  trust.yaml  situation.json  device-cas.pem  devices/*.json  subjects/*.json
 
-A file that group or world may write is refused: whoever can write here decides who gets in. A refused bundle,
+A file or folder that somebody else owns or may write is refused, and so is a symbolic link: whoever can write here
+decides who gets in. Only the folder itself may be reached through a link, which is followed once. A refused bundle,
 catalogue, trust file, CA set or situation leaves the last good one in force. A refused record leaves the last good one
 in force for `RECORD_GRACE` seconds, in case a writer is not done; then the device or subject is unknown, because the
 text that cannot be read may be the one that says `revoked`.
@@ -16,7 +17,6 @@ and rename it.
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +26,7 @@ import msgspec
 
 from device_inventory.device import DeviceRecord
 from zt_engine.adapters.device_json import decode_device
+from zt_engine.adapters.owned_files import Flaw, UnownedError, examine, look, opened_folder, read_owned
 from zt_engine.adapters.subject_json import decode_subject
 from zt_engine.core.errors import ConfigError, Problem, ZtError
 from zt_engine.core.identity import SubjectRecord
@@ -38,6 +39,13 @@ SETTLE_SECONDS = 0.1
 SETTLING = frozenset({"catalogue.yaml", "trust.yaml", "device-cas.pem"})
 """Texts whose first half may be well formed."""
 SINGLE_FILES = ("bundle.tar.gz", "catalogue.yaml", "trust.yaml", "situation.json", "device-cas.pem")
+
+FLAWS: Mapping[Flaw, str] = {
+    "irregular": "FOLDER_NOT_REGULAR",
+    "owner": "FOLDER_OWNER",
+    "writable": "FOLDER_WRITABLE",
+    "large": "FOLDER_TOO_LARGE",
+}
 
 T = TypeVar("T")
 Signature = tuple[int, int, int, int]
@@ -73,7 +81,7 @@ class FolderSource:
     """Reads one folder again and again; a file is parsed only when it changed. Not for use by two threads at once."""
 
     def __init__(self, folder: Path, *, wait: Callable[[float], None] = time.sleep) -> None:
-        self.folder = folder
+        self.folder = folder.resolve()
         self._wait = wait
         self._devices: dict[str, _Record[DeviceRecord]] = {}
         self._subjects: dict[str, _Record[SubjectRecord]] = {}
@@ -90,40 +98,43 @@ class FolderSource:
         May wait for `SETTLE_SECONDS`. What is still being written then counts as unchanged, until the next call.
         """
         try:
-            checked(self.folder)
+            with opened_folder(self.folder) as folder:
+                return self._singles_of(folder)
         except FileNotFoundError:
-            pass  # each file says that it is not there
-        except ConfigError as error:
-            return {}, error.problems
+            self._singles.clear()
+            return {}, tuple(_missing(self.folder / name) for name in SINGLE_FILES)
+        except (OSError, UnownedError) as error:
+            return {}, (_problem(error, self.folder),)
+
+    def _singles_of(self, folder: int) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
         changed: dict[str, Text] = {}
         problems: list[Problem] = []
         for name in SINGLE_FILES:
-            path = self.folder / name
             try:
-                signature = checked(path)
-                if name in self._singles and self._singles[name].signature == signature:
+                status = look(name, within=folder)
+                examine(status)
+                if name in self._singles and self._singles[name].signature == _signature(status):
                     continue
-                changed[name] = Text(path.read_bytes(), signature)
+                raw, status = read_owned(name, limit=MAX_FILE, within=folder)
+                changed[name] = Text(raw, _signature(status))
             except FileNotFoundError:
                 self._singles.pop(name, None)
-                problems.append(Problem(code="FOLDER_FILE_MISSING", message=f"`{name}` is not there", where=str(path)))
-            except OSError as error:
-                problems.append(Problem(code="FOLDER_UNREADABLE", message=str(error.strerror), where=str(path)))
-            except ConfigError as error:
-                problems += error.problems
-        self._leave_out_unsettled(changed)
+                problems.append(_missing(self.folder / name))
+            except (OSError, UnownedError) as error:
+                problems.append(_problem(error, self.folder / name))
+        self._leave_out_unsettled(changed, folder)
         self._singles |= changed
         return {name: text.raw for name, text in changed.items()}, tuple(problems)
 
-    def _leave_out_unsettled(self, changed: dict[str, Text]) -> None:
+    def _leave_out_unsettled(self, changed: dict[str, Text], folder: int) -> None:
         moving = [name for name in changed if name in SETTLING and not changed[name].renamed]
         if not moving:
             return
         self._wait(SETTLE_SECONDS)
         for name in moving:
             try:
-                settled = checked(self.folder / name) == changed[name].signature
-            except (OSError, ConfigError):
+                settled = _signature(look(name, within=folder)) == changed[name].signature
+            except OSError:
                 settled = False  # the next call says what is wrong
             if not settled:
                 del changed[name]
@@ -131,61 +142,72 @@ class FolderSource:
     def records(self, now: float) -> tuple[Records, tuple[Problem, ...]]:
         """Return every record in force, and what is wrong with the refused ones."""
         problems: list[Problem] = []
-        devices = self._read(self.folder / "devices", self._devices, decode_device, problems, now)
-        subjects = self._read(self.folder / "subjects", self._subjects, decode_subject, problems, now)
+        try:
+            with opened_folder(self.folder) as folder:
+                devices = self._read(folder, "devices", self._devices, decode_device, problems, now)
+                subjects = self._read(folder, "subjects", self._subjects, decode_subject, problems, now)
+        except (OSError, UnownedError) as error:
+            problems.append(_problem(error, self.folder))
+            self._devices.clear()
+            self._subjects.clear()
+            devices, subjects = {}, {}
         kept_devices = _without_doubles(devices, lambda record: record.device_id, "device", problems)
         kept_subjects = _without_doubles(subjects, lambda record: f"{record.issuer}|{record.id}", "subject", problems)
         return Records(kept_devices, kept_subjects), tuple(problems)
 
     def _read(
         self,
-        folder: Path,
+        within: int,
+        name: str,
         known: dict[str, _Record[T]],
         decode: Callable[..., T],
         problems: list[Problem],
         now: float,
     ) -> dict[str, T]:
         """Bring `known` up to date with a folder of records, and return what is in force by file name."""
+        path = self.folder / name
         try:
-            checked(folder)
-            entries = {entry.name: entry.path for entry in os.scandir(folder) if entry.name.endswith(".json")}
-        except OSError as error:
-            problems.append(Problem(code="FOLDER_UNREADABLE", message=str(error.strerror), where=str(folder)))
-            entries = {}
-        except ConfigError as error:
-            problems += error.problems
-            entries = {}
-        for gone in known.keys() - entries.keys():
-            del known[gone]
-        if len(entries) > MAX_RECORDS:
-            problems.append(
-                Problem(code="FOLDER_TOO_LARGE", message=f"more than {MAX_RECORDS} records", where=str(folder))
-            )
-            return {}
-        for name in sorted(entries):
-            _refresh(Path(entries[name]), known, decode, problems, now)
+            with opened_folder(name, within=within) as folder:
+                entries = {entry.name: entry for entry in os.scandir(folder) if entry.name.endswith(".json")}
+                for gone in known.keys() - entries.keys():
+                    del known[gone]
+                if len(entries) > MAX_RECORDS:
+                    problems.append(
+                        Problem(code="FOLDER_TOO_LARGE", message=f"more than {MAX_RECORDS} records", where=str(path))
+                    )
+                    return {}
+                for entry in sorted(entries):
+                    problems += _refresh(folder, entries[entry], path / entry, known, decode, now)
+        except (OSError, UnownedError) as error:
+            problems.append(_problem(error, path))
+            known.clear()
         return {name: record.value for name, record in known.items() if record.value is not None}
 
 
 def _refresh(
-    path: Path, known: dict[str, _Record[T]], decode: Callable[..., T], problems: list[Problem], now: float
-) -> None:
+    folder: int,
+    entry: os.DirEntry[str],
+    path: Path,
+    known: dict[str, _Record[T]],
+    decode: Callable[..., T],
+    now: float,
+) -> tuple[Problem, ...]:
     """Read one record if it changed; a refused one keeps its last good value only for the time of a write."""
-    old = known.get(path.name)
+    old = known.get(entry.name)
     signature: Signature = (0, 0, 0, 0)
     try:
-        signature = checked(path)
+        status = entry.stat(follow_symlinks=False)
+        signature = _signature(status)
         if old is not None and old.signature == signature and old.refused_at is None:
-            return
-        known[path.name] = _Record(decode(path.read_bytes(), where=str(path)), signature)
-    except (OSError, ZtError) as error:
-        if isinstance(error, ConfigError):
-            problems += error.problems
-        else:
-            problems.append(Problem(code="FOLDER_UNREADABLE", message=str(error), where=str(path)))
+            return ()
+        raw, status = read_owned(entry.name, limit=MAX_FILE, within=folder)
+        known[entry.name] = _Record(decode(raw, where=str(path)), _signature(status))
+        return ()
+    except (OSError, ZtError, UnownedError) as error:
         since = now if old is None or old.refused_at is None else old.refused_at
         value = old.value if old is not None and now - since < RECORD_GRACE else None
-        known[path.name] = _Record(value, signature, since)
+        known[entry.name] = _Record(value, signature, since)
+        return error.problems if isinstance(error, ConfigError) else (_problem(error, path),)
 
 
 def _without_doubles(
@@ -203,20 +225,18 @@ def _without_doubles(
     return tuple(record for record in found.values() if len(by_id[identify(record)]) == 1)
 
 
-def checked(path: Path) -> Signature:
-    """Return what identifies the present content of a file or folder.
-
-    Raises ConfigError FOLDER_WRITABLE or FOLDER_TOO_LARGE.
-    """
-    status = path.stat()
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        problem = Problem(
-            code="FOLDER_WRITABLE",
-            message="group or others may write here",
-            where=str(path),
-            hint=f"chmod go-w {path}",
-        )
-        raise ConfigError((problem,))
-    if status.st_size > MAX_FILE:
-        raise ConfigError((Problem(code="FOLDER_TOO_LARGE", message=f"larger than {MAX_FILE} bytes", where=str(path)),))
+def _signature(status: os.stat_result) -> Signature:
+    """Return what identifies the present content, owner and mode of a file."""
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
+
+
+def _missing(path: Path) -> Problem:
+    return Problem(code="FOLDER_FILE_MISSING", message=f"`{path.name}` is not there", where=str(path))
+
+
+def _problem(error: OSError | ZtError | UnownedError, path: Path) -> Problem:
+    if isinstance(error, UnownedError):
+        hint = f"{error.hint} {path}" if error.hint.startswith("ch") else error.hint
+        return Problem(code=FLAWS[error.flaw], message=error.message, where=str(path), hint=hint)
+    message = error.strerror if isinstance(error, OSError) else error.message
+    return Problem(code="FOLDER_UNREADABLE", message=message or "cannot be read", where=str(path))

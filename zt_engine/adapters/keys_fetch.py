@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import re
 import ssl
-import stat
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 
 from zt_engine.adapters.keys_jwks import MAX_SET_BYTES, Fetched, KeySource
+from zt_engine.adapters.owned_files import Flaw, UnownedError, look, read_owned
 from zt_engine.core.errors import ConfigError, Problem, UnavailableError
 from zt_engine.core.issuer import IssuerConfig
 
 FETCH_TIMEOUT = 5.0
 """Seconds for the whole exchange, not per read: a server that drips bytes gets no longer."""
+
+_FLAWS: Mapping[Flaw, str] = {
+    "irregular": "KEYS_NOT_REGULAR",
+    "owner": "KEYS_OWNER",
+    "writable": "KEYS_WRITABLE",
+    "large": "KEYS_TOO_LARGE",
+}
 
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,9})\"?(?:$|[\s,])", re.IGNORECASE)
 
@@ -49,36 +56,28 @@ class FileFetch:
     def _look(self) -> tuple[int, ...] | None:
         """Return what tells one content of the file from the next, None when there is no file."""
         try:
-            status = self._path.stat()
+            status = look(self._path)
         except OSError:
             return None
         return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     async def __call__(self) -> Fetched:
-        """Return the file's content; raises UnavailableError KEYS_UNREACHABLE, KEYS_WRITABLE or KEYS_TOO_LARGE."""
+        """Return the file's content.
+
+        Raises UnavailableError: KEYS_UNREACHABLE, KEYS_NOT_REGULAR, KEYS_OWNER, KEYS_WRITABLE or KEYS_TOO_LARGE.
+        """
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> Fetched:
         where = str(self._path)
         self._seen = self._look()  # before it is opened: a change in between is seen at the next look
         try:
-            with open(self._path, "rb", opener=_open_without_waiting) as file:
-                mode = os.fstat(file.fileno()).st_mode
-                body = file.read(MAX_SET_BYTES + 1) if stat.S_ISREG(mode) else b""
+            body, _ = read_owned(self._path, limit=MAX_SET_BYTES)
         except OSError as error:
             raise UnavailableError("KEYS_UNREACHABLE", error.strerror or "cannot be read", where=where) from None
-        if not stat.S_ISREG(mode):
-            raise UnavailableError("KEYS_UNREACHABLE", "not a regular file", where=where)
-        if mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise UnavailableError("KEYS_WRITABLE", "others may write the file", where=where, hint="chmod go-w")
-        if len(body) > MAX_SET_BYTES:
-            raise UnavailableError("KEYS_TOO_LARGE", f"larger than {MAX_SET_BYTES} bytes", where=where)
+        except UnownedError as error:
+            raise UnavailableError(_FLAWS[error.flaw], error.message, where=where, hint=error.hint) from None
         return Fetched(body)
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe that nobody writes to must not hold the event loop."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class HttpFetch:

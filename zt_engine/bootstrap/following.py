@@ -140,7 +140,7 @@ class FolderFollower:
                     await asyncio.to_thread(engine.close)
 
     def _tell(self) -> None:
-        problems = tuple(problem for faults in self._faults.values() for problem in faults)
+        problems = tuple(dict.fromkeys(problem for faults in self._faults.values() for problem in faults))
         if problems == self.problems:
             return
         self.problems = problems
