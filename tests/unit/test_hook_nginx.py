@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zt_engine.bootstrap.identity import proxy_credentials
 from zt_engine.bootstrap.nginx_hook import find_proxy, key_include, nginx_block, write_key_include
 from zt_engine.config import Proxy, Settings, Sidecar
 from zt_engine.core.errors import ConfigError, InputError
@@ -193,6 +194,52 @@ def test_a_key_of_another_hook_does_not_count() -> None:
     other = Credential(name="t", hook="traefik", channel="open", proof="key", key_digests=(key_digest(KEY),))
 
     assert code_of(SENT, credential=other) == "PEP_UNKNOWN"
+
+
+def proxies(tmp_path: Path, *entries: dict[str, object]) -> Settings:
+    for name, key in (("a", KEY), ("same", KEY + b"\n"), ("b", b"f" * 32), ("c", b"c" * 32)):
+        (tmp_path / name).write_bytes(key)
+        (tmp_path / name).chmod(0o600)
+    return Settings(proxies=tuple(Proxy.model_validate(entry) for entry in entries), base=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        ({"key_file": "a"}, {"key_file": "a"}),
+        ({"key_file": "a"}, {"key_file": "same"}),
+        ({"key_file": "a"}, {"key_file": "b", "previous_key_file": "same"}),
+        ({"key_file": "b", "previous_key_file": "a"}, {"key_file": "same"}),
+        ({"key_file": "b", "previous_key_file": "a"}, {"key_file": "c", "previous_key_file": "same"}),
+        ({"socket_uids": [33]}, {"socket_uids": [34, 33]}),
+    ],
+)
+def test_two_proxies_are_never_known_by_the_same(
+    tmp_path: Path, outer: dict[str, object], inner: dict[str, object]
+) -> None:
+    config = proxies(tmp_path, {"name": "outer", **outer}, {"name": "inner", "channel": "closed", **inner})
+
+    with pytest.raises(ConfigError, match="PROXY_PROOF_SHARED") as refused:
+        proxy_credentials(config)
+
+    assert "`outer` and `inner` share" in refused.value.problems[0].message
+    assert KEY.decode() not in str(refused.value)
+
+
+def test_proxies_with_keys_and_users_of_their_own_are_told_apart(tmp_path: Path) -> None:
+    config = proxies(
+        tmp_path,
+        {"name": "outer", "key_file": "a", "previous_key_file": "same"},
+        {"name": "inner", "key_file": "b", "channel": "closed"},
+        {"name": "one", "socket_uids": [33]},
+        {"name": "other", "socket_uids": [34], "channel": "closed"},
+    )
+
+    known = Credentials(proxy_credentials(config))
+
+    assert known.of(KEY, hook="nginx", peer_uid=33).name == "outer"
+    assert known.of(b"f" * 32, hook="nginx", peer_uid=None).name == "inner"
+    assert [known.of(b"", hook="nginx", peer_uid=uid).name for uid in (33, 34)] == ["one", "other"]
 
 
 # -- what is answered

@@ -15,7 +15,7 @@ from zt_engine.core.issuer import (
     is_foreign_issuer,
     subject_sources,
 )
-from zt_engine.sidecar.hooks.credentials import Credential, key_digest
+from zt_engine.sidecar.hooks.credentials import Credential, key_digest, shared_proofs
 
 MIN_KEY_BYTES = 16
 
@@ -90,7 +90,7 @@ def _issuer(issuer: Issuer, settings: Settings, where: str, home: str) -> Issuer
 
 
 def proxy_credentials(settings: Settings) -> tuple[Credential, ...]:
-    """Return the credentials of the proxies; raises ConfigError with everything that is wrong with any key file."""
+    """Return the credentials of the proxies; raises ConfigError for faulty key files, and for keys or users of two."""
     credentials: list[Credential] = []
     problems: list[Problem] = []
     for proxy in settings.proxies:
@@ -98,6 +98,7 @@ def proxy_credentials(settings: Settings) -> tuple[Credential, ...]:
             credentials.append(_credential(proxy, settings))
         except ConfigError as error:
             problems += error.problems
+    problems += shared_proofs(credentials)
     if problems:
         raise ConfigError(tuple(problems))
     return tuple(credentials)

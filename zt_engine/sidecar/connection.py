@@ -118,8 +118,8 @@ class Connection(asyncio.Protocol):
     """One connection of one proxy. Any rule broken: one refusal at most, then closed and deaf."""
 
     __slots__ = (
-        "_begun", "_complete", "_dead", "_head", "_headers", "_known", "_last", "_last_one", "_limits", "_parser", "_server",
-        "_size", "_started", "_transport", "_uid", "_url", "_waiting", "on_header",
+        "_begun", "_complete", "_dead", "_head", "_headers", "_known", "_last", "_last_one", "_limits", "_parser",
+        "_server", "_size", "_started", "_transport", "_uid", "_url", "_waiting", "on_header",
     )  # fmt: skip
 
     def __init__(self, server: DecisionServer) -> None:

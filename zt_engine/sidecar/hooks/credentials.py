@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from zt_engine.core.errors import InputError
+from zt_engine.core.errors import InputError, Problem
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -32,6 +32,20 @@ class Credential(msgspec.Struct, frozen=True):
 def key_digest(key: bytes) -> bytes:
     """Return what is kept of a key."""
     return hashlib.sha256(key).digest()
+
+
+def shared_proofs(credentials: Sequence[Credential]) -> tuple[Problem, ...]:
+    """Return what two proxies of one hook would both be known by: which of the two asks could not be told apart."""
+    problems = []
+    for number, one in enumerate(credentials):
+        for other in credentials[:number]:
+            keys, uids = set(one.key_digests) & set(other.key_digests), one.uids & other.uids
+            if one.hook != other.hook or not (keys or uids):
+                continue
+            what = "one key" if keys else "user id " + ", ".join(map(str, sorted(uids)))
+            message = f"`{other.name}` and `{one.name}` share {what}"
+            problems.append(Problem(code="PROXY_PROOF_SHARED", message=message, where="proxies"))
+    return tuple(problems)
 
 
 class Credentials:
