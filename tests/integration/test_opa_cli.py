@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from zt_engine.adapters.bundle_signing import BundleSigningKey
+from zt_engine.cli.main import app as program
 from zt_engine.cli.policy import app
 from zt_engine.core.bundle import open_bundle
 from zt_engine.core.errors import ConfigError
 
+QUESTION = 'subject: {type: user, id: a}\nrequest: {url: "https://nowhere.example/"}\n'
 POLICIES = Path(__file__).parents[2] / "policies"
 
 
@@ -127,3 +130,18 @@ def test_what_cannot_be_run_says_why(opa: str, pack: Path, tmp_path: Path) -> No
 
 def test_an_unknown_engine_is_a_usage_error(opa: str, pack: Path) -> None:
     assert zt(opa, "test", pack, "--engine", "regorus").exit_code == 2
+
+
+def test_a_pack_that_is_being_written_can_be_asked(opa: str, pack: Path, tmp_path: Path) -> None:
+    """Without publishing it, and without the program's own packs."""
+    question = tmp_path / "question.yaml"
+    question.write_text(QUESTION)
+    words = ["decide", str(question), "--pack", str(pack), "--opa", opa, "--json"]
+
+    before = CliRunner().invoke(program, words)
+    append(next(pack.glob("baseline/*.rego")), "\nunexplained := 1\n")
+    after = CliRunner().invoke(program, words)
+
+    assert before.exit_code in (0, 1), before.output
+    assert json.loads(before.stdout)["decision"]["effect"] in ("allow", "deny", "step_up")
+    assert (after.exit_code, "RULE_METADATA_MISSING" in after.output) == (2, True)

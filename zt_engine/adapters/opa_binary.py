@@ -20,7 +20,10 @@ from pathlib import Path
 from zt_engine.core.errors import ConfigError, Problem, UnavailableError
 from zt_engine.ports import OpaOutput
 
-HOW_TO_GET_IT = "download it from https://www.openpolicyagent.org/docs/#1-download-opa, then set OPA or add it to PATH"
+HOW_TO_GET_IT = (
+    "in a checkout `make peers` builds it; or download it from https://www.openpolicyagent.org/docs/#1-download-opa"
+    " and set OPA or add it to PATH"
+)
 CAPABILITIES = "capabilities.json"
 WALL_SECONDS = 120
 CPU_SECONDS = 120

@@ -145,7 +145,9 @@ class FolderFollower:
             return
         self.problems = problems
         for problem in problems:
-            log.error("folder.refused", code=problem.code, where=problem.where, problem=problem.message)
+            log.error(
+                "folder.refused", code=problem.code, where=problem.where, problem=problem.message, hint=problem.hint
+            )
         if not problems:
             log.info("folder.good")
 

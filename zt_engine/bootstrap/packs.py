@@ -5,7 +5,11 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.authoring.build import bundle_files
+from zt_engine.authoring.pack import read_pack
+from zt_engine.core import bundle_archive
+from zt_engine.core.bundle import MANIFEST, WASM
+from zt_engine.core.errors import ConfigError, Problem, ZtError
 
 COMPILED = "compiled"
 NOT_PACKS = frozenset({"lib", "schemas", COMPILED})
@@ -15,6 +19,12 @@ def policies_folder() -> Path:
     """Return the folder of the packs: in the package when it was installed, beside it in a checkout."""
     installed = Path(str(resources.files("zt_engine"))) / "policies"
     return installed if installed.is_dir() else installed.parent.parent / "policies"
+
+
+def checkout() -> Path | None:
+    """Return the checkout that this program runs from, or None when it was installed."""
+    folder = policies_folder()
+    return folder.parent if folder.parent != Path(str(resources.files("zt_engine"))) else None
 
 
 def pack_names() -> tuple[str, ...]:
@@ -41,3 +51,19 @@ def compiled_bundle(name: str) -> bytes:
     except OSError as error:
         problem = Problem(code="PACK_UNKNOWN", message=f"the pack is not compiled: {error.strerror}", where=str(path))
         raise ConfigError((problem,)) from None
+
+
+def edited_since_compiled(name: str) -> bool:
+    """Whether a pack of this checkout was edited after `make packs`; of an installed package it cannot be.
+
+    Compared are the sources themselves, as a bundle holds them, not times of files. Raises ConfigError PACK_UNKNOWN.
+    """
+    raw = compiled_bundle(name)
+    if checkout() is None:
+        return False
+    try:
+        compiled = bundle_archive.read(raw)
+        sources = bundle_files(read_pack(pack_folder(name)))
+    except ZtError:
+        return True
+    return {file: raw for file, raw in compiled.items() if file not in (MANIFEST, WASM)} != sources

@@ -192,7 +192,8 @@ def _pems(settings: Settings, files: tuple[Path, ...]) -> dict[str, bytes]:
         try:
             found[name] = path.read_bytes()
         except OSError as error:
-            problems.append(Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path)))
+            hint = f"restore it from backup, or make it again with `openssl pkey -in PRIVATE.pem -pubout -out {path}`"
+            problems.append(Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path), hint=hint))
     if problems:
         raise ConfigError(tuple(problems))
     return found

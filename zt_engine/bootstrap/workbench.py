@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from zt_engine.authoring.rego_tests import TestRun, run_tests
 from zt_engine.authoring.rehearsal import Row, compare, rehearse
 from zt_engine.authoring.scenarios import read_scenarios
 from zt_engine.bootstrap.activation import Parts, read_catalogue, read_trust
+from zt_engine.bootstrap.packs import checkout
 from zt_engine.bootstrap.rehearsal import Stage
 from zt_engine.core.bundle import Bundle, open_bundle
 from zt_engine.core.errors import ConfigError, Problem
@@ -51,8 +54,8 @@ class Workbench:
     """Checks, tests and builds packs with one `opa`."""
 
     def __init__(self, opa: str | None) -> None:
-        """`opa` is the setting OPA, None to look on PATH; raises ConfigError OPA_MISSING."""
-        self._executable = find_opa(opa)
+        """`opa` is the setting OPA, None to look for one as `_found` does; raises ConfigError OPA_MISSING."""
+        self._executable = find_opa(opa or _found())
         self._opa = OpaBinary(self._executable)
 
     def check(self, folder: Path) -> Checked:
@@ -112,6 +115,15 @@ class Workbench:
                 engine = WasmEngine(bundle.wasm, bundle.data, revision=bundle.revision, budget_ms=BUDGET_MS)
             stack.callback(engine.close)
             yield engine
+
+
+def _found() -> str | None:
+    """In a checkout what `make peers` built comes first, as in its tests; then PATH, then Go's programs."""
+    root = checkout()
+    candidates = [] if root is None else [root / ".cache/bin/opa"]
+    on_path = shutil.which("opa")
+    candidates += [Path(on_path) if on_path else Path.home() / "go/bin/opa"]
+    return next((str(path) for path in candidates if os.access(path, os.X_OK) and path.is_file()), None)
 
 
 def read_key(path: Path, key_id: str | None) -> BundleSigningKey:

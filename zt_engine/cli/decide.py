@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 
 from zt_engine.bootstrap.deciding import Decider, Explained, is_policy_input, read_policy_input
-from zt_engine.bootstrap.deciding_ground import Ground, ground_of_config, ground_of_pack, read_text
+from zt_engine.bootstrap.deciding_ground import Ground, ground_of_config, ground_of_pack, is_shipped, read_text
 from zt_engine.cli.decide_report import show
-from zt_engine.cli.output import chosen_language, print_error
+from zt_engine.cli.output import chosen_language, print_error, warn_if_edited
 from zt_engine.config import CONFIG_NAME
 from zt_engine.core.errors import ZtError
 
@@ -25,13 +25,17 @@ def decide(
         Path | None, typer.Option(envvar="ZT_CONFIG", help="Ask an installation: its policy, records and situation.")
     ] = None,
     pack: Annotated[
-        str | None, typer.Option(help="Ask a pack as it is shipped: jp-gov or corp, with the people of its scenarios.")
+        str | None,
+        typer.Option(help="Ask a pack, with the people of its scenarios: jp-gov, corp, or a folder (compiled by opa)."),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain/--brief", help="Itemise the score and show what each layer said.")
     ] = True,
     show_input: Annotated[bool, typer.Option("--input", help="Print the policy input as Rego sees it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
+    opa: Annotated[
+        str | None, typer.Option("--opa", envvar="OPA", help="The program opa, for a folder; default: the one on PATH.")
+    ] = None,
     lang: Annotated[str | None, typer.Option(help="ja or en; default: the environment's.")] = None,
 ) -> None:
     """Decide one request and say why: every reason, every point of the score, and what would turn it into an allow.
@@ -41,7 +45,9 @@ def decide(
     """
     language = chosen_language(lang)
     try:
-        explained = _explained(file, config=config, pack=pack)
+        if pack is not None and is_shipped(pack):
+            warn_if_edited(pack, language)
+        explained = _explained(file, config=config, pack=pack, opa=opa)
     except ZtError as error:
         print_error(error, language)
         raise typer.Exit(2) from None
@@ -54,9 +60,10 @@ def decide(
     raise typer.Exit(0 if explained.decision.opens else 1)
 
 
-def _explained(file: Path, *, config: Path | None, pack: str | None) -> Explained:
+def _explained(file: Path, *, config: Path | None, pack: str | None, opa: str | None) -> Explained:
     text = read_text(file)
-    ground: Ground = ground_of_pack(pack) if pack is not None else ground_of_config(config or Path(CONFIG_NAME))
+    ground: Ground
+    ground = ground_of_pack(pack, opa=opa) if pack is not None else ground_of_config(config or Path(CONFIG_NAME))
     try:
         decider = Decider(ground.parts, ground.engine, strongest=ground.strongest)
         if is_policy_input(text):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from zt_engine.bootstrap.installation import Choices, install
-from zt_engine.cli.output import chosen_language
+from zt_engine.cli.output import chosen_language, warn_if_edited
 
 NEXT = {
     "en": """\
@@ -56,5 +56,6 @@ def init(
         audience=audience,
         jwks=jwks,
     )
+    warn_if_edited(pack, language)
     install(folder, choices, now=time.time())
     typer.echo(NEXT[language].format(folder=folder), nl=False)

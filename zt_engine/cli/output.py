@@ -9,10 +9,16 @@ from typing import Literal, get_args
 
 import typer
 
+from zt_engine.bootstrap.packs import edited_since_compiled
 from zt_engine.core.errors import ConfigError, Problem, ZtError
 from zt_engine.pages.registry import registry
 
 Language = Literal["ja", "en"]
+
+EDITED: dict[Language, str] = {
+    "en": "the pack {pack} was edited after it was compiled, which is how it decides here: make packs",
+    "ja": "パック {pack} はコンパイルの後に編集されています。判定には編集前のものが使われます: make packs",
+}
 
 _asked: ContextVar[Language | None] = ContextVar("language", default=None)
 """What the running command was asked for, so that an error which ends it speaks that language too."""
@@ -58,6 +64,12 @@ def describe(problem: Problem, language: Language, *, advice: bool = True) -> st
     if entry is not None and entry.command:
         lines.append(f"\n    $ {entry.command}")
     return "".join(lines)
+
+
+def warn_if_edited(pack: str, language: Language) -> None:
+    """Say on standard error that a pack of this checkout decides as it was compiled, not as it stands there now."""
+    if edited_since_compiled(pack):
+        print(f"zt: {EDITED[language].format(pack=pack)}", file=sys.stderr)
 
 
 def _as_problem(error: ZtError) -> Problem:
