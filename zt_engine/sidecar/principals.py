@@ -176,6 +176,8 @@ class Principals:
         certificate = self._certificates.verify(request.client_cert, now=now) if request.client_cert else None
         scheme, text = credentials(request.authorization)
         token = self._tokens.verify(text, now=now) if scheme else None
+        if (token is None) == bool(scheme) or (certificate is None) == bool(request.client_cert):
+            raise TypeError("a verifier returned nothing: who sends a credential is never taken for one who sends none")
         situation = self._replica.situation
         if situation is None:
             raise InputError("NOT_READY", "no situation has been loaded")
