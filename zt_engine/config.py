@@ -7,6 +7,7 @@ misspelt setting must not mean its default.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -14,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from zt_engine.core.errors import ConfigError, Problem
 
@@ -24,6 +26,40 @@ SERVICE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Channel = Literal["open", "closed", "lgwan", "gsn"]
+SHOWN_VALUE = 80
+"""A value longer than this is not repeated in a message."""
+
+
+def parse_listen(listen: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
+    """Return address and port of `host:port` or `[v6]:port`; an error of ours names what is wrong and what to write.
+
+    Nothing listens off loopback: what is asked there, and by whom, nobody else may see or say.
+    """
+    host, colon, port = listen.rpartition(":")
+    try:
+        address, number = ipaddress.ip_address(host.removeprefix("[").removesuffix("]")), int(port)
+    except ValueError:
+        colon, number = "", 0
+    if not colon or not 0 <= number < 65536:
+        raise _listen_fault(f"`{listen}` is no address with a port", "for example `127.0.0.1:9191` or `[::1]:9191`")
+    if not address.is_loopback:
+        raise _listen_fault(f"`{listen}` is not a loopback address", "use a Unix socket or loopback, beside the proxy")
+    return address, number
+
+
+def _listen_fault(message: str, hint: str) -> PydanticCustomError:
+    # The text is no template of pydantic's: what a person wrote may hold braces.
+    return PydanticCustomError("listen", "{text}", {"text": message, "hint": hint})
+
+
+def _listens(listen: str) -> str:
+    if not listen.startswith(UNIX):
+        parse_listen(listen)
+    return listen
+
+
+UNIX = "unix:"
+Listen = Annotated[str, AfterValidator(_listens)]
 
 
 class Section(BaseModel):
@@ -37,8 +73,8 @@ class Sidecar(Section):
 
     id: Name = "sidecar-1"
     tenant: Name = "default"
-    listen: tuple[str, ...] = ("127.0.0.1:9191",)
-    admin_listen: str = "127.0.0.1:9192"
+    listen: tuple[Listen, ...] = ("127.0.0.1:9191",)
+    admin_listen: Listen = "127.0.0.1:9192"
     state_dir: Path = Path("state")
     tick_seconds: Annotated[int, Field(ge=1, le=60)] = 5
     cache_entries: Annotated[int, Field(ge=0, le=10_000_000)] = 50_000
@@ -103,6 +139,22 @@ class Issuer(Section):
     workload_subject_is_client: bool = False
 
 
+class Approver(Section):
+    """One person whose signature approves grants."""
+
+    person: Annotated[str, Field(min_length=1, max_length=256)]
+    """The name of the subject: what tells that nobody approves for themselves."""
+    key: Path
+    """Public key (PEM, Ed25519)."""
+
+    @field_validator("person")
+    @classmethod
+    def _is_a_name(cls, person: str) -> str:
+        if not person.isprintable() or person != person.strip():
+            raise ValueError("no name a subject can have")
+        return person
+
+
 class Policy(Section):
     """Where policy comes from and how it is run."""
 
@@ -115,8 +167,8 @@ class Policy(Section):
     """For `engine = "opa"`: `http://127.0.0.1:8181` or `unix:/run/opa.sock`."""
     budget_ms: Annotated[int, Field(ge=5, le=1000)] = 25
     memory_mib: Annotated[int, Field(ge=4, le=1024)] = 64
-    approvers: tuple[Path, ...] = ()
-    """Public keys (PEM) whose signatures approve grants."""
+    approvers: tuple[Approver, ...] = ()
+    """Whose signatures approve grants."""
 
 
 class Log(Section):
@@ -192,11 +244,17 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         faults = error.errors()
         places = [fault["loc"] for fault in faults]
+        meant = {(*fault["loc"][:-1], _meant(fault["loc"])) for fault in faults if fault["type"] == "extra_forbidden"}
         # A table that has a fault is not counted, but it is there: that its list is too short is no fault of its own.
+        # Neither is that a key is missing which is there, misspelt.
         problems += [
             _problem(path, text, fault, overridden)
             for fault in faults
-            if fault["type"] != "too_short" or not any(fault["loc"] == place[:-2] for place in places)
+            if (
+                fault["type"] != "too_short"
+                or not any(fault["loc"] == place[: len(fault["loc"])] != place for place in places)
+            )
+            and (fault["type"] != "missing" or fault["loc"] not in meant)
         ]
         raise ConfigError(tuple(problems)) from None
     if problems:
@@ -214,6 +272,7 @@ def _overrides(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list
         for section, holder in Settings.model_fields.items()
         if isinstance(holder.annotation, type) and issubclass(holder.annotation, Section)
         for key, field in holder.annotation.model_fields.items()
+        if not _is_table_list(field.annotation)
     }
     problems: list[Problem] = []
     overridden: dict[tuple[str, ...], str] = {}
@@ -236,23 +295,46 @@ def _overrides(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list
     return problems, overridden
 
 
+def _is_table_list(annotation: Any) -> bool:
+    return any(isinstance(item, type) and issubclass(item, Section) for item in get_args(annotation))
+
+
 def _problem(path: Path, text: str, fault: Any, overridden: Mapping[tuple[str, ...], str]) -> Problem:
     location = tuple(fault["loc"])
     key = ".".join(str(part) for part in location)
     hint, code, message = "", "CONFIG_VALUE", str(fault["msg"])
     if fault["type"] == "extra_forbidden":
         code, message = "CONFIG_UNKNOWN_KEY", f"`{key}` is not a setting"
-        close = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)
-        hint = f"did you mean `{close[0]}`?" if close else ""
+        close = _meant(location)
+        hint = f"did you mean `{close}`?" if close else ""
     elif fault["type"] == "missing":
         code, message = "CONFIG_MISSING_KEY", f"`{key}` is required"
+    elif fault["type"] == "listen":
+        code, message, hint = "CONFIG_LISTEN", f"`{key}`: {message}", fault["ctx"]["hint"]
+    elif fault["type"] == "literal_error":
+        allowed = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+        message = f"`{key}`{_repeated(fault['input'])}; one of {', '.join(allowed)}"
+        guess = difflib.get_close_matches(str(fault["input"]), allowed, n=1)
+        hint = f"did you mean `{guess[0]}`?" if guess else ""
     else:
-        message = f"`{key}`: {message.removeprefix('Value error, ')}"
+        message = f"`{key}`{_repeated(fault['input'])}: {message.removeprefix('Value error, ')}"
     variable = overridden.get(location[:2])
     if variable is not None:
         return Problem(code=code, message=f"{message} (from `{variable}`)", where="environment", hint=hint)
     line = _line_of(text, location)
     return Problem(code=code, message=message, where=f"{path}:{line}" if line else str(path), hint=hint)
+
+
+def _repeated(value: object) -> str:
+    """What was written, as far as a line holds it. Secrets are never in this file: it names the files they are in."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    short = isinstance(value, str | int | float) and len(text) <= SHOWN_VALUE and text.isprintable()
+    return f" is `{text}`" if short else ""
+
+
+def _meant(location: tuple[Any, ...]) -> str:
+    """The setting that a misspelt one probably is; empty when none is close."""
+    return next(iter(difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)), "")
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

@@ -19,7 +19,8 @@ from zt_engine.core.bundle import sign_bundle
 NEW = BundleSigningKey.generate("new")
 YAMADA = Ed25519PrivateKey.generate()
 SATO = Ed25519PrivateKey.generate()
-APPROVERS = 'approvers = ["keys/yamada.pub.pem", "keys/sato.pub.pem"]'
+ONLY_SATO = 'approvers = [{person = "sato", key = "keys/sato.pub.pem"}]'
+APPROVERS = ONLY_SATO.replace("[", '[{person = "yamada", key = "keys/yamada.pub.pem"}, ')
 
 
 def public_pem(key: Ed25519PrivateKey) -> bytes:
@@ -136,7 +137,7 @@ def test_a_key_is_replaced_without_a_refusal_when_the_new_bundle_is_there_alread
 def test_grants_of_an_approver_who_was_taken_out_end_with_the_reload(program: InProcess) -> None:
     assert grants(program) == ["g-sato", "g-yamada"]
 
-    reload(program, (APPROVERS, 'approvers = ["keys/sato.pub.pem"]'))
+    reload(program, (APPROVERS, ONLY_SATO))
 
     assert grants(program) == ["g-sato"]
     assert program.problems() != []
@@ -156,7 +157,7 @@ def test_they_end_although_the_situation_cannot_be_read_any_more(
     program.refresh()
     assert grants(program) == ["g-sato", "g-yamada"]
 
-    reload(program, (APPROVERS, 'approvers = ["keys/sato.pub.pem"]'))
+    reload(program, (APPROVERS, ONLY_SATO))
 
     assert grants(program) == ["g-sato"]
     assert program.program.replica.situation is not None
@@ -168,7 +169,7 @@ def test_they_end_although_the_folder_cannot_be_read_at_all(program: InProcess, 
         raise RuntimeError("a fault of ours")
 
     program.program.follower._source.singles = fails  # type: ignore[method-assign, assignment]
-    edit(site, "zt.toml", (APPROVERS, 'approvers = ["keys/sato.pub.pem"]'))
+    edit(site, "zt.toml", (APPROVERS, ONLY_SATO))
     edit(site, "zt.toml", (bundle_keys(site), 'keys = ["keys/new.pub.pem"]'))
 
     with pytest.raises(RuntimeError):

@@ -58,3 +58,25 @@ def test_issuers_that_could_give_two_people_one_name_are_a_fault(
         issuer_configs(settings(tmp_path, *issuers))
 
     assert [(problem.code, problem.where) for problem in caught.value.problems] == [(code, where)]
+
+
+# -- approvers
+
+
+@pytest.mark.parametrize("text", ['["keys/yamada.pub.pem"]', '[{person = " ", key = "k"}]', '[{person = "yamada"}]'])
+def test_an_approver_is_a_person_with_a_key(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "zt.toml"
+    path.write_text(f'[[proxies]]\nname = "front"\nsocket_uids = [33]\n[policy]\napprovers = {text}\n')
+
+    with pytest.raises(ConfigError):
+        load(path, {})
+
+
+def test_the_environment_names_no_approvers(tmp_path: Path) -> None:
+    path = tmp_path / "zt.toml"
+    path.write_text('[[proxies]]\nname = "front"\nsocket_uids = [33]\n')
+
+    with pytest.raises(ConfigError) as caught:
+        load(path, {"ZT_POLICY__APPROVERS": "a.pem"})
+
+    assert [problem.code for problem in caught.value.problems] == ["CONFIG_UNKNOWN_KEY"]

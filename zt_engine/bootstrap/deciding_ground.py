@@ -142,7 +142,7 @@ def ground_of_config(path: Path) -> Ground:
         strongest={config.issuer: config.strongest_acr for config in issuers},
         home=home_issuer(settings),
         folder=folder,
-        approvers=_keys(settings.path, settings.policy.approvers),
+        approvers={who.person: read_file(settings.path(who.key)) for who in settings.policy.approvers},
     )
 
 

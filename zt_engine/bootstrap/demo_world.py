@@ -176,7 +176,7 @@ class DemoWorld:
             public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
             sandbox.write(f"keys/approver-{person}.pem", public)
         text = sandbox.config.read_text(encoding="utf-8")
-        approvers = ", ".join(f'"keys/approver-{person}.pem"' for person in self.approvers)
+        approvers = ", ".join(f'{{person = "{who}", key = "keys/approver-{who}.pem"}}' for who in self.approvers)
         text = text.replace("[policy]\n", f"[policy]\napprovers = [{approvers}]\nbudget_ms = {BUDGET_MS}\n", 1)
         strongest = 'strongest_acr = "phrh"\n'
         text = text.replace(strongest, f"{strongest}workload_subject_is_client = true\n", 1)

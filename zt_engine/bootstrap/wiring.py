@@ -6,7 +6,7 @@ either happens as a whole, between two requests, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
@@ -93,7 +93,7 @@ def read_trusted(settings: Settings) -> Trusted:
         issuers=issuers,
         sources={config.issuer: faults.of(partial(key_source, config, where=config.issuer)) for config in issuers},
         bundle_keys=faults.of(lambda: load_public_keys(_bundle_keys(settings))),
-        approvers=faults.of(lambda: read_approvers(_pems(settings, settings.policy.approvers))),
+        approvers=faults.of(lambda: read_approvers(_approver_pems(settings))),
         asserter=faults.of(lambda: _asserter(settings)),
         path_key=faults.of(lambda: secret_file(settings.path(settings.log.path_key_file))),
     )
@@ -180,15 +180,18 @@ def _asserter(settings: Settings) -> Asserter | None:
     return load_asserter(path, sidecar=settings.sidecar.id, seconds=settings.assertion.seconds)
 
 
-def _pems(settings: Settings, files: tuple[Path, ...]) -> dict[str, bytes]:
-    """Read public keys; the name of a file, without its endings, is the id of its key."""
+def _approver_pems(settings: Settings) -> dict[str, bytes]:
+    return _pems(settings, [(approver.person, approver.key) for approver in settings.policy.approvers])
+
+
+def _pems(settings: Settings, files: Iterable[tuple[str, Path]]) -> dict[str, bytes]:
+    """Read public keys by the id of each, or by the person who has it."""
     found: dict[str, bytes] = {}
     problems: list[Problem] = []
-    for relative in files:
+    for name, relative in files:
         path = settings.path(relative)
-        name = path.name.removesuffix(".pem").removesuffix(".pub")
         if name in found:
-            problems.append(Problem(code="CONFIG_VALUE", message=f"two keys have the id `{name}`", where=str(path)))
+            problems.append(Problem(code="CONFIG_VALUE", message=f"two keys are called `{name}`", where=str(path)))
         try:
             found[name] = path.read_bytes()
         except OSError as error:
@@ -200,7 +203,9 @@ def _pems(settings: Settings, files: tuple[Path, ...]) -> dict[str, bytes]:
 
 
 def _bundle_keys(settings: Settings) -> dict[str, bytes]:
+    """The name of a file, without its endings, is the id of its key."""
     if not settings.policy.keys:
         hint = "the public key that `zt init` wrote, for example `keys/bundle.pub.pem`"
         raise ConfigError((Problem(code="CONFIG_MISSING_KEY", message="`policy.keys` is required", hint=hint),))
-    return _pems(settings, settings.policy.keys)
+    files = settings.policy.keys
+    return _pems(settings, [(path.name.removesuffix(".pem").removesuffix(".pub"), path) for path in files])
