@@ -5,6 +5,10 @@ routes. The most specific template decides alone (`core.route_matcher` says what
 not list is unknown, never the business of a wider rule. Unknown is a refusal everywhere (`HOST_UNKNOWN`,
 `ROUTE_UNKNOWN`, `METHOD_UNKNOWN`).
 
+A path that only a wildcard matches is refused (`PATH_ALIASED`) when it is nearly the path of a narrower route or object
+of the same host which means something else: by letter case, trailing slashes, dots or blanks, or by what follows
+(`core.route_guard`). Whoever wants such a path served writes it down.
+
 An object, given by its exact path, *raises* the label of its route (`join`) and never lowers it: lowering would need a
 signature of its own, which this format does not have.
 """
@@ -17,7 +21,8 @@ from msgspec import Struct
 
 from zt_engine.core.classification import RANK_C2, Label, Scheme, overdue
 from zt_engine.core.errors import InputError
-from zt_engine.core.route_matcher import State, Template, decode_segment, walk
+from zt_engine.core.route_guard import Guard
+from zt_engine.core.route_matcher import Shape, State, Template, decode_segment, walk
 
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -102,11 +107,15 @@ Parts = tuple[tuple[str, int | None], ...]
 
 
 class Entry(Struct, frozen=True):
-    """What a route and method lead to: `resource` is complete unless something is captured."""
+    """What a route and method lead to: `resource` is complete unless something is captured.
+
+    `wild` is the route's shape if it has a wildcard, and so matches paths that nobody wrote down.
+    """
 
     resource: Resource
     captures: tuple[tuple[int, str], ...]
     compartments: tuple[Parts, ...]
+    wild: Shape | None = None
 
 
 Leaf = Mapping[str, Entry]
@@ -114,10 +123,14 @@ Leaf = Mapping[str, Entry]
 
 
 class HostRoutes(Struct, frozen=True):
-    """The routes of one host; `objects` come first and are found by their whole decoded path."""
+    """The routes of one host; `objects` come first and are found by their whole decoded path.
+
+    `guard` is none where a host has no wildcard, or where all its routes mean the same.
+    """
 
     root: State[Leaf]
     objects: Mapping[str, Leaf]
+    guard: Guard[Leaf] | None = None
 
 
 class Catalogue(Struct, frozen=True, kw_only=True):
@@ -152,6 +165,10 @@ class Catalogue(Struct, frozen=True, kw_only=True):
         entry = leaf.get(method)
         if entry is None:
             raise InputError("METHOD_UNKNOWN", "the most specific route for this path does not list this method")
+        if entry.wild is not None and routes.guard is not None:
+            for twin in routes.guard.twins(segments, entry.wild):
+                if not alike(twin.get(method), entry):
+                    raise InputError("PATH_ALIASED", "the path is nearly that of a narrower route, and not that path")
         return fill(entry, segments) if entry.captures else entry.resource
 
     def tasks(self, *, now: float) -> Iterator[tuple[str, str, str]]:
@@ -174,6 +191,21 @@ def _decoded(segments: list[str]) -> list[str]:
             raise InputError("PATH_UNREADABLE", "a path segment is not one clear UTF-8 name")
         found.append(decoded)
     return found
+
+
+def alike(one: Entry | None, other: Entry | None) -> bool:
+    """Whether two entries are protected alike, so that nobody gains by reaching one as the other."""
+    if one is None or other is None:
+        return one is other
+    return one.compartments == other.compartments and _protection(one.resource) == _protection(other.resource)
+
+
+def _protection(resource: Resource) -> tuple[object, ...]:
+    """Everything of a resource but its route's name and parameters."""
+    return (
+        *(resource.label, resource.service, resource.write, resource.channels, resource.ceiling, resource.state),
+        *(resource.attributes, resource.enforces, resource.observe, resource.assertion, resource.action),
+    )
 
 
 def fill(entry: Entry, segments: list[str]) -> Resource:

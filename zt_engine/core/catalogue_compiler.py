@@ -19,17 +19,20 @@ from zt_engine.core.catalogue import (
     Resource,
     Rule,
     Service,
+    alike,
     fill,
     observed,
     with_compartments,
 )
 from zt_engine.core.classification import Label, Scheme, join
 from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.core.route_guard import Guard
 from zt_engine.core.route_matcher import (
     MAX_TRANSITIONS,
     Shape,
     State,
     TangledError,
+    Wild,
     compile_templates,
     crossings,
     decode_path,
@@ -154,7 +157,8 @@ def _rule_entries(rule: Rule, strictest: Label | None, problems: list[Problem]) 
             fixed.append(name)
     label = with_compartments(label, fixed) if fixed else label
     names, parts = rule.template.captures, tuple(captured)
-    return {method: Entry(_resource(rule, label, method), names, parts) for method in rule.methods}
+    wild = rule.template.shape if any(isinstance(segment, Wild) for segment in rule.template.shape) else None
+    return {method: Entry(_resource(rule, label, method), names, parts, wild) for method in rule.methods}
 
 
 def _parts(name: str, positions: Mapping[str, int]) -> Parts:
@@ -202,14 +206,23 @@ def _hosts(
     compiled: dict[tuple[str, ...], HostRoutes] = {}
     for together in dict.fromkeys(sharing.values()):
         numbers = [number for service in together for number in rules_of.get(service, ())]
-        root = _root([rules[number] for number in numbers], [entries[number] for number in numbers], problems)
-        if root is not None:
-            found = _objects(root, [item for service in together for item in objects_of.get(service, ())], problems)
-            compiled[together] = HostRoutes(root, found)
+        routes = _host(
+            [rules[number] for number in numbers],
+            [entries[number] for number in numbers],
+            [item for service in together for item in objects_of.get(service, ())],
+            problems,
+        )
+        if routes is not None:
+            compiled[together] = routes
     return {host: compiled[together] for host, together in sharing.items() if together in compiled}
 
 
-def _root(rules: Sequence[Rule], entries: Sequence[Mapping[str, Entry]], problems: list[Problem]) -> State[Leaf] | None:
+def _host(
+    rules: Sequence[Rule],
+    entries: Sequence[Mapping[str, Entry]],
+    objects: Sequence[ObjectRule],
+    problems: list[Problem],
+) -> HostRoutes | None:
     leaves: dict[Shape, dict[str, Entry]] = {}
     written: dict[Shape, dict[str, Rule]] = {}
     for rule, methods in zip(rules, entries, strict=True):
@@ -222,12 +235,24 @@ def _root(rules: Sequence[Rule], entries: Sequence[Mapping[str, Entry]], problem
             written.setdefault(rule.template.shape, {})[method] = rule
     try:
         _check_crossings(written, problems)
-        return compile_templates(leaves)
+        root: State[Leaf] = compile_templates(leaves)
+        found = _objects(root, objects, problems)
+        return HostRoutes(root, found, _guard(leaves, found))
     except TangledError as error:
         text = f"the templates of `{rules[0].service}` overlap too much: {error}"
         hint = "begin its routes with literals, or give its parts hosts of their own"
         problems.append(Problem(code="CATALOGUE_TANGLED", message=text, where=rules[0].where, hint=hint))
         return None
+
+
+def _guard(routes: Mapping[Shape, Leaf], objects: Mapping[str, Leaf]) -> Guard[Leaf] | None:
+    """Nothing is to be guarded where nothing but what was written down is matched, or where all is protected alike."""
+    leaves = [*routes.values(), *objects.values()]
+    if not any(isinstance(segment, Wild) for shape in routes for segment in shape):
+        return None
+    if all(leaf.keys() == leaves[0].keys() and all(alike(leaf[m], leaves[0][m]) for m in leaf) for leaf in leaves):
+        return None
+    return Guard(routes, ((tuple(path[1:].split("/")), leaf) for path, leaf in objects.items()))
 
 
 def _check_crossings(written: Mapping[Shape, Mapping[str, Rule]], problems: list[Problem]) -> None:
