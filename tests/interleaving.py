@@ -164,9 +164,13 @@ class History:
         self.world.publish()
 
     def prover_device(self) -> None:
-        """A device with the DPoP key appears or goes."""
-        if self.world.devices.pop("phone-1", None) is None:
-            key = DeviceKey(jkt=self.prover.jkt, not_after=int(self.world.clock.now()) + 86_400)
+        """A device with the DPoP key appears or goes, or its key soon ends; at times it is a laptop's second key."""
+        now = int(self.world.clock.now())
+        key = DeviceKey(jkt=self.prover.jkt, not_after=now + self.chance.choice([3, 86_400, 86_400]))
+        if self.chance.random() < 0.3:
+            laptop = DeviceKey(x5t=self.certificates["laptop-1"].x5t, not_after=now + 86_400)
+            self.world.devices["laptop-1"] = self._changed("laptop-1", keys=(laptop, key))
+        elif self.world.devices.pop("phone-1", None) is None:
             self.world.devices["phone-1"] = device("phone-1", now=int(self.world.clock.now()), keys=(key,))
         self.world.publish()
 
@@ -179,6 +183,7 @@ class History:
             status=self.chance.choice(["active"] * 4 + ["suspended"]),
             groups=self.chance.choice([(), ("staff",)]),
             clearance=self.chance.choice([100, 200, 300]),
+            type=self.chance.choice(["user", "user", "workload"]),
         )
         if self.chance.random() < 0.2:
             del self.world.subjects[name]
@@ -243,7 +248,7 @@ class History:
         kind, key = self.chance.choice(
             [
                 ("device", self.chance.choice(LAPTOPS)),
-                ("subject", self.chance.choice(PEOPLE)),
+                ("subject", self.chance.choice([*PEOPLE, "earlier-robot"])),
                 ("cert", self.certificates["laptop-1"].x5t),
                 ("jti", "jti-1"),
                 ("session", "sid-1"),
@@ -296,6 +301,7 @@ class History:
                 for c in self.certificates.values()
             ),
             (world.token("suzuki", jkt=self.prover.jkt, lifetime=life), b"dpop", None),
+            (world.token("tanaka", lifetime=life, act={"sub": "robot", "act": {"sub": "earlier-robot"}}), b"", None),
             (world.token("tanaka", acr="pwd", amr=["pwd"], lifetime=life), b"", None),
         ]
 
