@@ -169,7 +169,7 @@ class World:
             mappings={ISSUER: self.config.mapping},
             replica=self.replica,
             keys={ISSUER: self.keys},
-            recheck_seconds=5,
+            tick_seconds=5,
         )
         authorizer = Authorizer(
             principals=principals,

@@ -42,7 +42,7 @@ class People:
             mappings={ISSUER: world.config.mapping},
             replica=world.replica,
             keys={ISSUER: world.keys},
-            recheck_seconds=5,
+            tick_seconds=5,
         )
 
     def of(self, request: AccessRequest) -> Principal:
@@ -328,7 +328,7 @@ class Neighbours(People):
             mappings={ISSUER: mapping, PARTNER: mapping},
             replica=world.replica,
             keys={ISSUER: world.keys, PARTNER: keys},
-            recheck_seconds=5,
+            tick_seconds=5,
         )
 
     def visiting(self, sub: str = "tanaka", **claims: Any) -> AccessRequest:
@@ -415,7 +415,7 @@ def test_several_issuers_without_one_home_are_a_mistake_of_the_program(people: P
                 mappings=mappings,
                 replica=world.replica,
                 keys={},
-                recheck_seconds=5,
+                tick_seconds=5,
             )
 
 

@@ -111,7 +111,7 @@ class Stage:
             mappings={_issuer(entry): mapping for entry in people.values()},
             replica=replica,
             keys={_issuer(entry): NO_KEYS for entry in people.values()},
-            recheck_seconds=TICK_SECONDS,
+            tick_seconds=TICK_SECONDS,
         )
         authorizer = Authorizer(
             principals=principals,

@@ -130,7 +130,7 @@ class Wiring:
             mappings={config.issuer: config.mapping for config in trusted.issuers},
             replica=shared.replica,
             keys=sources,
-            recheck_seconds=settings.sidecar.tick_seconds,
+            tick_seconds=settings.sidecar.tick_seconds,
         )
         self.limits = Limits(
             head_bytes=settings.limits.head_kib * 1024,

@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         head = self._head[0] if len(self._head) == 1 else b"".join(self._head)
         headers = self._headers
-        lines = head.count(CRLF) - 2
+        lines = head.count(b"\n") - 2  # llhttp refuses a line feed that ends no line, so this counts lines
         if lines > self._limits.headers:
             self._refuse(TOO_LARGE, "headers")
             return

@@ -13,12 +13,13 @@ from device_inventory.fact_sheet import FactSheet, fact_sheet
 from device_inventory.facts import FUTURE_TOLERANCE
 from zt_engine.core.identity import Binding, Subject
 from zt_engine.core.policy_input import NEVER, DelegateInput, SubjectInput, fragment
+from zt_engine.core.tick import tick_at
 from zt_engine.core.trust import Pillar, context_points
 from zt_engine.core.trust_model import TrustModel
 from zt_engine.core.trust_readings import Readings, pillar_at, read_device, read_subject
 from zt_engine.sidecar.principals import Principal
 
-MAX_SHEETS = 8_000
+MAX_SHEETS = 12_000
 """Sheets take 7 kB each and 75 us to make: enough for the devices of a busy hour, not for the whole inventory."""
 
 NO_DEVICE = (
@@ -81,9 +82,7 @@ class Moments:
 
     def tick(self, phase: int, now: float) -> tuple[int, int]:
         """Return start and end of the tick around `now`; the phase comes from the device, so ticks do not align."""
-        length = self._tick_seconds
-        start = int(now) - (int(now) - phase) % length
-        return start, start + length
+        return tick_at(now, phase=phase, seconds=self._tick_seconds)
 
     def context(self, moment: Moment, location: str, path: str) -> Pillar:
         """Return the context pillar for a location and the way the request came."""

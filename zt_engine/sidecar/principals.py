@@ -19,6 +19,7 @@ from zt_engine.core.identity import ANONYMOUS, Subject, SubjectRecord, VerifiedC
 from zt_engine.core.issuer import IssuerMapping, subject_name
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.situation import RevocationKind, Situation
+from zt_engine.core.tick import tick_at
 from zt_engine.core.trust_readings import Readings
 from zt_engine.ports import CertificateVerifier, DpopVerifier, TokenVerifier
 from zt_engine.sidecar.replica import Replica
@@ -105,7 +106,7 @@ class Principals:
         mappings: Mapping[str, IssuerMapping],
         replica: Replica,
         keys: Mapping[str, Versioned],
-        recheck_seconds: float,
+        tick_seconds: int,
     ) -> None:
         """With several issuers all `mappings` name the same home issuer; ValueError otherwise."""
         homes = {mapping.home for mapping in mappings.values()}
@@ -117,7 +118,7 @@ class Principals:
         self._mappings = mappings
         self._replica = replica
         self._keys = keys
-        self._recheck_seconds = recheck_seconds
+        self._tick_seconds = tick_seconds
         self._known: dict[tuple[bytes, bytes, str], Principal] = {}
         self._serial = 0
 
@@ -182,13 +183,16 @@ class Principals:
         if situation is None:
             raise InputError("NOT_READY", "no situation has been loaded")
         self._serial += 1
-        until = now + self._recheck_seconds
+        until = now + self._tick_seconds
         principal = Principal(self._serial, since=now, until=until, situation=situation)
         try:
             if token is not None:
                 self._take_token(principal, token, certificate, jkt, scheme)
             self._find_device(principal, certificate, jkt, now)
             principal.revocable = revocable(principal, token, certificate)
+            # Within the tick its decisions belong to, so that one principal is established once a tick and not twice.
+            _, tick_end = tick_at(now, phase=principal.phase, seconds=self._tick_seconds)
+            principal.until = min(principal.until, tick_end)
             for kind, key in principal.revocable:
                 if situation.is_revoked(kind, key, now=now):
                     raise InputError(REVOKED[kind], f"this {kind} was revoked")

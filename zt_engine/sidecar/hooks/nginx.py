@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from zt_engine.core.errors import InputError
 from zt_engine.core.request import AccessRequest, RequestTarget, canonical_address, canonical_method, canonical_target
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials
@@ -39,40 +41,22 @@ MAX_REMEMBERED_BYTES = 256
 that inventing more, for which nobody has to sign in, costs time and not memory."""
 
 
-class Sent:
+class Sent(msgspec.Struct, gc=False):
     """The values of one hook request, as bytes; nothing is proven yet but that each header came once."""
 
-    __slots__ = (
-        "address",
-        "authorization",
-        "cert",
-        "dpop",
-        "host",
-        "method",
-        "pep_key",
-        "port",
-        "request_id",
-        "scheme",
-        "uri",
-        "verify",
-    )
-
-    def __init__(self, values: tuple[bytes, ...]) -> None:
-        (
-            self.uri,
-            self.method,
-            self.host,
-            self.scheme,
-            self.port,
-            self.address,
-            self.request_id,
-            self.pep_key,
-            self.verify,
-            self.cert,
-            self.authorization,
-            self.dpop,
-            _cookie,
-        ) = values
+    uri: bytes
+    method: bytes
+    host: bytes
+    scheme: bytes
+    port: bytes
+    address: bytes
+    request_id: bytes
+    pep_key: bytes
+    verify: bytes
+    cert: bytes
+    authorization: bytes
+    dpop: bytes
+    cookie: bytes
 
 
 class NginxHook:
@@ -102,7 +86,7 @@ class NginxHook:
             self._credentials.of(sole_key(headers, names), hook=self.name, peer_uid=peer_uid)
             raise
         assert layout.pick is not None  # Layouts.of raised otherwise
-        sent = Sent(layout.pick(headers))
+        sent = Sent(*layout.pick(headers))
         credential = self._credentials.of(sent.pep_key, hook=self.name, peer_uid=peer_uid)
         if headers[layout.has_body] not in (b"", b"0"):
             raise InputError("HOOK_FRAMING", "a hook request has no body")
@@ -127,7 +111,7 @@ class NginxHook:
             self._address(sent.address),
             request_id(sent.request_id),
             single(sent.authorization, "authorization"),
-            single(sent.dpop, "dpop"),
+            single(sent.dpop, "dpop") if sent.dpop else b"",
             certificate(sent.verify, sent.cert),
         )
 
