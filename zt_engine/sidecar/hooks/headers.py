@@ -102,14 +102,18 @@ def _is_reserved(folded: str, known: Iterable[str]) -> bool:
 class Layouts:
     """The layouts seen so far, bounded: a client that invents names costs time, never memory."""
 
-    __slots__ = ("_family", "_known")
+    __slots__ = ("_family", "_known", "_last", "_last_names")
 
     def __init__(self, family: Family) -> None:
         self._family = family
         self._known: dict[tuple[bytes, ...], Layout] = {}
+        self._last_names: tuple[bytes, ...] = ()
+        self._last: Layout | None = None
 
     def of(self, names: tuple[bytes, ...]) -> Layout:
         """Return the layout of a list of names; raises InputError with the code of the rule that refuses it."""
+        if names == self._last_names and self._last is not None:  # cheaper than hashing fifteen names
+            return self._last
         layout = self._known.get(names)
         if layout is None:
             layout = judge(names, self._family)
@@ -118,4 +122,5 @@ class Layouts:
             self._known[names] = layout
         if layout.pick is None:
             raise InputError(layout.refusal, f"header `{layout.detail}`")
+        self._last_names, self._last = names, layout
         return layout
