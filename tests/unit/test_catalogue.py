@@ -22,6 +22,7 @@ from zt_engine.core.route_matcher import (
     compile_templates,
     crossings,
     decode_segment,
+    decode_segments,
     meet,
     parse_template,
     walk,
@@ -187,6 +188,17 @@ def test_ten_thousand_routes_make_an_automaton_that_grows_with_their_number_only
     root = compile_templates({("api", f"r{n}", Wild.PARAM): n for n in range(10_000)})
 
     assert walk(root, ["api", "r9999", "x"]) == 9999
+
+
+@given(
+    st.lists(st.text(alphabet="a%2eEF5cC7A0./é\\;\u0301秘", max_size=9), min_size=1, max_size=4), st.integers(0, 300)
+)
+def test_a_path_is_decoded_as_each_of_its_segments_is(names: list[str], more: int) -> None:
+    raw = [quote(name, safe="%.\\;").replace("/", "%2F") for name in names] + ["a" * more]
+    one_by_one = [decode_segment(segment) if "%" in segment else segment for segment in raw]
+    clear = not any(s is None or s in (".", "..") or "\\" in s for s in one_by_one)
+
+    assert decode_segments("/" + "/".join(raw)) == (one_by_one if clear else None)
 
 
 # The catalogue.

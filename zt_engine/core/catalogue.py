@@ -22,7 +22,7 @@ from msgspec import Struct
 from zt_engine.core.classification import RANK_C2, Label, Scheme, overdue
 from zt_engine.core.errors import InputError
 from zt_engine.core.route_guard import Guard
-from zt_engine.core.route_matcher import Shape, State, Template, decode_segment, walk
+from zt_engine.core.route_matcher import Shape, State, Template, decode_segments, walk
 
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -155,10 +155,14 @@ class Catalogue(Struct, frozen=True, kw_only=True):
             raise InputError("HOST_UNKNOWN", "no service of the catalogue has this host")
         if "//" in path or path[:1] != "/" or not path.isascii():
             raise InputError("PATH_UNREADABLE", "the path is not canonical")
-        segments = path[1:].split("/")
         if "%" in path:
-            segments = _decoded(segments)
+            decoded = decode_segments(path)
+            if decoded is None:
+                raise InputError("PATH_UNREADABLE", "a path segment is not one clear UTF-8 name")
+            segments = decoded
             path = "/" + "/".join(segments)
+        else:
+            segments = path[1:].split("/")
         leaf = routes.objects.get(path) or walk(routes.root, segments)
         if leaf is None:
             raise InputError("ROUTE_UNKNOWN", "no route of the catalogue has this path")
@@ -180,17 +184,6 @@ class Catalogue(Struct, frozen=True, kw_only=True):
             yield from ((code, rule.service, rule.where) for code in overdue(rule.label, now=now))
         for item in self.objects:
             yield from ((code, item.service, item.where) for code in overdue(item.label, now=now))
-
-
-def _decoded(segments: list[str]) -> list[str]:
-    """Decode the segments that have an escape; the others are as `core.request` left them."""
-    found = []
-    for segment in segments:
-        decoded = decode_segment(segment) if "%" in segment else segment
-        if decoded is None:
-            raise InputError("PATH_UNREADABLE", "a path segment is not one clear UTF-8 name")
-        found.append(decoded)
-    return found
 
 
 def alike(one: Entry | None, other: Entry | None) -> bool:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -107,10 +106,15 @@ def _upper_escapes(path: bytes) -> bytes:
     return b"%".join([first, *(piece[:2].upper() + piece[2:] for piece in pieces)])
 
 
+def unescape(path: bytes) -> bytes:
+    """Decode a path's escapes, all of them valid; it may hold no backslash. One pass in C, not one step per escape."""
+    return path.replace(b"%", b"\\x").decode("unicode_escape").encode("latin-1")
+
+
 def _require_readable(path: bytes) -> None:
     """Require that the escapes spell UTF-8 in normal form C: another spelling names another file to some systems."""
     try:
-        text = unquote_to_bytes(path).decode()
+        text = unescape(path).decode()
     except UnicodeDecodeError:
         raise InputError("PATH_AMBIGUOUS", "the path is not UTF-8") from None
     if not unicodedata.is_normalized("NFC", text):

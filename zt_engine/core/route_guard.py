@@ -18,9 +18,9 @@ a request costs one lookup for each segment, and one for each length that an obj
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
+from unicodedata import normalize
 
 from zt_engine.core.route_matcher import MAX_TRANSITIONS, Shape, TangledError, Wild
 
@@ -31,15 +31,21 @@ Twin = tuple[Shape, LeafT]
 
 def fold(segment: str) -> str:
     """Return what careless backends make of a decoded segment."""
-    if segment.isascii():
-        return segment.lower().rstrip(". ")
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", segment).casefold())
-    return text.rstrip("./").rstrip().rstrip("./ ")
+    return _stripped(_caseless(segment))
+
+
+def _caseless(text: str) -> str:
+    return text.lower() if text.isascii() else normalize("NFKC", normalize("NFKC", text).casefold())
+
+
+def _stripped(segment: str) -> str:
+    return segment.rstrip("./ ")
 
 
 def fold_path(segments: Iterable[str]) -> list[str]:
     """Fold every segment, and leave out the empty ones at the end."""
-    folded = [fold(segment) for segment in segments]
+    # All at once, since the cost is in the calls; no segment has a NUL, and none composes with it.
+    folded = [_stripped(segment) for segment in _caseless("\0".join(segments)).split("\0")]
     while folded and not folded[-1]:
         folded.pop()
     return folded

@@ -22,14 +22,19 @@ from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct
 
+from zt_engine.core.request import unescape
+
 MAX_SEGMENTS = 32
 MAX_SEGMENT = 255
 MAX_TRANSITIONS = 300_000
 """How many steps one host's automaton may have; 10,000 ordinary routes need about 30,000."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_ENCODED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*")
+_MAX_ENCODED = 12 * MAX_SEGMENT  # a character has at most four bytes, and each three characters as an escape
+_ENCODED = re.compile(r"(?:[^%]++|%[0-9A-Fa-f]{2})*+")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
+_FORBIDDEN_IN_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+_DOTS = frozenset({".", ".."})
 _NOT_LITERAL = re.compile(r"[{}*?#;]")
 
 
@@ -66,7 +71,7 @@ def decode_segment(text: str) -> str | None:
     path than we do, so it is refused rather than matched.
     """
     if "%" in text:
-        if _ENCODED.fullmatch(text) is None:
+        if len(text) > _MAX_ENCODED or _ENCODED.fullmatch(text) is None:
             return None
         try:
             text = unquote_to_bytes(text).decode("utf-8")
@@ -75,6 +80,26 @@ def decode_segment(text: str) -> str | None:
     if text in (".", "..") or len(text) > MAX_SEGMENT or _FORBIDDEN.search(text) is not None:
         return None
     return text if text.isascii() or unicodedata.is_normalized("NFC", text) else None
+
+
+def decode_segments(path: str) -> list[str] | None:
+    """Split an ASCII path with escapes into decoded segments, as `decode_segment` does one by one, in few passes."""
+    if _ENCODED.fullmatch(path) is None or "\\" in path:
+        return None
+    try:
+        text = unescape(path.encode("ascii")).decode("utf-8")
+    except UnicodeError:
+        return None
+    segments = text[1:].split("/")
+    if text.count("/") != path.count("/") or _FORBIDDEN_IN_PATH.search(text) is not None:
+        return None
+    if not _DOTS.isdisjoint(segments) or not (text.isascii() or unicodedata.is_normalized("NFC", text)):
+        return None
+    if len(text) > MAX_SEGMENT:
+        for raw, segment in zip(path[1:].split("/"), segments, strict=True):
+            if len(segment) > MAX_SEGMENT and "%" in raw:
+                return None
+    return segments
 
 
 def decode_path(path: str) -> list[str] | None:
