@@ -20,6 +20,7 @@ from zt_engine.bootstrap.demo import COMMAND, Demo
 from zt_engine.bootstrap.demo_story import CHAPTERS, Expected, calm_step, story
 from zt_engine.bootstrap.demo_world import PACK, with_timetable
 from zt_engine.bootstrap.packs import compiled_bundle
+from zt_engine.cli.demo_report import command_name
 from zt_engine.core.bundle import open_bundle
 from zt_engine.pages.registry import registry
 
@@ -106,6 +107,7 @@ def test_the_demo_holds_in_japanese_and_its_commands_work_afterwards(tmp_path: P
     assert done.stdout.count("✓") == len(story()) + 1  # and the log
     assert "✗" not in done.stdout
     assert registry()["REPORT_NOW"].ja in done.stdout
+    assert f"→ {registry()['REPORT_NOW'].hint_ja}" in done.stdout
     assert f"{len(story())}件すべて期待どおりでした" in done.stdout
     (verify,) = printed(done.stdout, "zt audit verify")
     assert zt(verify, environment).returncode == 0
@@ -149,10 +151,27 @@ def test_the_demo_stays_in_english_behind_the_nginx_of_debian_and_leaves_nothing
         rest, _ = process.communicate(timeout=30)
 
     assert process.returncode == 0, output + rest
+    assert f"rm -r {folder}" in rest
     assert statuses == [200, 403, 403, 200, 403]
     port = int(re.findall(r"https://[a-z.]+:(\d+)/", output)[0])
     with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
         probe.connect(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("on_path", [True, False])
+def test_a_command_that_is_printed_calls_this_program(
+    on_path: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another `zt` on PATH is not ours: the command would run something else."""
+    for folder in ("venv", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "zt").write_text("#!/bin/sh\n")
+        (tmp_path / folder / "zt").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / ("venv" if on_path else "other")))
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "venv" / "zt")])
+
+    assert command_name() == ("zt" if on_path else "venv/zt")
 
 
 def curl(line: str) -> int:

@@ -67,9 +67,8 @@ def test_every_fault_is_reported_at_once_with_its_line_and_a_guess(tmp_path: Pat
     seen = {(problem.code, problem.where.rpartition(":")[2], problem.hint) for problem in found}
     assert seen == {
         ("CONFIG_UNKNOWN_KEY", "2", "did you mean `listen`?"),
-        ("CONFIG_VALUE", "11", ""),
-        ("CONFIG_UNKNOWN_KEY", "16", "did you mean `jwks`?"),
-        ("CONFIG_MISSING_KEY", "13", ""),
+        ("CONFIG_VALUE", "11", "did you mean `closed`?"),
+        ("CONFIG_UNKNOWN_KEY", "16", "did you mean `jwks`?"),  # and not that `jwks` is missing
     }
     assert all(problem.where.startswith(f"{tmp_path}/zt.toml:") for problem in found)
 
@@ -79,6 +78,10 @@ def test_every_fault_is_reported_at_once_with_its_line_and_a_guess(tmp_path: Pat
     [
         ("", "CONFIG_MISSING_KEY", None, "`proxies` is required"),
         ("[sidecar\n", "CONFIG_SYNTAX", "1", ""),
+        (GOOD.replace("127.0.0.1:0", "0.0.0.0:9191"), "CONFIG_LISTEN", "2", "`0.0.0.0:9191` is not a loopback address"),
+        (GOOD.replace("127.0.0.1:0", "{9191}"), "CONFIG_LISTEN", "2", "`{9191}` is no address with a port"),
+        (GOOD.replace('"closed"', '"opne"'), "CONFIG_VALUE", "11", "is `opne`; one of open, closed, lgwan, gsn"),
+        (GOOD + "\n[log]\nsegment_mib = 0\n", "CONFIG_VALUE", "19", "`log.segment_mib` is `0`: "),
         (GOOD + "\n[sidcar]\n", "CONFIG_UNKNOWN_KEY", "18", "`sidcar`"),
         (GOOD + "\n[log]\nquota_mib = 1\n", "CONFIG_VALUE", "19", "`log.quota_mib`"),
         (GOOD + '\n[log]\nquota_mib = "many"\n', "CONFIG_VALUE", "19", "`log.quota_mib`"),

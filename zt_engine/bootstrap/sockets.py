@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import socket
 import stat
 
+from pydantic_core import PydanticCustomError
+
+from zt_engine.config import UNIX, parse_listen
 from zt_engine.core.errors import ConfigError, Problem
 
 BACKLOG = 1024
-UNIX = "unix:"
 
 
 def bind(listen: str, *, key: str) -> socket.socket:
@@ -23,19 +24,11 @@ def bind(listen: str, *, key: str) -> socket.socket:
 
 
 def _tcp(listen: str, key: str) -> socket.socket:
-    host, colon, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
     try:
-        address = ipaddress.ip_address(host)
-        number = int(port)
-    except ValueError:
-        colon = ""
-    if not colon or not 0 <= number < 65536:
-        raise _problem(key, f"`{listen}` is no address with a port", "for example `127.0.0.1:9191` or `[::1]:9191`")
-    if not address.is_loopback:
-        raise _problem(
-            key, f"`{listen}` is not a loopback address", "use a Unix socket or loopback, beside the proxy"
-        )
+        address, number = parse_listen(listen)
+    except PydanticCustomError as error:
+        context = error.context or {}
+        raise _problem(key, str(context["text"]), str(context["hint"])) from None
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -67,6 +67,7 @@ def demo(
                 prepare_to_stay(running.world)
                 report.stay(running)
                 _wait_for_interrupt()
+                report.leave(place)
             else:
                 write_question(running.world)
                 report.go_on(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -120,6 +121,9 @@ class DemoReport:
         )
         if not self._one_line and reason.plain:
             self._console.print(Padding(reason, (0, 0, 0, 5)))
+        remedy = self._remedy(result, codes)
+        if remedy:
+            self._console.print(Padding(Text(f"→ {remedy}", style="dim"), (0, 0, 0, 5)))
         for fault in result.faults:
             self._console.print(Padding(Text(fault, style="red"), (0, 0, 0, 5)))
 
@@ -180,6 +184,10 @@ class DemoReport:
         self._command(self._t("decide"), f"{command_name()} decide {place}/question.yaml --config {place}/zt.toml")
         self._command(self._t("metrics"), f"curl --unix-socket {place}/admin.sock http://zt/metrics")
 
+    def leave(self, folder: Path) -> None:
+        """Print how to be rid of what was kept."""
+        self._command(self._t("remove"), f"rm -r {shlex.quote(str(folder))}")
+
     # -- rows
 
     def _row(self, mark: str | Text, *cells: str | Text, style: str = "") -> None:
@@ -215,6 +223,12 @@ class DemoReport:
         separator = "。" if self._language == "ja" else "; "
         return separator.join(parts)
 
+    def _remedy(self, result: Result, codes: Mapping[str, Code]) -> str:
+        """What the person who was refused is told to do; empty where nothing they could do would help."""
+        reasons = result.event.get("reasons") or ()
+        first = codes.get(reasons[0]) if reasons and result.event.get("effect") != "allow" else None
+        return first.hint(self._language) if first is not None else ""
+
     def _commands(self, title: str, *commands: tuple[str, str]) -> None:
         self._console.print(Text(title, style="bold"))
         for key, line in commands:
@@ -235,5 +249,10 @@ class DemoReport:
 
 
 def command_name() -> str:
-    """How `zt` is called from here: by its name if that is on PATH, else by the path it was started with."""
-    return "zt" if shutil.which("zt") or os.sep not in sys.argv[0] else shlex.quote(sys.argv[0])
+    """How this very program is called from here: by its name if that is what PATH finds, else by a path."""
+    own, found = Path(sys.argv[0]), shutil.which("zt")
+    if os.sep not in sys.argv[0] or (found is not None and Path(found).resolve() == own.resolve()):
+        return "zt"
+    with contextlib.suppress(ValueError):
+        return shlex.quote(str(own.absolute().relative_to(Path.cwd())))
+    return shlex.quote(str(own.absolute()))
