@@ -152,6 +152,7 @@ def test_issuers_come_and_go_and_an_unchanged_one_keeps_its_keys(tmp_path: Path,
                 "\n[policy]\n",
                 OTHER_ISSUER,
             ),
+            ('issuer = "https://idp.example"', 'issuer = "https://idp.example"\nhome = true'),
         )
         # The file is gone as well: what was read from it before is better than nothing.
         (sandbox.folder / "keys/jwks.json").rename(sandbox.folder / "keys/jwks.away")
