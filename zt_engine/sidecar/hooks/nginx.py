@@ -160,8 +160,8 @@ def single(raw: bytes, name: str) -> bytes:
         return raw
     if b"," in raw or len(raw) > MAX_CREDENTIAL_BYTES + 16:
         raise InputError("HEADER_DOUBLED" if b"," in raw else "TOKEN_TOO_LARGE", f"header `{name}`")
-    if not raw.isascii() or b"\t" in raw or b"  " in raw or raw.strip() != raw:
-        # Blanks that say nothing would give one credential as many spellings as somebody cares to send.
+    if not raw.isascii() or b"\t" in raw or raw.strip() != raw or raw.find(b" ", raw.find(b" ") + 1) != -1:
+        # One blank parts scheme and token. More would give a credential as many spellings as somebody cares to send.
         raise InputError("HEADER_INVALID", f"header `{name}` is not visible ASCII in one spelling")
     return raw
 
