@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -139,13 +139,22 @@ class FolderSource:
             if not settled:
                 del changed[name]
 
-    def records(self, now: float) -> tuple[Records, tuple[Problem, ...]]:
-        """Return every record in force, and what is wrong with the refused ones."""
+    @property
+    def known(self) -> int:
+        """How many record files are known."""
+        return len(self._devices) + len(self._subjects)
+
+    def records(self, now: float, named: Collection[str] | None = None) -> tuple[Records, tuple[Problem, ...]]:
+        """Return every record in force, and what is wrong with the refused ones.
+
+        Looks at every file, or only at the `named` ones (`devices/laptop-1.json`) and those that were refused: for a
+        site of ten thousand people that is the difference between a fifth of a second and nothing.
+        """
         problems: list[Problem] = []
         try:
             with opened_folder(self.folder) as folder:
-                devices = self._read(folder, "devices", self._devices, decode_device, problems, now)
-                subjects = self._read(folder, "subjects", self._subjects, decode_subject, problems, now)
+                devices = self._read(folder, "devices", self._devices, decode_device, problems, now, named)
+                subjects = self._read(folder, "subjects", self._subjects, decode_subject, problems, now, named)
         except (OSError, UnownedError) as error:
             problems.append(_problem(error, self.folder))
             self._devices.clear()
@@ -155,7 +164,7 @@ class FolderSource:
         kept_subjects = _without_doubles(subjects, lambda record: f"{record.issuer}|{record.id}", "subject", problems)
         return Records(kept_devices, kept_subjects), tuple(problems)
 
-    def _read(
+    def _read(  # noqa: PLR0917  (one folder of two, with all that both share)
         self,
         within: int,
         name: str,
@@ -163,21 +172,26 @@ class FolderSource:
         decode: Callable[..., T],
         problems: list[Problem],
         now: float,
+        named: Collection[str] | None,
     ) -> dict[str, T]:
         """Bring `known` up to date with a folder of records, and return what is in force by file name."""
         path = self.folder / name
         try:
             with opened_folder(name, within=within) as folder:
-                entries = {entry.name: entry for entry in os.scandir(folder) if entry.name.endswith(".json")}
-                for gone in known.keys() - entries.keys():
-                    del known[gone]
+                if named is None:
+                    entries: set[str] = {entry for entry in os.listdir(folder) if entry.endswith(".json")}
+                    for gone in known.keys() - entries:
+                        del known[gone]
+                else:
+                    entries = {entry.partition("/")[2] for entry in named if entry.startswith(f"{name}/")}
+                    entries |= {entry for entry, record in known.items() if record.refused_at is not None}
                 if len(entries) > MAX_RECORDS:
                     problems.append(
                         Problem(code="FOLDER_TOO_LARGE", message=f"more than {MAX_RECORDS} records", where=str(path))
                     )
                     return {}
                 for entry in sorted(entries):
-                    problems += _refresh(folder, entries[entry], path / entry, known, decode, now)
+                    problems += _refresh(folder, entry, path / entry, known, decode, now)
         except (OSError, UnownedError) as error:
             problems.append(_problem(error, path))
             known.clear()
@@ -186,27 +200,30 @@ class FolderSource:
 
 def _refresh(
     folder: int,
-    entry: os.DirEntry[str],
+    entry: str,
     path: Path,
     known: dict[str, _Record[T]],
     decode: Callable[..., T],
     now: float,
 ) -> tuple[Problem, ...]:
     """Read one record if it changed; a refused one keeps its last good value only for the time of a write."""
-    old = known.get(entry.name)
+    old = known.get(entry)
     signature: Signature = (0, 0, 0, 0)
     try:
-        status = entry.stat(follow_symlinks=False)
+        status = look(entry, within=folder)
         signature = _signature(status)
         if old is not None and old.signature == signature and old.refused_at is None:
             return ()
-        raw, status = read_owned(entry.name, limit=MAX_FILE, within=folder)
-        known[entry.name] = _Record(decode(raw, where=str(path)), _signature(status))
+        raw, status = read_owned(entry, limit=MAX_FILE, within=folder)
+        known[entry] = _Record(decode(raw, where=str(path)), _signature(status))
+        return ()
+    except FileNotFoundError:
+        known.pop(entry, None)
         return ()
     except (OSError, ZtError, UnownedError) as error:
         since = now if old is None or old.refused_at is None else old.refused_at
         value = old.value if old is not None and now - since < RECORD_GRACE else None
-        known[entry.name] = _Record(value, signature, since)
+        known[entry] = _Record(value, signature, since)
         return error.problems if isinstance(error, ConfigError) else (_problem(error, path),)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -32,6 +32,12 @@ log = structlog.get_logger()
 
 RECHECK_SECONDS = 2.0
 """How often a folder with faults is read again, so that a fault that time cures (or worsens) is noticed."""
+SCAN_SECONDS = 60.0
+"""How often every file is looked at although nobody said that it changed."""
+WAKE_MS = 250
+GATHER_RECORDS = 20_000
+"""So many records are prepared at most once a second, a tenth of them ten times as often."""
+RECORD_FOLDERS = ("devices", "subjects")
 
 
 class DeviceCertificates:
@@ -122,15 +128,17 @@ class FolderFollower:
         """Under whose approvers the situation in force was read."""
         self._faults: dict[str, tuple[Problem, ...]] = {}
         self._busy = asyncio.Lock()
+        self._failed = False
+        """Whether the last reading broke off: then everything is read again soon, whoever says that it changed."""
         self.activated_at = 0.0
         self.problems: tuple[Problem, ...] = ()
 
-    async def refresh(self) -> None:
-        """Read the folder once and take up what is good."""
+    async def refresh(self, named: Collection[str] | None = None) -> None:
+        """Read the folder once and take up what is good: all records, or of the records only the `named` ones."""
         async with self._busy:
             unused: list[PolicyEngine] = []
             try:
-                change = await asyncio.to_thread(self._read)
+                change = await asyncio.to_thread(self._read, named)
                 unused += self._apply(change)
             finally:
                 # INVARIANT: what is no longer vouched for goes, whatever became of the reading.
@@ -166,28 +174,71 @@ class FolderFollower:
         """Refresh whenever something in the folder changes, until cancelled. Nothing that goes wrong ends this."""
         while True:
             with contextlib.suppress(OSError):  # there may be no folder yet, or no longer
-                async for _ in awatch(
-                    self._folder,
-                    debounce=100,
-                    step=20,
-                    rust_timeout=int(RECHECK_SECONDS * 1000),
-                    yield_on_timeout=True,
-                    ignore_permission_denied=True,
-                ):
-                    await self._try()
+                await self._watch()
             await asyncio.sleep(RECHECK_SECONDS)
-            await self._try()
+            await self._try(None)
 
-    async def _try(self) -> None:
+    async def _watch(self) -> None:
+        """Read what is named when it changes, everything once in a while, and what was refused more often.
+
+        Changes of records are gathered for up to a second in a large folder: preparing ten thousand records takes
+        processor time that decisions need. Everything else, revocations before all, is taken up at once.
+        """
+        time = asyncio.get_running_loop().time
+        scanned = read = gathered = time()
+        pending: set[str] = set()
+        async for changes in awatch(
+            self._folder,
+            debounce=100,
+            step=20,
+            rust_timeout=WAKE_MS,
+            yield_on_timeout=True,
+            ignore_permission_denied=True,
+        ):
+            named, others = self._named({path for _, path in changes})
+            pending |= named
+            now = time()
+            again = (self._failed or self.problems) and now - read >= RECHECK_SECONDS
+            if others is None or again or now - scanned >= SCAN_SECONDS:
+                await self._try(None)
+                pending.clear()
+                scanned = time()
+            elif pending and now >= gathered:
+                await self._try(frozenset(pending))
+                pending.clear()
+                gathered = time() + min(1.0, self._source.known / GATHER_RECORDS)
+            elif others:
+                await self._try(())
+            else:
+                continue
+            read = time()
+
+    def _named(self, paths: set[str]) -> tuple[set[str], bool | None]:
+        """Split what changed into record files and whether anything else did; None when only a scan can tell."""
+        records, others = set(), False
+        for path in paths:
+            parts = path.removeprefix(f"{self._folder}/").split("/")
+            if len(parts) == 1 and parts[0] not in RECORD_FOLDERS and not path.endswith("/"):
+                others = True
+            elif len(parts) == 2 and parts[0] in RECORD_FOLDERS:
+                if parts[1].endswith(".json"):
+                    records.add("/".join(parts))
+            else:
+                return records, None
+        return records, others
+
+    async def _try(self, named: Collection[str] | None) -> None:
         try:
-            await self.refresh()
+            await self.refresh(named)
+            self._failed = False
         except Exception as error:  # INVARIANT: a revocation that comes later must not find nobody listening.
             self._source.forget()
+            self._failed = True
             log.exception("folder.failed", error=type(error).__name__)
 
     # -- in a thread
 
-    def _read(self) -> Change:
+    def _read(self, named: Collection[str] | None) -> Change:
         change = Change()
         texts, self._faults["folder"] = self._source.singles()
         decides = []
@@ -213,8 +264,9 @@ class FolderFollower:
                 self._faults[name] = (_problem(error, where),)
             except ZtError as error:
                 self._faults[name] = (_problem(error, f"{where}: {error.where}" if error.where else where),)
-        records, self._faults["records"] = self._source.records(self._clock.now())
-        change.records = self._replica.stage(records.devices, records.subjects)
+        if named is None or named or self._faults.get("records"):
+            records, self._faults["records"] = self._source.records(self._clock.now(), named)
+            change.records = self._replica.stage(records.devices, records.subjects)
         change.decides = tuple(decides)
         return change
 
@@ -268,8 +320,10 @@ class FolderFollower:
         if change.situation is not None:
             good.situation, good.situation_text = change.situation, change.situation_text
             self._situation_believed = self._believed
-        if good.situation is not None and change.records is not None:
-            self._replica.adopt(change.records, good.situation, now=now)
+        if change.records is not None:
+            good.records = change.records
+        if good.situation is not None and good.records is not None and (change.records or change.situation) is not None:
+            self._replica.adopt(good.records, good.situation, now=now)
         if change.bundle is None and change.catalogue is None and change.trust is None:
             return []
         unused = [good.engine] if change.engine is not None and good.engine is not None else []
