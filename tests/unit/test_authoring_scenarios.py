@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zt_engine.authoring.rehearsal import Rehearsed, compare, rehearse
+from zt_engine.authoring.rehearsal import Rehearsed, compare, failures, rehearse
 from zt_engine.authoring.scenarios import Question, Scenario, read_scenarios
 from zt_engine.core.errors import ConfigError, InputError
 
@@ -198,7 +198,7 @@ def test_only_what_is_named_is_compared_and_order_means_nothing(tmp_path: Path, 
 def test_what_differs_is_said_at_the_scenarios_line(tmp_path: Path, expect: str, said: str) -> None:
     problem = problem_of(tmp_path, ANSWER, expect)
 
-    assert problem.startswith(f"{tmp_path}/table.yaml:2: SCENARIO_FAILED: may read (fake): ")
+    assert problem.startswith(f"{tmp_path}/table.yaml:2: SCENARIO_FAILED: may read: ")
     assert said in problem
 
 
@@ -215,6 +215,16 @@ def test_a_question_that_cannot_be_put_is_a_fault_of_the_scenario(tmp_path: Path
     assert row.answer is None
     assert row.problem is not None
     assert (row.problem.code, "DEVICE_RECORD_VALUE" in row.problem.message) == ("SCENARIO_MALFORMED", True)
+
+
+def test_what_goes_wrong_alike_is_told_once_with_both_engines(tmp_path: Path) -> None:
+    scenarios = read(tmp_path)
+    one, other = (rehearse(scenarios, lambda asked: Rehearsed(effect="deny"), engine=name) for name in ("wasm", "opa"))
+
+    found = failures([one, other])
+
+    assert len(found) == len(scenarios)
+    assert all(problem.message.endswith(" (wasm, opa)") for problem in found)
 
 
 def test_two_engines_that_answer_differently_are_reported_even_if_nothing_else_is_wrong(tmp_path: Path) -> None:

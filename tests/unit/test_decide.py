@@ -137,6 +137,19 @@ def test_the_report_says_every_reason_with_its_remedy(language: str, ground: Gro
         assert getattr(reasons[code], f"hint_{language}") in result.stdout
 
 
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_no_number_is_cut_at_eighty_columns(language: str, tmp_path: Path) -> None:
+    path = asked(tmp_path, f"subject: tanaka\ndevice: stale_laptop\n{CASE}")
+    words = ["decide", str(path), "--pack", "jp-gov", "--lang", language]
+
+    result = CliRunner().invoke(app, words, env={"COLUMNS": "80"})
+
+    assert "attested_hw" in result.stdout
+    items = [line for line in result.stdout.splitlines() if re.search(r"\d+%", line)]
+    assert len(items) == 20
+    assert all(re.search(r" \d+%\s+\d+\.\d\d/\d+\s+\d+\.\d\d *$", line) for line in items)
+
+
 def test_brief_leaves_the_items_out_and_input_shows_what_rego_saw(tmp_path: Path) -> None:
     path = asked(tmp_path, f"subject: tanaka\ndevice: healthy_laptop\n{CASE}")
 

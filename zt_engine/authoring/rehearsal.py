@@ -53,6 +53,20 @@ def compare(one: Sequence[Row], other: Sequence[Row], *, language: str = "en") -
     ]
 
 
+def failures(tables: Sequence[Sequence[Row]]) -> list[Problem]:
+    """What went wrong on each engine; once, with every engine named, where they went wrong alike."""
+    engines: dict[Problem, list[str]] = {}
+    for row in (row for rows in zip(*tables, strict=True) for row in rows):
+        if row.problem is not None:
+            engines.setdefault(row.problem, []).append(row.engine)
+    return [_named(problem, names) for problem, names in engines.items()]
+
+
+def _named(problem: Problem, engines: Sequence[str]) -> Problem:
+    message = f"{problem.message} ({', '.join(engines)})"
+    return Problem(code=problem.code, message=message, where=problem.where, hint=problem.hint)
+
+
 def _row(scenario: Scenario, decide: Decide, *, engine: str, language: str) -> Row:
     where, name = scenario.question.where, scenario.name(language)
     try:
@@ -62,7 +76,7 @@ def _row(scenario: Scenario, decide: Decide, *, engine: str, language: str) -> R
         problem = Problem(code="SCENARIO_MALFORMED", message=message, where=where, hint=error.hint)
         return Row(scenario=scenario, engine=engine, answer=None, problem=problem)
     wrong = "; ".join(_differences(scenario, answer))
-    failed = Problem(code="SCENARIO_FAILED", message=f"{name} ({engine}): {wrong}", where=where) if wrong else None
+    failed = Problem(code="SCENARIO_FAILED", message=f"{name}: {wrong}", where=where) if wrong else None
     return Row(scenario=scenario, engine=engine, answer=answer, problem=failed)
 
 

@@ -156,7 +156,7 @@ class _Reading:
         top = document.value if isinstance(document.value, Mapping) else {}
         entries = top.get("scenarios", [])
         if set(top) - {"scenarios"} or not isinstance(entries, list):
-            self.fault("a table is one list `scenarios`", document.at())
+            self.fault("a table is one list `scenarios`", document.at(), "`scenarios:`, and below it `- name: ...`")
             return
         for index, entry in enumerate(entries):
             try:

@@ -21,7 +21,7 @@ from zt_engine.authoring.build import build
 from zt_engine.authoring.check import Checked, check
 from zt_engine.authoring.pack import Pack
 from zt_engine.authoring.rego_tests import TestRun, run_tests
-from zt_engine.authoring.rehearsal import Row, compare, rehearse
+from zt_engine.authoring.rehearsal import Row, compare, failures, rehearse
 from zt_engine.authoring.scenarios import read_scenarios
 from zt_engine.bootstrap.activation import Parts, read_catalogue, read_trust
 from zt_engine.bootstrap.packs import checkout
@@ -99,7 +99,7 @@ class Workbench:
         for name in engines:
             with self._engine(name, raw, bundle) as engine:
                 rows[name] = rehearse(scenarios, Stage(parts, engine).decide, engine=name, language=language)
-        problems = [row.problem for name in engines for row in rows[name] if row.problem is not None]
+        problems = failures([rows[name] for name in engines])
         for name in engines[1:]:
             problems += compare(rows[engines[0]], rows[name], language=language)
         return [row for name in engines for row in rows[name]], problems

@@ -131,7 +131,8 @@ class Report:
         who = subject.id or self._t("anonymous")
         if subject.delegate is not None:
             who = f"{subject.delegate.id} ({self._t('for')}: {who})"
-        what = f"{document.request.method} {document.request.host}{document.request.path}"
+        # The path is blank in an input whose policy does not read it; the route always says which it was.
+        what = f"{document.request.method} {document.request.host}{document.request.path or document.request.route}"
         self._console.print(Text.assemble((who, "bold"), f"  {device.id or self._t('no_device')}  →  ", (what, "bold")))
         moment = datetime.fromtimestamp(document.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         around = f"{label.code} · {document.resource.service} {document.request.route} · {document.request.channel}"
@@ -161,11 +162,11 @@ class Report:
         if explained.document is None:
             return
         trust = explained.document.trust
-        parts = [f"{self._t('needed')} {explained.decision.threshold}", f"{self._t('best')} {trust.best}"]
-        parts.append(f"{self._t('after')} {trust.after_step_up}")
+        parts = [f"{self._t('best')} {trust.best}", f"{self._t('after')} {trust.after_step_up}"]
         pillars = trust.pillars
         parts += [f"{self._pick(*PILLARS[name])} {getattr(pillars, name)}" for name in PILLARS]
-        self._line(self._t("trust"), f"{trust.score}   ({', '.join(parts)})")
+        self._line(self._t("trust"), f"{trust.score}   {self._t('needed')} {explained.decision.threshold}")
+        self._console.print(Padding(Text(" · ".join(parts), style="dim"), (0, 0, 0, 2)))
         if full and explained.trust is not None:
             self._console.print(self._items(explained.trust))
             self._console.print(self._sum(explained.trust))
@@ -174,11 +175,12 @@ class Report:
     def _items(self, trust: Explanation) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         wide = self._console.width >= WIDE
-        table.add_column(self._t("factor"), no_wrap=True, width=21)
-        table.add_column(self._t("value"), no_wrap=True, width=30 if wide else 12)
+        # Everything has its place in 80 columns: the numbers never give way to the words.
+        table.add_column(self._t("factor"), no_wrap=True, width=20)
+        table.add_column(self._t("value"), no_wrap=True, width=30 if wide else 11)
         table.add_column(self._t("method"), no_wrap=True, width=12)
-        for name in ("age", "confidence", "pillar_points", "points"):
-            table.add_column(self._t(name), justify="right", no_wrap=True)
+        for name, width in (("age", 5), ("confidence", 4), ("pillar_points", 8), ("points", 6)):
+            table.add_column(self._t(name), justify="right", no_wrap=True, min_width=width)
         last = ""
         for item in trust.items:
             if item.pillar != last:
@@ -282,7 +284,7 @@ def age(seconds: int | None) -> str:
         return ""
     if seconds >= NEVER:
         return "∞"
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"

@@ -60,6 +60,7 @@ def nginx(
 
     The key of the proxy does not stand in it: it is kept in a file beside the key file, which the block includes.
     """
+    language = chosen_language(lang)
     settings = load(config)
     chosen = find_proxy(settings, proxy)
     block = nginx_block(
@@ -74,7 +75,6 @@ def nginx(
         device_cas=device_cas,
     )
     text = render(block)
-    language = chosen_language(lang)
     written = write_key_include(settings, chosen)
     if written is not None:
         print(WROTE[language].format(path=written), file=sys.stderr)

@@ -13,6 +13,7 @@ import uvloop
 
 from zt_engine import logs
 from zt_engine.bootstrap.sidecar import SidecarProgram
+from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
 
 app = typer.Typer(no_args_is_help=True)
@@ -27,11 +28,15 @@ def group() -> None:
 def run(
     config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
     verbose: Annotated[bool, typer.Option("--verbose", help="Log debugging detail.")] = False,
+    lang: Annotated[
+        str | None, typer.Option("--lang", help="ja or en, for what keeps it from starting; the log is English.")
+    ] = None,
 ) -> None:
     """Answer proxies until SIGTERM. SIGHUP reads the configuration and its keys again.
 
     Started a second time, it takes over from the running process without refusing a request.
     """
+    chosen_language(lang)
     logs.configure(verbose=verbose)
     uvloop.run(serve(config))
 
