@@ -1,4 +1,4 @@
-"""`kill -9` of the real process under load, and a disk that is full: no answered decision is ever missing from the log."""
+"""`kill -9` of the real process under load, and a disk that is full: no answered decision is missing from the log."""
 
 from __future__ import annotations
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.bootstrap.identity import secret_file
-from zt_engine.bootstrap.sockets import UNIX
-from zt_engine.config import Proxy, Settings
+from zt_engine.config import UNIX, Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks.snippet import NginxBlock, key_line
 

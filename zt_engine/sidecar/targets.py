@@ -99,7 +99,10 @@ class Places:
         self._classes: dict[object, int] = {}
 
     def of(self, target: RequestTarget, method: str) -> Place:
-        """Return the place, or raise InputError HOST_UNKNOWN, ROUTE_UNKNOWN, METHOD_UNKNOWN, PATH_UNREADABLE, PATH_ALIASED."""
+        """Return the place.
+
+        Raises InputError HOST_UNKNOWN, ROUTE_UNKNOWN, METHOD_UNKNOWN, PATH_UNREADABLE or PATH_ALIASED.
+        """
         key = (target, method)
         place = self._known.get(key)
         if place is None:
