@@ -185,7 +185,8 @@ def test_every_path_is_refused_exactly_when_the_definition_says_so(codes: dict[S
     except ConfigError as refused:
         assert {problem.code for problem in refused.problems} == {"CATALOGUE_AMBIGUOUS"}
         return
-    things = {**codes, **{tuple(path[1:].split("/")): "C2" for path in plain}}
+    things = dict(codes)
+    things.update({tuple(path[1:].split("/")): "C2" for path in plain})
 
     for path in PATHS:
         written = "/" + "/".join(quote(segment) for segment in path)
