@@ -219,7 +219,9 @@ def test_invariant_02_whatever_a_port_raises_denies(tiny: bytes, port: str, erro
     assert outcome.head.startswith(b"HTTP/1.1 403 ")
 
 
-@pytest.mark.parametrize("value", NONSENSE, ids=[f"{type(value).__name__}-{number}" for number, value in enumerate(NONSENSE)])
+@pytest.mark.parametrize(
+    "value", NONSENSE, ids=[f"{type(value).__name__}-{number}" for number, value in enumerate(NONSENSE)]
+)
 @pytest.mark.parametrize("port", ["tokens", "certificates", "proofs", "engine"])
 def test_invariant_02_whatever_else_a_port_returns_denies(tiny: bytes, port: str, value: object) -> None:
     bench = Bench(tiny)
