@@ -350,14 +350,14 @@ def in_process(sandbox: Sandbox, *, clock: Clock | None = None) -> Iterator[InPr
 # -- what is left behind ----------------------------------------------------------------------------------------------
 
 
-def logged(sandbox: Sandbox) -> list[dict[str, Any]]:
+def logged(sandbox: Sandbox, folder: Path | None = None) -> list[dict[str, Any]]:
     """Every decision event, in the order of the log."""
-    lines = [json.loads(line) for segment in read_log([sandbox.folder / "log"]) for line in segment.lines()]
+    lines = [json.loads(line) for segment in read_log([folder or sandbox.folder / "log"]) for line in segment.lines()]
     return [line for line in lines if "decision_id" in line]
 
 
-def verified(sandbox: Sandbox) -> AuditReport:
+def verified(sandbox: Sandbox, folder: Path | None = None) -> AuditReport:
     """What `zt audit verify` finds."""
     keys = CheckpointKeys([load_public_key(sandbox.folder / "keys/log-signing.pub.pem")])
     checkpoints = read_checkpoints([sandbox.folder / "checkpoints"])
-    return verify(read_log([sandbox.folder / "log"]), checkpoints, genuine=keys.verify)
+    return verify(read_log([folder or sandbox.folder / "log"]), checkpoints, genuine=keys.verify)

@@ -56,6 +56,9 @@ class Trusted(msgspec.Struct, frozen=True, kw_only=True):
     asserter: Asserter | None
     path_key: bytes
 
+    def __repr__(self) -> str:
+        return f"Trusted({len(self.credentials)} proxies, {len(self.issuers)} issuers)"
+
 
 class Faults:
     """Collects the faults of several readings, so that all are reported at once."""
