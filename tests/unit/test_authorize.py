@@ -12,10 +12,12 @@ from tests.bundles import compiled
 from tests.world import ISSUER, World, situation, subject
 from zt_engine.adapters.dev_issuer import DevCertificate
 from zt_engine.core.decision import Effect
+from zt_engine.core.decision_cache import PROJECTED
 from zt_engine.core.errors import UnavailableError
 from zt_engine.sidecar.authorize import Authorizer, request_fragment
 from zt_engine.sidecar.principals import Principals
 from zt_engine.sidecar.recorder import Outcome
+from zt_engine.sidecar.targets import Place
 
 CASE = "https://portal.example/cases/1"
 PUBLIC = "https://portal.example/"
@@ -236,7 +238,7 @@ def test_a_question_that_the_policy_cannot_tell_from_another_is_the_same(bench: 
 
     assert hit
     assert place != bench.ask(CASE)[2]
-    assert json.loads(outcome.document)["request"]["path"] == "/cases/1"
+    assert json.loads(outcome.document)["request"]["path"] == ""
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def test_the_address_itself_counts_when_the_policy_reads_it(bench: Bench) -> Non
     assert bench.ask(client_ip="203.0.113.8")[1]
 
     policy = bench.world.policy()
-    wanted = msgspec.structs.replace(policy.wanted, members=frozenset({"client_ip"}), client_ip=True)
+    wanted = msgspec.structs.replace(policy.wanted, members=frozenset({"client_ip"}))
     bench.authorizer.activate(msgspec.structs.replace(policy, wanted=wanted))
 
     bench.ask(client_ip="203.0.113.7")
@@ -356,7 +358,8 @@ def test_whom_the_addresses_belong_to_is_looked_up_once_and_boundedly(
 
 def test_the_request_s_part_of_the_input_is_canonical(bench: Bench) -> None:
     request = bench.world.request("https://portal.example/cases/%22x%22", purpose='"quoted"')
-    place = bench.world.policy().places.of(request.target, request.method)
+    resource = bench.world.policy().places.of(request.target, request.method).resource
+    place = Place(resource, request.target, request.method, log=b"", read=frozenset(PROJECTED))
 
     raw = request_fragment(request, place, client_ip=True)
 

@@ -126,11 +126,19 @@ class OpaBinary:
         return status
 
 
+_OUT_OF_MEMORY = (
+    b"fatal error: runtime: ", b"out of memory", b"cannot allocate memory", b"failed to create new OS thread",
+    b"pthread_create failed", b"fatal error: stopTheWorld", b"mmap errno 12",
+)  # fmt: skip
+"""What Go says when it wants more memory than there is, depending on who asked for it first."""
+
+
 def _hit_a_limit(outputs: Path, limits: Mapping[int, int]) -> bool:
     """Whether an output filled its file, or Go gave up for want of memory (which it says in its own words only)."""
     with (outputs / "stderr").open("rb") as file:
-        if file.read(4096).startswith((b"fatal error: runtime: ", b"runtime: out of memory", b"fatal error: out of ")):
-            return True
+        beginning = file.read(65536)
+    if any(words in beginning for words in _OUT_OF_MEMORY):
+        return True
     return any((outputs / name).stat().st_size >= limits[resource.RLIMIT_FSIZE] for name in ("stdout", "stderr"))
 
 
