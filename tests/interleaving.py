@@ -62,9 +62,8 @@ class History:
         calmer = [self.tick, self.tick, self.tick, self.fetch, self.mint]
         steps: list[Callable[[], None]] = [
             *calmer, *calmer, self.long, self.back, self.source, self.device, self.device, self.clone,
-            self.prover_device, self.subject, self.situation, self.situation, self.revoke, self.rotate,
-            self.fetch_fails, self.authorities,
-            self.catalogue, self.catalogue, self.trust, self.bundle, self.heal, self.heal,
+            self.prover_device, self.prover_device, self.subject, self.situation, self.situation, self.revoke,
+            self.rotate, self.fetch_fails, self.authorities, self.catalogue, self.catalogue, self.trust, self.bundle, self.heal, self.heal,
         ]  # fmt: skip
         self.chance.choice(steps)()
         return None
@@ -300,7 +299,7 @@ class History:
                 (world.token("tanaka", bound_to=c, lifetime=life, sid="sid-1"), b"", c)
                 for c in self.certificates.values()
             ),
-            (world.token("suzuki", jkt=self.prover.jkt, lifetime=life), b"dpop", None),
+            *[(world.token("suzuki", jkt=self.prover.jkt, lifetime=life), b"dpop", None)] * 3,
             (world.token("tanaka", lifetime=life, act={"sub": "robot", "act": {"sub": "earlier-robot"}}), b"", None),
             (world.token("tanaka", acr="pwd", amr=["pwd"], lifetime=life), b"", None),
         ]

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,9 @@ from tests.sidecar_support import (
     raw_request,
     running,
     verified,
+    wait_for,
 )
+from zt_engine.adapters.dev_issuer import DevProver
 from zt_engine.adapters.log_reader import read_log
 from zt_engine.adapters.nginx_process import NginxProcess, reserve
 from zt_engine.bootstrap.sandbox import Sandbox
@@ -144,6 +148,53 @@ def test_a_predecessor_answers_kept_alive_connections_and_says_that_they_end(tmp
             assert client.connections == 2
             assert second.process.poll() is None
             client.close()
+
+
+def test_two_starts_at_once_end_in_one_process_that_serves(tmp_path: Path, opa: str) -> None:
+    sandbox = installation(tmp_path / "zt", opa)
+    both = [Process(sandbox, name=name) for name in ("one", "two")]
+    try:
+        ended = wait_for(lambda: [one for one in both if one.process.poll() is not None], "one of them to give way")
+        (serving,) = [one for one in both if one is not ended[0]]
+
+        assert ended[0].process.returncode == 0
+        assert ask(sandbox, serving.started().address, "https://portal.example/").status == 200
+        assert serving.said("sidecar.took_over")["pid"] == ended[0].process.pid
+    finally:
+        for process in both:
+            process.close()
+
+
+def test_a_proof_that_was_used_at_the_predecessor_is_not_good_at_the_successor(tmp_path: Path, opa: str) -> None:
+    sandbox = installation(tmp_path / "zt", opa)
+    prover = DevProver()
+    token = sandbox.issuer.mint("tanaka", now=sandbox.now, jkt=prover.jkt)
+
+    def asked(proof: bytes, request_id: str) -> bytes:
+        more = [("Authorization", f"DPoP {token.decode()}"), ("DPoP", proof.decode())]
+        return question(sandbox, "https://portal.example/", more=more, request_id=request_id)
+
+    def proof() -> bytes:
+        return prover.prove(token=token, method="GET", url="https://portal.example/", now=time.time())
+
+    with running(sandbox, name="first") as first:
+        used = wait_for(lambda: _accepted(first.address, asked, proof), "a proof younger than the process")
+        with running(sandbox, name="second") as second:
+            client = Client(second.address)
+            replayed = client.send(asked(used, "another"))
+            assert (replayed.status, replayed.reason) == (401, "DPOP_BEFORE_START")
+            assert wait_for(lambda: _accepted(second.address, asked, proof), "a new proof to be good")
+            client.close()
+
+
+def _accepted(address: str, asked: Callable[[bytes, str], bytes], proof: Callable[[], bytes]) -> bytes | None:
+    """Return a new proof after it was used, or None while proofs of this second are too old."""
+    client = Client(address)
+    try:
+        made = proof()
+        return made if client.send(asked(made, "r1")).status == 200 else None
+    finally:
+        client.close()
 
 
 def test_an_idle_connection_does_not_keep_the_predecessor(tmp_path: Path, opa: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -16,7 +17,20 @@ from typer.testing import CliRunner
 
 from tests.bundles import compiled
 from tests.fakes.clock import FakeClock
-from tests.sidecar_support import CASE, NOTE, PUBLIC, edit, in_process, installation, laptop, logged, verified
+from tests.sidecar_support import (
+    CASE,
+    NOTE,
+    PUBLIC,
+    Load,
+    edit,
+    in_process,
+    installation,
+    laptop,
+    logged,
+    question,
+    verified,
+    wait_for,
+)
 from zt_engine.adapters.approvals import approve
 from zt_engine.adapters.log_archive import Archive
 from zt_engine.adapters.log_reader import read_log
@@ -108,11 +122,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory, opa: str) -> Iterator[Sandbox]
 
 def decided_again(sandbox: Sandbox, log: Path | None = None) -> ReplayReport:
     folder = log or sandbox.folder / "log"
-    replayer = Replayer()
-    try:
+    with contextlib.closing(Replayer()) as replayer:
         return replay(read_log([folder]), replayer, Archive(folder / "archive"), limit=1000)
-    finally:
-        replayer.close()
 
 
 def test_the_run_has_everything_in_it(ran: Sandbox) -> None:
@@ -145,6 +156,28 @@ def test_the_commands_say_so(ran: Sandbox) -> None:
         result = CliRunner().invoke(audit.app, [command, "--config", str(ran.config), "--lang", "en"])
 
         assert result.exit_code == 0, result.output
+
+
+def test_a_log_that_rotates_under_load_is_replayed_file_by_file(tmp_path: Path, opa: str) -> None:
+    """A remembered decision goes on after a rotation; the input of its events is beside them all the same."""
+    sandbox = installation(tmp_path / "zt", opa)
+    edit(sandbox, "zt.toml", ('dir = "log"', 'dir = "log"\nsegment_mib = 1'))
+    device = laptop(sandbox)
+    with in_process(sandbox) as program:
+        load = Load(program.address, question(sandbox, token=sandbox.token("tanaka", device=device), device=device))
+        wait_for(lambda: program.program.log.generation >= 2 or load.faults, "two rotations", seconds=60)
+        load.more(20)
+        load.stop()
+
+    assert load.faults == []
+    read = list(read_log([sandbox.folder / "log"]))
+    assert len(read) >= 3
+    archive = Archive(sandbox.folder / "log/archive")
+    with contextlib.closing(Replayer()) as replayer:
+        # Each by itself: retention removes the older ones.
+        reports = [replay([segment], replayer, archive) for segment in read]
+    assert [(report.differences, report.faults) for report in reports] == [((), ())] * len(read)
+    assert sum(report.same for report in reports) == len(load.replies)
 
 
 # -- invariant 12 -----------------------------------------------------------------------------------------------------
