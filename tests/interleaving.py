@@ -60,11 +60,10 @@ class History:
         if self.chance.random() < 0.9:
             return self.ask()
         calmer = [self.tick, self.tick, self.tick, self.fetch, self.mint]
-        steps: list[Callable[[], None]] = [
-            *calmer, *calmer, self.long, self.back, self.source, self.device, self.device, self.clone,
-            self.prover_device, self.prover_device, self.subject, self.situation, self.situation, self.revoke,
-            self.rotate, self.fetch_fails, self.authorities, self.catalogue, self.catalogue, self.trust, self.bundle, self.heal, self.heal,
-        ]  # fmt: skip
+        steps: list[Callable[[], None]] = [*calmer, *calmer, self.long, self.back, self.source]
+        steps += [self.device, self.device, self.clone, self.prover_device, self.prover_device, self.subject]
+        steps += [self.situation, self.situation, self.revoke, self.rotate, self.fetch_fails, self.authorities]
+        steps += [self.catalogue, self.catalogue, self.trust, self.bundle, self.heal, self.heal]
         self.chance.choice(steps)()
         return None
 
