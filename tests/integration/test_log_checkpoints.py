@@ -177,6 +177,7 @@ def private_pem(key: Ed25519PrivateKey) -> bytes:
 
 def test_keys_are_read_from_pem_files(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(private_pem(KEY))
+    (tmp_path / "key").chmod(0o600)
     public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "pub").write_bytes(public)
     open_log(tmp_path).close()
@@ -186,6 +187,14 @@ def test_keys_are_read_from_pem_files(tmp_path: Path) -> None:
     assert signed is not None
     assert load_signing_key(tmp_path / "key").public_key() == KEY.public_key()
     assert CheckpointKeys([load_public_key(tmp_path / "pub")]).verify(signed)
+
+
+def test_a_signing_key_that_others_may_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(private_pem(KEY))
+    (tmp_path / "key").chmod(0o640)
+
+    with pytest.raises(ConfigError, match="group or others may use this key"):
+        load_signing_key(tmp_path / "key")
 
 
 def test_keys_of_another_kind_and_files_that_are_no_keys_are_refused(tmp_path: Path) -> None:

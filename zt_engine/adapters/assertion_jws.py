@@ -46,6 +46,10 @@ class Asserter:
 def load_asserter(path: Path, *, sidecar: str, seconds: int) -> Asserter:
     """Read the Ed25519 key of a PEM file; raises ConfigError CONFIG_FILE."""
     try:
+        if path.stat().st_mode & 0o077:
+            hint = f"chmod 600 {path}"
+            message = "group or others may use this key"
+            raise ConfigError((Problem(code="CONFIG_FILE", message=message, where=str(path), hint=hint),))
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError) as error:
         raise ConfigError((Problem(code="CONFIG_FILE", message=str(error), where=str(path)),)) from None

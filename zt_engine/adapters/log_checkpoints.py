@@ -173,8 +173,10 @@ class CheckpointKeys:
 
 
 def load_signing_key(path: Path) -> Ed25519PrivateKey:
-    """Read an Ed25519 private key (PEM, PKCS#8)."""
+    """Read an Ed25519 private key (PEM, PKCS#8) that nobody else may use."""
     try:
+        if path.stat().st_mode & 0o077:
+            raise _config("LOG_KEY_INVALID", f"group or others may use this key: chmod 600 {path}", path)
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise _config("LOG_KEY_INVALID", f"no readable private key ({type(error).__name__})", path) from None
