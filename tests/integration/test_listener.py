@@ -358,13 +358,13 @@ def test_asking_again_and_again_makes_no_acquaintance(serve: Serve) -> None:
     with server.connect() as client:
         answers = 0
         with contextlib.suppress(OSError):
-            while answers < 10_000:
+            while True:
                 client.sendall(hook_request(Zt_Pep_Key=b"wrong"))
                 if not one_answer(client)[0]:
                     break
                 answers += 1
 
-        assert 0 < answers < 10_000
+        assert answers > 0
 
 
 def test_a_proxy_that_has_shown_its_key_may_idle(serve: Serve) -> None:

@@ -127,10 +127,11 @@ class OpaBinary:
 
 
 _OUT_OF_MEMORY = (
-    b"fatal error: runtime: ", b"out of memory", b"cannot allocate memory", b"failed to create new OS thread",
-    b"pthread_create failed", b"fatal error: stopTheWorld", b"mmap errno 12",
+    b"fatal error: ", b"out of memory", b"cannot allocate memory", b"failed to create new OS thread",
+    b"pthread_create failed", b"mmap errno 12", b"SIGSEGV", b"unexpected fault address",
 )  # fmt: skip
-"""What Go says when it wants more memory than there is, depending on who asked for it first."""
+"""What Go says when it wants more memory than there is, depending on who asked for it first. A run that ended with any
+fatal error has given no answer, whatever the reason."""
 
 
 def _hit_a_limit(outputs: Path, limits: Mapping[int, int]) -> bool:

@@ -251,9 +251,13 @@ class Connection(asyncio.Protocol):
         """Write a sealed answer and be ready for the next request."""
         if self._dead:
             return
-        if not self._known and response not in self._server.strangers:
-            self._known = True
-            self._server.recognise(self)
+        if not self._known:
+            if response not in self._server.strangers:
+                self._known = True
+                self._server.recognise(self)
+            elif self._server.time() - self._last > self._limits.stranger_seconds:
+                # The sweeper spares who waits for an answer, and somebody who asks without a pause always does.
+                self._last_one = True
         if self._server.draining:
             self._last_one = True
             response = response.replace(CRLF, CLOSING, 1)
