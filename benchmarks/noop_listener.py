@@ -22,8 +22,17 @@ class NoopApp:
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
 
+    def repeat(self, head: bytes, uid: int | None) -> None:
+        """Every request is read."""
+
     def answer(
-        self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None
+        self,
+        path: bytes,
+        method: bytes,
+        headers: dict[bytes, bytes],
+        names: tuple[bytes, ...],
+        uid: int | None,
+        head: bytes,
     ) -> bytes:
         return self._answer
 

@@ -69,8 +69,17 @@ class GateApp:
             "assertion": "",
         } | (identity or {})
 
+    def repeat(self, head: bytes, uid: int | None) -> None:
+        """Every request is read."""
+
     def answer(
-        self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None
+        self,
+        path: bytes,
+        method: bytes,
+        headers: dict[bytes, bytes],
+        names: tuple[bytes, ...],
+        uid: int | None,
+        head: bytes = b"",
     ) -> bytes:
         if path != self.hook.path:
             page = self.pages(path, headers, names, uid)

@@ -18,6 +18,7 @@ from device_inventory.device import DeviceKey, DeviceRecord
 from device_inventory.facts import FactEnvelope
 from tests.bundles import TINY
 from tests.fakes.clock import FakeClock
+from tests.fakes.decision_log import FakeDecisionLog
 from tests.issuer import Published
 from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.adapters.certificates_x509 import X509CertificateVerifier
@@ -175,7 +176,7 @@ class World:
             principals=principals,
             replica=self.replica,
             clock=self.clock,
-            log_state=lambda: "ok",
+            space=FakeDecisionLog(),
             cache_entries=cache_entries,
             assert_for=lambda _case, _label, _trust: "",
         )

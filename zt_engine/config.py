@@ -180,7 +180,7 @@ class Log(Section):
     syslog: Path | None = None
     key_file: Path = Path("keys/log-signing.pem")
     path_key_file: Path = Path("keys/path-hmac.key")
-    segment_mib: Annotated[int, Field(ge=1, le=4096)] = 64
+    segment_mib: Annotated[int, Field(ge=1, le=4096)] = 256
     segment_seconds: Annotated[int, Field(ge=60)] = 86400
     quota_mib: Annotated[int, Field(ge=16)] = 10240
     reserve_mib: Annotated[int, Field(ge=1, le=4096)] = 64

@@ -152,9 +152,9 @@ def test_what_a_hook_remembers_is_bounded_in_number_and_in_size(monkeypatch: pyt
     paths = [prove(b"/%d" % number, b"10.0.0.%d" % number) for number in range(10)]
 
     assert paths == [f"/{number}" for number in range(10)]
-    assert (len(hook._targets), len(hook._addresses)) == (1, 1)
+    assert (len(hook._targets), len(hook._addresses)) == (2, 2)
     assert prove(b"/" + b"a" * 300) == "/" + "a" * 300
-    assert len(hook._targets) == 1
+    assert hook._targets.get((b"/9", b"portal.example", b"https", b"443")) is not None
 
 
 def test_a_url_may_hold_commas() -> None:

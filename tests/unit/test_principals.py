@@ -554,6 +554,7 @@ def test_a_clock_that_is_set_back_finds_nothing_remembered(people: People) -> No
 def test_what_is_remembered_is_bounded(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zt_engine.sidecar.principals.MAX_PRINCIPALS", 3)
     assert MAX_PRINCIPALS > 3
+    people.principals = people.made()
     for number in range(10):
         people.of(people.world.request(token=people.world.token(jti=f"j{number}")))
 

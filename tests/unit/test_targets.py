@@ -13,7 +13,7 @@ from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.core.decision_cache import projection
 from zt_engine.core.errors import InputError
 from zt_engine.core.request import RequestTarget
-from zt_engine.sidecar.targets import Place, Places, label_at
+from zt_engine.sidecar.targets import ENTRY_BYTES, Place, Places, label_at
 
 KEY = b"k" * 32
 TEXT = (TINY / "catalogue.yaml").read_text()
@@ -57,16 +57,16 @@ def test_what_nobody_labelled_is_refused(host: str, path: str, method: str, code
 def test_places_that_the_policy_cannot_tell_apart_share_a_class() -> None:
     found = places("/resource/label/rank")
 
-    assert found.of(target("/cases/1"), "GET").serial == found.of(target("/cases/2"), "GET").serial
-    assert found.of(target("/cases/1"), "GET").serial != found.of(target("/"), "GET").serial
-    assert found.of(target("/cases/1"), "GET").serial != found.of(target("/cases/1"), "POST").serial
+    assert found.of(target("/cases/1"), "GET").kind == found.of(target("/cases/2"), "GET").kind
+    assert found.of(target("/cases/1"), "GET").kind != found.of(target("/"), "GET").kind
+    assert found.of(target("/cases/1"), "GET").kind != found.of(target("/cases/1"), "POST").kind
 
 
 @pytest.mark.parametrize("read", ["/request/path", "/request/params/case_id", "/request", ""])
 def test_places_that_the_policy_can_tell_apart_do_not(read: str) -> None:
     found = places(read)
 
-    assert found.of(target("/cases/1"), "GET").serial != found.of(target("/cases/2"), "GET").serial
+    assert found.of(target("/cases/1"), "GET").kind != found.of(target("/cases/2"), "GET").kind
 
 
 @pytest.mark.parametrize(
@@ -87,45 +87,35 @@ def test_two_routes_that_differ_in_anything_that_counts_are_two_classes(change: 
     assert other != line
     found = places(text=TEXT.replace(line, line + other))
 
-    assert found.of(target("/cases/1"), "GET").serial != found.of(target("/files/1"), "GET").serial
+    assert found.of(target("/cases/1"), "GET").kind != found.of(target("/files/1"), "GET").kind
 
 
 def test_a_route_with_an_action_is_a_class_of_its_own_for_every_path() -> None:
     found = places(text=TEXT.replace("label: C2}", "label: C2, action: case.read}"))
 
-    assert found.of(target("/cases/1"), "GET").serial != found.of(target("/cases/2"), "GET").serial
+    assert found.of(target("/cases/1"), "GET").kind != found.of(target("/cases/2"), "GET").kind
     resource = json.loads(found.of(target("/cases/1"), "GET").resource_json)
     assert resource["attributes"]["action"] == "case.read"
 
 
-def test_a_class_is_never_numbered_like_another_also_when_the_table_was_emptied(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("zt_engine.sidecar.targets.MAX_PLACES", 2)
+def test_a_class_has_the_same_name_after_it_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zt_engine.sidecar.targets.MAX_BYTES", 8_000)
     found = places("/request/path")
 
-    serials = [found.of(target(f"/cases/{number % 7}"), "GET").serial for number in range(40)]
+    kinds = [found.of(target(f"/cases/{number % 7}"), "GET").kind for number in range(40)]
 
-    assert len(found._known) <= 2
-    assert serials == sorted(serials)
-    other = places("/request/path")
-    assert other.of(target("/cases/1"), "GET").serial > max(serials)
+    assert len(set(kinds)) == 7
+    assert kinds[:5] == kinds[35:]
+    assert len(found._known) <= 8_000 // ENTRY_BYTES
 
 
-def test_a_long_path_is_not_remembered_and_still_shares_the_class_of_its_route() -> None:
+def test_a_place_that_is_larger_than_the_memory_for_places_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zt_engine.sidecar.targets.MAX_BYTES", 20_000)
     found = places()
     long = [found.of(target(f"/cases/{number}" + "a" * 8000), "GET") for number in range(20)]
 
-    assert found._known == {}
-    assert len({place.serial for place in long} | {found.of(target("/cases/1"), "GET").serial}) == 1
-
-
-def test_a_class_that_holds_a_long_path_is_not_remembered() -> None:
-    found = places("/request/path")
-    long = [found.of(target("/cases/1" + "a" * 8000), "GET") for _ in range(3)]
-
-    assert found._classes == {}
-    assert len({place.serial for place in long}) == 3
+    assert len(found._known) == 0
+    assert len({place.kind for place in long} | {found.of(target("/cases/1"), "GET").kind}) == 1
 
 
 def test_the_log_has_the_route_and_the_hash_of_the_path_and_never_the_path() -> None:
@@ -178,7 +168,7 @@ def test_what_is_stored_under_a_shared_decision_is_true_of_every_request_that_sh
     one, other = (shared.of(target(path), "GET") for path in ("/notes/a", "/notes/b"))
     apart = places("/request/path").of(target("/notes/a"), "GET")
 
-    assert one.serial == other.serial
+    assert one.kind == other.kind
     assert (one.request_head, one.request_tail) == (other.request_head, other.request_tail)
     assert b"/notes/a" not in one.request_head
     assert b"/notes/a" in apart.request_head

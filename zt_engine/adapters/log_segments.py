@@ -43,6 +43,10 @@ from zt_engine.core.decision_log import (
 from zt_engine.core.errors import UnavailableError
 
 
+NEWLINE = 0x0A
+"""As a number: looking for one byte that way takes a quarter of the time."""
+
+
 class DecisionLog:
     """Opening one continues the folder with a new chain; raises UnavailableError when it cannot be written.
 
@@ -73,6 +77,7 @@ class DecisionLog:
         self._stored: set[str] = set()
         self._new_digests: list[str] = []
         self._new_inputs: list[bytes] = []
+        self._bodies: list[bytes] = []
         self._sync_asked = False
         self._retired: deque[SegmentPair] = deque()
         self._folder_changed = True
@@ -131,11 +136,11 @@ class DecisionLog:
 
     def append(self, body: bytes, *, sync: bool = False) -> None:
         """Add one event to this turn's write. It exists for nobody until `flush` has returned."""
-        if b"\n" in body:
+        if NEWLINE in body:
             raise ValueError("a line of the decision log holds no newline")
         if sync:
             self._sync_asked = True
-        self._chain.append(body)
+        self._bodies.append(body)
 
     def has_input(self, digest: str) -> bool:
         """Whether the current companion is known to hold this input (forgetting costs a second copy, nothing else)."""
@@ -169,6 +174,9 @@ class DecisionLog:
         `rotate` the file stays the same, for a flush between an event's decision and its own flush.
         """
         chain = self._chain
+        if self._bodies:
+            bodies, self._bodies = self._bodies, []
+            chain.extend(bodies)
         if self._notices.waiting:
             self._notices.place(chain)
         if not chain.pending and not self._new_inputs:
@@ -194,6 +202,7 @@ class DecisionLog:
 
     def discard(self) -> None:
         """Forget this turn unwritten, for a listener that failed between `append` and `flush` and denied everything."""
+        self._bodies.clear()
         self._chain.rollback()
         self._notices.put_back()
         self._forget_turn(written=False)
@@ -299,6 +308,11 @@ class DecisionLog:
             self._files.sync_folder(self._inputs_folder)
 
     # --- for the admin listener --------------------------------------------------------------------------------------
+
+    @property
+    def space(self) -> Reserve:
+        """Whose `state` is `state`, for whoever asks at every request."""
+        return self._reserve
 
     @property
     def state(self) -> SpaceState:

@@ -26,13 +26,12 @@ def check_document(document: bytes) -> None:
     """Refuse a document that is too large, too deep or not JSON, with UnavailableError ENGINE_INPUT.
 
     Our own serialiser never makes one; but OPA's parser inside the Wasm turns malformed JSON silently into an undefined
-    input, so this is checked (about 2 us for 2 kB) instead of trusted.
+    input, so this is checked (about 1 us for 2 kB) instead of trusted.
     """
     if len(document) > MAX_DOCUMENT:
         raise UnavailableError("ENGINE_INPUT", f"the input document has {len(document)} bytes, at most {MAX_DOCUMENT}")
-    brackets = document.translate(None, _NOT_BRACKETS)
-    # Brackets outside of strings come in pairs, so 128 of them are at most 64 deep: the common case ends here.
-    if len(brackets) > 2 * MAX_DEPTH and _deeper_than(document, MAX_DEPTH):
+    # So many opening brackets, inside of strings or not, are no deeper than that: the common case ends here.
+    if document.count(b"{") + document.count(b"[") > MAX_DEPTH and _deeper_than(document, MAX_DEPTH):
         raise UnavailableError("ENGINE_INPUT", f"the input document is nested deeper than {MAX_DEPTH}")
     try:
         _skim(document)

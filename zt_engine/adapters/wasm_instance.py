@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ctypes import c_uint64
 
 import msgspec
 import wasmtime
 
 from zt_engine.adapters.rego_builtins.operands import Function
 from zt_engine.adapters.wasm_builtins import HostBridge
-from zt_engine.adapters.wasm_capi import RawApi, TrappedError, context_of, raw_caller, trap_reason
+from zt_engine.adapters.wasm_capi import RawApi, TrappedError, context_of, raw_caller, raw_evaluator, trap_reason
 from zt_engine.adapters.wasm_documents import MAX_ANSWER, check_data
 from zt_engine.adapters.wasm_memory import LinearMemory
-from zt_engine.adapters.wasm_module import CompiledPolicy, megabytes, shared_engine
+from zt_engine.adapters.wasm_module import CompiledPolicy, megabytes, shared_engine, shared_ticker
 from zt_engine.adapters.wasm_ticker import ticks
 from zt_engine.core.errors import BundleError, UnavailableError
 
@@ -76,7 +75,7 @@ class WasmInstance:
             raise BundleError("WASM_INVALID", f"the policy cannot be set up: {why}") from None
         self._bridge.connect(self._functions, self.memory, self.prepared.builtins)
         self._data, self._heap = self.prepared.data, self.prepared.heap
-        self._evaluate = self._functions.evaluator(store, api, ticks(budget_ms))
+        self._evaluate = _evaluator(store, _function(exports, "opa_eval"), api, ticks(budget_ms))
 
     def _prepare(self, data: bytes, registry: Mapping[str, Function]) -> Prepared:
         """Load data, read the module's tables, and take an image of the memory."""
@@ -113,8 +112,7 @@ class WasmInstance:
         self.memory.write(heap, document)
         bridge.reset()
         try:
-            # The first argument is reserved, the last asks for JSON instead of Rego's text form.
-            at = self._evaluate(0, entrypoint, self._data, heap, size, (heap + size + 7) & ~7, 0)
+            at = self._evaluate(entrypoint, self._data, heap, size, (heap + size + 7) & ~7)
         except TrappedError as error:
             raise self._refusal(error) from None
         if bridge.failure is not None:
@@ -147,9 +145,7 @@ class _Functions:
 
     def __init__(self, store: wasmtime.Store, exports: Mapping[str, object], api: RawApi | None) -> None:
         def function(name: str, parameters: int) -> Callable[..., int]:
-            export = exports[name]
-            if not isinstance(export, wasmtime.Func):
-                raise BundleError("WASM_INVALID", f"the module's `{name}` is no function")
+            export = _function(exports, name)
             if api is not None:
                 return raw_caller(api, store, export, parameters)
             return _public_caller(export)
@@ -163,25 +159,28 @@ class _Functions:
         self.heap = function("opa_heap_ptr_get", 0)
         self.entrypoints = function("entrypoints", 0)
         self.builtins = function("builtins", 0)
-        self._eval = function("opa_eval", 7)
 
-    def evaluator(self, store: wasmtime.Store, api: RawApi | None, deadline: int) -> Callable[..., int]:
-        """Return `opa_eval` with the deadline armed before every call."""
-        call, context = self._eval, self.context
-        if api is None:
 
-            def public(*arguments: int) -> int:
-                store.set_epoch_deadline(deadline)
-                return call(context, *arguments)
+def _function(exports: Mapping[str, object], name: str) -> wasmtime.Func:
+    export = exports[name]
+    if not isinstance(export, wasmtime.Func):
+        raise BundleError("WASM_INVALID", f"the module's `{name}` is no function")
+    return export
 
-            return public
-        arm, delta = api.set_deadline, c_uint64(deadline)
 
-        def raw(*arguments: int) -> int:
-            arm(context, delta)
-            return call(context, *arguments)
+def _evaluator(
+    store: wasmtime.Store, function: wasmtime.Func, api: RawApi | None, deadline: int
+) -> Callable[[int, int, int, int, int], int]:
+    """Return `opa_eval` with the deadline armed for every call."""
+    if api is not None:
+        return raw_evaluator(api, store, function, ticker=shared_ticker(), deadline=deadline)
+    call = _public_caller(function)
 
-        return raw
+    def public(entrypoint: int, data: int, at: int, size: int, heap: int) -> int:
+        store.set_epoch_deadline(deadline)
+        return call(store, 0, entrypoint, data, at, size, heap, 0)
+
+    return public
 
 
 def _public_caller(function: wasmtime.Func) -> Callable[..., int]:

@@ -26,6 +26,8 @@ class EpochTicker:
         self._period = period_ms / 1000
         self._lock = threading.Lock()
         self._holders = 0
+        self.beats = 0
+        """Grows before each increment: while it is the same, a deadline armed earlier is the one armed now."""
         self._stop: threading.Event | None = None
 
     @property
@@ -52,4 +54,5 @@ class EpochTicker:
     def _beat(self, stop: threading.Event) -> None:
         increment, wait, period = self._increment, stop.wait, self._period
         while not wait(period):
+            self.beats += 1
             increment()

@@ -70,7 +70,7 @@ class SidecarProgram:
             principals=self.wiring.principals,
             replica=self.replica,
             clock=self.clock,
-            log_state=lambda: self.log.state,
+            space=self.log.space,
             cache_entries=settings.sidecar.cache_entries,
             assert_for=self._assert_for,
         )

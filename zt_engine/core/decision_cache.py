@@ -10,9 +10,11 @@ say what it reads is not cached.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import msgspec
+
+from zt_engine.core.generations import Generations
 
 PROJECTED = ("client_ip", "params", "path")
 """Members of `input.request` that differ between requests which otherwise look alike to the policy. All others come
@@ -51,47 +53,21 @@ def projection(reads: Iterable[str] | None) -> Projection:
     return Projection(cacheable=True, members=frozenset(members))
 
 
-class DecisionCache(Generic[Answer]):
-    """A bounded cache in two generations: what is used lives on, what is not is dropped half the cache at a time.
+class DecisionCache(Generations[Hashable, Answer]):
+    """Remembered answers, and how often they were asked for. Nothing that timed out, trapped or raised is put here."""
 
-    One dictionary lookup for a hit; no list to reorder. Holds between half and all of `entries`.
-    """
-
-    __slots__ = ("_half", "_old", "_young", "hits", "misses")
+    __slots__ = ("hits", "misses")
 
     def __init__(self, entries: int) -> None:
-        self._half = max(1, entries // 2)
-        self._young: dict[Hashable, Answer] = {}
-        self._old: dict[Hashable, Answer] = {}
+        super().__init__(entries)
         self.hits = 0
         self.misses = 0
 
     def get(self, key: Hashable) -> Answer | None:
         """Return what was kept under a key."""
-        found = self._young.get(key)
+        found = super().get(key)
         if found is None:
-            found = self._old.get(key)
-            if found is None:
-                self.misses += 1
-                return None
-            self._keep(key, found)
-        self.hits += 1
+            self.misses += 1
+        else:
+            self.hits += 1
         return found
-
-    def put(self, key: Hashable, answer: Answer) -> None:
-        """Keep an answer. Nothing that timed out, trapped or raised may be put here."""
-        self._keep(key, answer)
-
-    def clear(self) -> None:
-        """Forget everything: the policy, the catalogue, the trust model or the situation changed."""
-        self._young = {}
-        self._old = {}
-
-    def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-    def _keep(self, key: Hashable, answer: Answer) -> None:
-        if len(self._young) >= self._half:
-            self._old = self._young
-            self._young = {}
-        self._young[key] = answer

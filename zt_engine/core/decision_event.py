@@ -110,21 +110,26 @@ class EventTemplate:
 
 
 class Timestamps:
-    """RFC 3339 UTC with milliseconds; the current second's text is kept, since formatting it costs a microsecond."""
+    """RFC 3339 UTC with milliseconds; the last text is kept, since formatting it costs a microsecond."""
 
-    __slots__ = ("_prefix", "_second")
+    __slots__ = ("_last", "_millisecond", "_prefix", "_second")
 
     def __init__(self) -> None:
         self._second = -1
+        self._millisecond = -1
         self._prefix = b""
+        self._last = b""
 
     def format(self, now: float) -> bytes:
         """`now` (epoch seconds) as `2026-11-22T07:10:00.123Z`."""
-        second = int(now)
-        if second != self._second:
-            self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
-            self._second = second
-        return b"%b.%03dZ" % (self._prefix, int((now - second) * 1000))
+        millisecond = int(now * 1000)
+        if millisecond != self._millisecond:
+            second, rest = divmod(millisecond, 1000)
+            if second != self._second:
+                self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+                self._second = second
+            self._millisecond, self._last = millisecond, b"%b.%03dZ" % (self._prefix, rest)
+        return self._last
 
 
 def timestamp(now: float) -> str:

@@ -29,6 +29,7 @@ MAX_LINE: Final = 1 << 20
 # What msgspec raises on bytes that are not the JSON asked for: bad UTF-8 and deep nesting are not its own errors.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
+_EMPTY: Final = sha256()
 _TAIL_LENGTH: Final = 8 + 16 + 14 + 64 + 2
 _TAIL = re.compile(rb',"seq":(0|[1-9][0-9]{0,15}),"prev_hash":"([0-9a-f]{64})"\}\Z')
 _SIGNATURE = re.compile(rb',"signature":"([0-9a-f]{128})"\}\Z')
@@ -80,11 +81,20 @@ class Chain:
         self.pending: list[bytes] = []
 
     def append(self, body: bytes) -> None:
-        """Link one more line: `body` is JSON members without braces. Hot path: about 1.5 us, most of it SHA-256."""
-        line = b'{%b,"seq":%d,"prev_hash":"%b"}' % (body, self._seq, self._hash)
-        self._hash = hexlify(sha256(line).digest())
-        self._seq += 1
-        self.pending.append(line)
+        """Link one more line: `body` is JSON members without braces."""
+        self.extend((body,))
+
+    def extend(self, bodies: Iterable[bytes]) -> None:
+        """Link one line for each body. Hot path: about 1.5 us a line, most of it SHA-256."""
+        seq, head, pending = self._seq, self._hash, self.pending
+        for body in bodies:
+            line = b'{%b,"seq":%d,"prev_hash":"%b"}' % (body, seq, head)
+            digest = _EMPTY.copy()  # OpenSSL looks the algorithm up for a new one, which takes half as long as hashing
+            digest.update(line)
+            head = hexlify(digest.digest())
+            seq += 1
+            pending.append(line)
+        self._seq, self._hash = seq, head
 
     @property
     def next_seq(self) -> int:

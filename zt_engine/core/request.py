@@ -24,6 +24,7 @@ MAX_PATH_SEGMENTS = 128
 MAX_PATH_ESCAPES = 384
 """128 characters of Japanese. Checking normal form costs the square of a run of combining marks, so runs are short."""
 MAX_HOST_BYTES = 253
+MAX_REQUEST_ID = 128
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,=:@.-]++)*+/?")
@@ -143,6 +144,22 @@ def canonical_method(raw: bytes) -> str:
     """Return the method; anything but upper-case letters raises METHOD_AMBIGUOUS (RFC 9110: case matters)."""
     if _METHOD.fullmatch(raw) is None:
         raise InputError("METHOD_AMBIGUOUS", "the method is not spelled in upper-case letters")
+    return raw.decode("ascii")
+
+
+def is_request_id(raw: bytes) -> bool:
+    """Whether this is 1 to 128 visible ASCII characters that need no escaping anywhere: every reader takes them alike."""
+    return (
+        0 < len(raw) <= MAX_REQUEST_ID
+        and (raw.isalnum() or raw.replace(b"-", b"").replace(b"_", b"").isalnum())
+        and raw.isascii()
+    )
+
+
+def request_id(raw: bytes) -> str:
+    """Return the proxy's request id, or raise InputError REQUEST_ID_INVALID."""
+    if not is_request_id(raw):
+        raise InputError("REQUEST_ID_INVALID", "the request id is not 1 to 128 letters, digits, `-` and `_`")
     return raw.decode("ascii")
 
 

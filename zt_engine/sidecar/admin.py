@@ -21,8 +21,17 @@ class AdminApp:
         self._meters = meters
         self._gauges = gauges
 
+    def repeat(self, _head: bytes, _uid: int | None) -> None:
+        """Nothing here is asked so often that reading it again would count."""
+
     def answer(
-        self, path: bytes, method: bytes, _headers: dict[bytes, bytes], _names: tuple[bytes, ...], _uid: int | None
+        self,
+        path: bytes,
+        method: bytes,
+        _headers: dict[bytes, bytes],
+        _names: tuple[bytes, ...],
+        _uid: int | None,
+        _head: bytes = b"",
     ) -> bytes:
         """Answer one request; nothing here is a decision."""
         if method != b"GET":

@@ -14,14 +14,15 @@ import structlog
 from zt_engine.core.decision import Decision
 from zt_engine.core.decision_event import Timestamps
 from zt_engine.core.errors import InputError, UnavailableError
-from zt_engine.core.request import AccessRequest
+from zt_engine.core.request import AccessRequest, request_id
 from zt_engine.ports import Clock, DecisionLog
-from zt_engine.sidecar.authorize import Authorizer
+from zt_engine.sidecar.authorize import Answer, Authorizer, Memory
 from zt_engine.sidecar.hooks.answers import deny_head
-from zt_engine.sidecar.hooks.nginx import NginxHook, Sent, request_id
+from zt_engine.sidecar.hooks.nginx import NginxHook, Sent
 from zt_engine.sidecar.hooks.pages import NO_PAGE
 from zt_engine.sidecar.meters import Meters
 from zt_engine.sidecar.recorder import Numbers, Outcome, decision_members
+from zt_engine.sidecar.repeats import MAX_BYTES, Repeat, Repeats
 from zt_engine.sidecar.targets import NO_PLACE
 
 log = structlog.get_logger()
@@ -78,16 +79,45 @@ class DecisionApp:
         self._meters = meters
         self._origin = origin
         self._generation = decision_log.generation
+        self._repeats = Repeats(MAX_BYTES)
 
     def rewire(self, hooks: Iterable[NginxHook], pages: Pages) -> None:
         """Replace who may ask and what people are told, between two requests."""
         self._hooks = {hook.path: hook for hook in hooks}
         self._pages = pages
+        self._repeats.clear()
+
+    def repeat(self, head: bytes, uid: int | None) -> Pending | None:
+        """Decide one request whose head was read before, without reading it again; None for any other bytes."""
+        started = time.perf_counter_ns()
+        found = self._repeats.find(head)
+        if found is None or found[0].uid != uid:
+            return None
+        repeat, number = found
+        now = self._now()
+        memory = repeat.memory
+        if memory is not None and self._authorizer.stands(memory, now):
+            outcome, decision_id, spent = memory.outcome, self._number(), time.perf_counter_ns() - started
+            self._meters.decided(outcome, spent, hit=True)
+            body = b'"ts":"%b","decision_id":"%b","request_id":"%b",%b%d' % (
+                self._stamp(now), decision_id, number, repeat.line, spent // 1000
+            )  # fmt: skip
+            return Pending(outcome, decision_id, body)
+        request = msgspec.structs.replace(repeat.request, request_id=number.decode("ascii"))
+        answer = self._authorizer.decide(request, now)
+        self._remember(repeat, answer.memory)
+        return self._pending(answer, number, now, started)
 
     def answer(
-        self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None
+        self,
+        path: bytes,
+        method: bytes,
+        headers: dict[bytes, bytes],
+        names: tuple[bytes, ...],
+        uid: int | None,
+        head: bytes = b"",
     ) -> Pending:
-        """Decide one request; the answer leaves with `seal`."""
+        """Decide one request; the answer leaves with `seal`. `head` are the request's bytes, if they may come again."""
         started = time.perf_counter_ns()
         hook = self._hooks.get(path)
         if hook is None:
@@ -105,24 +135,36 @@ class DecisionApp:
             if error.code == "PEP_UNKNOWN":
                 self._meters.stranger()
                 return Pending(None, b"", b"", NO_PEP)
-            outcome, hit, place_log, number = refused_unread(error.code, hook.name), False, NO_PLACE, sent_id(sent)
-        else:
-            outcome, hit, place_log = self._authorizer.decide(request, now)
-            number = request.request_id.encode()
+            answer = Answer(refused_unread(error.code, hook.name), False, NO_PLACE)
+            return self._pending(answer, sent_id(sent), now, started)
+        answer = self._authorizer.decide(request, now)
+        if answer.memory is not None and head:
+            repeat = Repeat(answer.memory.principal.shared(request), uid)
+            self._remember(repeat, answer.memory)
+            self._repeats.keep(head, repeat)
+        return self._pending(answer, sent.request_id, now, started)
+
+    def _pending(self, answer: Answer, number: bytes, now: float, started: int) -> Pending:
+        """Count a decision and write its line; `started` is when its request came, in nanoseconds."""
+        outcome = answer.outcome
         spent = time.perf_counter_ns() - started
-        self._meters.decided(outcome, spent, hit=hit)
+        self._meters.decided(outcome, spent, hit=answer.remembered)
         decision_id = self._number()
-        body = b'"ts":"%b","decision_id":"%b","request_id":"%b",%b,%b,%b,"cache":"%b","latency_us":%d' % (
+        body = b'"ts":"%b","decision_id":"%b","request_id":"%b",%b%d' % (
             self._stamp(now),
             decision_id,
             number,
-            self._origin,
-            place_log,
-            outcome.members,
-            b"hit" if hit else b"miss",
+            self._line(outcome, answer.place_log, b"hit" if answer.remembered else b"miss"),
             spent // 1000,
         )
         return Pending(outcome, decision_id, body)
+
+    def _line(self, outcome: Outcome, place_log: bytes, cache: bytes) -> bytes:
+        return b'%b,%b,%b,"cache":"%b","latency_us":' % (self._origin, place_log, outcome.members, cache)
+
+    def _remember(self, repeat: Repeat, memory: Memory | None) -> None:
+        repeat.memory = memory
+        repeat.line = self._line(memory.outcome, memory.place_log, b"hit") if memory is not None else b""
 
     def seal(self, answers: list[Pending]) -> list[bytes]:
         """Append the records of a turn to the log, then give the answers; without the records, denials."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -17,6 +18,7 @@ from zt_engine.core.classification import Label
 from zt_engine.core.decision import Decision, LayerResult, read_layers
 from zt_engine.core.decision_cache import DecisionCache, Projection
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
+from zt_engine.core.generations import Generations
 from zt_engine.core.identity import AssuranceTable
 from zt_engine.core.judgement import Circumstances, judge
 from zt_engine.core.policy_input import assemble, digest, fragment, trust_fragment
@@ -76,6 +78,36 @@ class Case(msgspec.Struct, frozen=True):
     situation: Situation
 
 
+class Space(Protocol):
+    """How the decision log stands: `ok`, on its `reserve` (only C0 and C1 are answered), or `unavailable`."""
+
+    @property
+    def state(self) -> str:
+        """One of the three."""
+        ...
+
+
+class Memory(msgspec.Struct, frozen=True, gc=False):
+    """A decision that was remembered, and all that could end it: `Authorizer.stands` asks whether any of it has."""
+
+    outcome: Outcome
+    place_log: bytes
+    principal: Principal
+    epoch: object
+    since: float
+    until: float
+
+
+class Answer(NamedTuple):
+    """What was decided about one request."""
+
+    outcome: Outcome
+    remembered: bool
+    place_log: bytes
+    """The target's members of the log line."""
+    memory: Memory | None = None
+
+
 class Authorizer:
     """Decides requests against the active policy and the replica."""
 
@@ -85,19 +117,21 @@ class Authorizer:
         principals: Principals,
         replica: Replica,
         clock: Clock,
-        log_state: Callable[[], str],
+        space: Space,
         cache_entries: int,
         assert_for: Callable[[Case, Label, TrustScore], str],
     ) -> None:
         self._principals = principals
         self._replica = replica
         self._clock = clock
-        self._log_state = log_state
+        self._space = space
         self._assert_for = assert_for
         self._policy: Policy | None = None
         self._undecided = ("NOT_READY", "no policy or no records have been loaded")
         self._situation: Situation | None = None
-        self._addresses: dict[str, str] = {}
+        self._addresses: Generations[str, str] = Generations(MAX_ADDRESSES)
+        self._epoch = object()
+        """Another one after everything that empties the cache, so that nothing outlives it elsewhere."""
         self.cache: DecisionCache[Outcome] | None = DecisionCache(cache_entries) if cache_entries else None
         self.engine_ns = 0
         self.engine_calls = 0
@@ -122,12 +156,14 @@ class Authorizer:
 
     def forget(self) -> None:
         """Drop every remembered decision."""
+        self._epoch = object()
         if self.cache is not None:
             self.cache.clear()
 
     def forget_principals(self) -> None:
         """Establish everybody anew: who vouches for devices has changed."""
         self._principals.forget()
+        self.forget()
 
     def rely_on(self, principals: Principals, strongest: Mapping[str, str]) -> None:
         """Replace who is believed, between two requests: other issuers or other proxies."""
@@ -136,11 +172,25 @@ class Authorizer:
             self._policy = msgspec.structs.replace(self._policy, strongest=strongest)
         self.forget()
 
-    def decide(self, request: AccessRequest, now: float) -> tuple[Outcome, bool, bytes]:
-        """Return the outcome of a request, whether it was remembered, and the target's members of the log line.
+    def stands(self, memory: Memory, now: float) -> bool:
+        """Whether nothing that a remembered decision rests on has changed, so that the same request gets it again.
 
-        Never raises: what breaks on the way is a refusal.
+        False also when something would have to be refused now: then `decide` finds out what.
         """
+        cache = self.cache
+        if (
+            cache is None
+            or memory.epoch is not self._epoch
+            or not memory.since <= now < memory.until
+            or not self._principals.holds(memory.principal)
+            or (memory.outcome.rank > OPEN_RANK and self._space.state != SPACE_OK)
+        ):
+            return False
+        cache.hits += 1
+        return True
+
+    def decide(self, request: AccessRequest, now: float) -> Answer:
+        """Decide a request. Never raises: what breaks on the way is a refusal."""
         place = principal = None
         try:
             policy, situation = self._current(now)
@@ -153,7 +203,7 @@ class Authorizer:
             cache, wanted = self.cache, policy.wanted
             key = (
                 principal.serial,
-                place.serial,
+                place.kind,
                 moment.tick_end,
                 location,
                 request.pep,
@@ -163,13 +213,16 @@ class Authorizer:
             )
             outcome = cache.get(key) if cache is not None and wanted.cacheable else None
             remembered = outcome is not None
+            kept = remembered
             if outcome is None:
                 outcome = self._decide(Case(policy, request, principal, place, moment, location, situation))
                 if cache is not None and wanted.cacheable and place.settled(moment.tick_start):
                     cache.put(key, outcome)
-            if outcome.rank > OPEN_RANK and self._log_state() != SPACE_OK:
-                return self._refuse(request, "LOG_UNAVAILABLE", place, who_of(principal)), False, place.log
-            return outcome, remembered, place.log
+                    kept = True
+            if outcome.rank > OPEN_RANK and self._space.state != SPACE_OK:
+                return Answer(self._refuse(request, "LOG_UNAVAILABLE", place, who_of(principal)), False, place.log)
+            memory = self._memory(outcome, policy, principal, place, moment) if kept and not request.dpop else None
+            return Answer(outcome, remembered, place.log, memory)
         except PrincipalRefused as error:
             refused = self._refuse(request, error.code, place, (error.subject, error.device))
         except ZtError as error:
@@ -177,7 +230,14 @@ class Authorizer:
         except Exception as error:  # INVARIANT: whatever breaks denies; nothing is let through by an exception.
             log.exception("decision.failed", request_id=request.request_id, error=type(error).__name__)
             refused = self._refuse(request, "INTERNAL_ERROR", place, who_of(principal))
-        return refused, False, NO_PLACE if place is None else place.log
+        return Answer(refused, False, NO_PLACE if place is None else place.log)
+
+    def _memory(self, outcome: Outcome, policy: Policy, principal: Principal, place: Place, moment: Moment) -> Memory:
+        """Remember until the first instant at which the same request could be decided otherwise by itself."""
+        until = min(moment.tick_end, principal.until)
+        if policy.not_after is not None:
+            until = min(until, policy.not_after)
+        return Memory(outcome, place.log, principal, self._epoch, max(moment.tick_start, principal.since), until)
 
     def _current(self, now: float) -> tuple[Policy, Situation]:
         policy, situation = self._policy, self._replica.situation
@@ -193,9 +253,8 @@ class Authorizer:
     def _locate(self, policy: Policy, client_ip: str) -> str:
         location = self._addresses.get(client_ip)
         if location is None:
-            if len(self._addresses) >= MAX_ADDRESSES:
-                self._addresses.clear()
-            location = self._addresses[client_ip] = policy.moments.model.locate(client_ip)
+            location = policy.moments.model.locate(client_ip)
+            self._addresses.put(client_ip, location)
         return location
 
     def _decide(self, case: Case) -> Outcome:

@@ -49,10 +49,23 @@ class Limits(msgspec.Struct, frozen=True):
 class Application(Protocol):
     """What the listener serves. `strangers`, if it has them, are its answers to whoever showed no credential."""
 
+    def repeat(self, head: bytes, uid: int | None) -> Any | None:
+        """Decide one request from its bytes, if these are a whole head that was read before; None for all others."""
+        ...
+
     def answer(
-        self, path: bytes, method: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...], uid: int | None
+        self,
+        path: bytes,
+        method: bytes,
+        headers: dict[bytes, bytes],
+        names: tuple[bytes, ...],
+        uid: int | None,
+        head: bytes,
     ) -> Any:
-        """Decide one request. The result is given back to `seal`; if it raises, the connection is refused."""
+        """Decide one request. The result is given back to `seal`; if it raises, the connection is refused.
+
+        `head` are the bytes it was read from, if they came in one piece and the connection goes on; else empty.
+        """
         ...
 
     def seal(self, answers: list[Any]) -> list[bytes]:
@@ -110,8 +123,9 @@ class Turn:
             _fail(waiting)
             log.error("turn.failed", error="an answer is missing")
             return
+        now = self._loop.time()
         for connection, response in zip(waiting, responses, strict=True):
-            connection.send(response)
+            connection.send(response, now)
 
 
 class Connection(asyncio.Protocol):
@@ -119,12 +133,13 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_begun", "_complete", "_dead", "_head", "_headers", "_known", "_last", "_last_one", "_limits", "_parser",
-        "_server", "_size", "_started", "_transport", "_uid", "_url", "_waiting", "on_header",
+        "_server", "_size", "_started", "_transport", "_turn", "_uid", "_url", "_waiting", "on_header",
     )  # fmt: skip
 
     def __init__(self, server: DecisionServer) -> None:
         self._server = server
         self._limits = server.limits
+        self._turn = server.turn
         self._headers: dict[bytes, bytes] = {}
         # INVARIANT: the parser stores each header straight into the dict, in C. A repeated name is found by counting
         # lines: a dict shorter than the number of header lines means that the names must be read one by one.
@@ -184,6 +199,17 @@ class Connection(asyncio.Protocol):
         if self._size > self._limits.head_bytes:
             self._refuse(TOO_LARGE, "bytes")
             return
+        if not self._head:
+            try:
+                answer = self._server.app.repeat(data, self._uid)
+            except Exception as error:  # INVARIANT: whatever breaks denies.
+                self.fail()
+                log.exception("answer.failed", error=type(error).__name__)
+                return
+            if answer is not None:  # the parser is between two requests, and stays there
+                self._begun = self._waiting = True
+                self._turn.add(self, answer)
+                return
         self._head.append(data)
         try:
             self._parser.feed_data(data)
@@ -219,7 +245,8 @@ class Connection(asyncio.Protocol):
     # -- one request
 
     def _finish(self) -> None:
-        head = self._head[0] if len(self._head) == 1 else b"".join(self._head)
+        whole = len(self._head) == 1
+        head = self._head[0] if whole else b"".join(self._head)
         headers = self._headers
         lines = head.count(b"\n") - 2  # llhttp refuses a line feed that ends no line, so this counts lines
         if lines > self._limits.headers:
@@ -239,26 +266,28 @@ class Connection(asyncio.Protocol):
                 return
         headers[b""] = b""
         self._waiting = True
+        again = head if whole and not self._last_one else b""
         try:
-            answer = self._server.app.answer(self._url, method, headers, names, self._uid)
+            answer = self._server.app.answer(self._url, method, headers, names, self._uid, again)
         except Exception as error:  # INVARIANT: whatever breaks denies.
             self.fail()
             log.exception("answer.failed", error=type(error).__name__)
             return
-        self._server.turn.add(self, answer)
+        self._turn.add(self, answer)
 
-    def send(self, response: bytes) -> None:
+    def send(self, response: bytes, now: float) -> None:
         """Write a sealed answer and be ready for the next request."""
         if self._dead:
             return
+        server = self._server
         if not self._known:
-            if response not in self._server.strangers:
+            if response not in server.strangers:
                 self._known = True
-                self._server.recognise(self)
-            elif self._server.time() - self._last > self._limits.stranger_seconds:
+                server.recognise(self)
+            elif now - self._last > self._limits.stranger_seconds:
                 # The sweeper spares who waits for an answer, and somebody who asks without a pause always does.
                 self._last_one = True
-        if self._server.draining:
+        if server.draining:
             self._last_one = True
             response = response.replace(CRLF, CLOSING, 1)
         self._transport.write(response)
@@ -266,14 +295,16 @@ class Connection(asyncio.Protocol):
             self._dead = True
             self._transport.close()
             return
-        self._headers.clear()
-        self._head.clear()
+        if self._head:  # and not a repeat, which the parser never saw
+            self._headers.clear()
+            self._head.clear()
+            self._url = b""
+            self._complete = False
+            self._started = 0.0
         self._size = 0
-        self._url = b""
-        self._begun = self._complete = self._waiting = False
-        self._started = 0.0
+        self._begun = self._waiting = False
         if self._known:
-            self._last = self._server.time()
+            self._last = now
 
     def overdue(self, now: float) -> bool:
         """Whether this connection has used up its time."""

@@ -11,6 +11,7 @@ import msgspec
 from device_inventory.device import DeviceRecord
 from device_inventory.fact_sheet import FactSheet, fact_sheet
 from device_inventory.facts import FUTURE_TOLERANCE
+from zt_engine.core.generations import Generations
 from zt_engine.core.identity import Binding, Subject
 from zt_engine.core.policy_input import NEVER, DelegateInput, SubjectInput, fragment
 from zt_engine.core.tick import tick_at
@@ -63,7 +64,7 @@ class Moments:
         self.model = model
         self._facts = facts
         self._tick_seconds = tick_seconds
-        self._sheets: dict[str, _Sheet] = {}
+        self._sheets: Generations[str, _Sheet] = Generations(MAX_SHEETS)
 
     def of(self, principal: Principal, now: float, *, strongest: str | None) -> Moment:
         """Return the principal's moment; `strongest` is the best `acr` its issuer can give."""
@@ -100,14 +101,12 @@ class Moments:
     def _read_device(self, moment: Moment, record: DeviceRecord, *, assigned: bool) -> None:
         sheet = self._sheets.get(record.device_id)
         if sheet is None or sheet.record is not record:
-            if len(self._sheets) >= MAX_SHEETS:
-                self._sheets.clear()
             sheet = _Sheet(
                 record=record,
                 facts=fact_sheet(record, names=self._facts, ranges=self.model.freshness),
                 readings=read_device(self.model, record),
             )
-            self._sheets[record.device_id] = sheet
+            self._sheets.put(record.device_id, sheet)
         moment.device = pillar_at(sheet.readings, moment.tick_end)
         moment.report_age = age(record.report_received_at, moment.tick_end)
         protection = record.facts.get("device.key_protection")

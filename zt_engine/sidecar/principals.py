@@ -12,9 +12,12 @@ import zlib
 from collections.abc import Mapping
 from typing import Protocol
 
+import msgspec
+
 from device_inventory.device import DeviceRecord
 from zt_engine.core import identity
 from zt_engine.core.errors import InputError
+from zt_engine.core.generations import Generations
 from zt_engine.core.identity import ANONYMOUS, Subject, SubjectRecord, VerifiedCertificate, VerifiedToken
 from zt_engine.core.issuer import IssuerMapping, subject_name
 from zt_engine.core.request import AccessRequest
@@ -65,7 +68,7 @@ class Principal:
     """A subject, the device whose key was proven, and how the two belong together."""
 
     __slots__ = (
-        "assigned", "binding", "device", "has_credential", "issuer", "keys", "keys_version", "phase", "readings",
+        "assigned", "binding", "credential", "device", "has_credential", "issuer", "keys", "keys_version", "phase", "readings",
         "records", "revocable", "scheme", "serial", "since", "situation", "strange_at", "subject", "tick", "until",
     )  # fmt: skip
 
@@ -75,6 +78,8 @@ class Principal:
         """A clock that is set back finds nothing remembered."""
         self.until = until
         self.situation = situation
+        self.credential = (b"", b"")
+        """The Authorization header and the certificate that established it, for whoever keeps a request of it."""
         self.keys: Versioned = NO_KEYS
         self.keys_version = 0
         self.phase = 0
@@ -92,6 +97,12 @@ class Principal:
         self.readings: Readings | None = None
         """The subject's part of the trust score before the clock is asked, and `tick`: both are `Moments`' to fill."""
         self.tick: object = None
+
+
+    def shared(self, request: AccessRequest) -> AccessRequest:
+        """Return a request of this principal that holds the principal's copy of its credentials, not one of its own."""
+        authorization, client_cert = self.credential
+        return msgspec.structs.replace(request, authorization=authorization, client_cert=client_cert)
 
 
 class Principals:
@@ -119,7 +130,7 @@ class Principals:
         self._replica = replica
         self._keys = keys
         self._tick_seconds = tick_seconds
-        self._known: dict[tuple[bytes, bytes, str], Principal] = {}
+        self._known: Generations[tuple[bytes, bytes, str], Principal] = Generations(MAX_PRINCIPALS)
         self._serial = 0
 
     def of(self, request: AccessRequest, now: float) -> Principal:
@@ -130,19 +141,19 @@ class Principals:
         jkt = self._prove(request, now) if request.dpop else ""
         key = (request.authorization, request.client_cert, jkt)
         principal = self._known.get(key)
-        if principal is not None and principal.since <= now < principal.until and self._current(principal):
+        if principal is not None and principal.since <= now < principal.until and self.holds(principal):
             return principal
         principal = self._establish(request, jkt, now)
-        if len(self._known) >= MAX_PRINCIPALS:
-            self._known.clear()
-        self._known[key] = principal
+        self._known.put(key, principal)
+        principal.credential = key[:2]
         return principal
 
     def forget(self) -> None:
         """Establish everybody anew: something that is not compared on every request has changed."""
         self._known.clear()
 
-    def _current(self, principal: Principal) -> bool:
+    def holds(self, principal: Principal) -> bool:
+        """Whether nothing that a principal rests on has been replaced; what ends by itself is in its `until`."""
         replica = self._replica
         if principal.situation is not replica.situation or principal.keys_version != principal.keys.version:
             return False

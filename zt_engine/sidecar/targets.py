@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import itertools
 
 from zt_engine.core.catalogue import Catalogue, Resource
 from zt_engine.core.classification import Label, effective_label
 from zt_engine.core.decision_cache import Projection
 from zt_engine.core.decision_event import quoted
+from zt_engine.core.generations import Generations
 from zt_engine.core.policy_input import LabelInput, ResourceInput, fragment
 from zt_engine.core.request import RequestTarget
 
-MAX_PLACES = 3_072
-MAX_PATH_REMEMBERED = 256
-MAX_CLASS_BYTES = 2_048
-"""How many places and classes are remembered, and of which size: together below 16 MiB, whatever is asked for.
-
-A request needs no sign-in to become a place, so neither their number nor their length may cost memory. A long path
-shares the class of its route as long as its policy does not read the path.
-"""
+MAX_BYTES = 24 << 20
+ENTRY_BYTES = 1_024
+"""How much of places is remembered, and what each takes beside its texts. A request needs no sign-in to become a place,
+so neither their number nor their length may cost memory."""
+CLASS_BYTES = 24
+"""Of the hash that names a class: nobody finds two classes of one name (192 bits)."""
 
 NO_PLACE = b'"method":"","host":"","route":"","path_hmac":""'
 """The log members of a request whose target was refused."""
@@ -29,10 +27,10 @@ NO_PLACE = b'"method":"","host":"","route":"","path_hmac":""'
 class Place:
     """A target and method with its resource, its parts of the policy input and of the log line, and its cache class.
 
-    Two places of one class cannot be told apart by the policy, so they share decisions: `serial` names the class.
+    Two places of one class cannot be told apart by the policy, so they share decisions: `kind` names the class.
     """
 
-    __slots__ = ("log", "path", "rank", "request_head", "request_tail", "resource", "resource_json", "serial", "timed")
+    __slots__ = ("kind", "log", "path", "rank", "request_head", "request_tail", "resource", "resource_json", "timed")
 
     def __init__(
         self, resource: Resource, target: RequestTarget, method: str, *, log: bytes, read: frozenset[str]
@@ -51,7 +49,32 @@ class Place:
         self.rank = resource.label.rank
         self.path = target.path
         self.resource_json = b"" if self.timed else resource_fragment(resource, resource.label, self.path)
-        self.serial = 0
+        self.kind = self._class()
+
+    def _class(self) -> bytes:
+        """Name everything a decision may depend on: two places of one name are the same to every policy.
+
+        A name and no number, so that it means the same for as long as the process lives, whatever was forgotten.
+        """
+        resource = self.resource
+        about = self.resource_json or resource_fragment(resource, resource.label, self.path)
+        parts = (
+            self.request_head,
+            self.request_tail,
+            about,
+            resource.label.declassify,
+            resource.channels,
+            resource.enforces,
+            resource.observe,
+            resource.assertion,
+        )
+        return hashlib.blake2b(repr(parts).encode(), digest_size=CLASS_BYTES).digest()
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory, about."""
+        texts = (self.log, self.request_head, self.request_tail, self.resource_json, self.path, self.path, self.path)
+        return ENTRY_BYTES + sum(map(len, texts))
 
     def settled(self, tick_start: int) -> bool:
         """Whether the label is the same for the whole tick, whatever becomes of the host's clock in it."""
@@ -95,8 +118,7 @@ class Places:
         self._catalogue = catalogue
         self._wanted = wanted
         self._path_key = path_key
-        self._known: dict[tuple[RequestTarget, str], Place] = {}
-        self._classes: dict[object, int] = {}
+        self._known: Generations[tuple[RequestTarget, str], Place] = Generations(MAX_BYTES)
 
     def of(self, target: RequestTarget, method: str) -> Place:
         """Return the place.
@@ -106,34 +128,10 @@ class Places:
         key = (target, method)
         place = self._known.get(key)
         if place is None:
-            if len(self._known) >= MAX_PLACES or len(self._classes) >= MAX_PLACES:
-                self._known.clear()
-                self._classes.clear()
-            place = self._make(target, method)
-            if len(target.path) <= MAX_PATH_REMEMBERED and len(target.raw_path) <= MAX_PATH_REMEMBERED:
-                self._known[key] = place
-        return place
-
-    def _make(self, target: RequestTarget, method: str) -> Place:
-        resource = self._catalogue.match(target.host, method, target.path)
-        log = log_members(target, method, resource.route, self._path_key)
-        place = Place(resource, target, method, log=log, read=self._wanted.members)
-        about = place.resource_json or resource_fragment(resource, resource.label, target.path)
-        kind = (
-            place.request_head,
-            place.request_tail,
-            about,
-            resource.label.declassify,
-            resource.channels,
-            resource.enforces,
-            resource.observe,
-            resource.assertion,
-        )
-        # Serials are never used again, also when the table is emptied: an old decision must not meet a new class.
-        known = self._classes.get(kind)
-        place.serial = _next_serial() if known is None else known
-        if len(place.request_head) + len(about) <= MAX_CLASS_BYTES:
-            self._classes[kind] = place.serial
+            resource = self._catalogue.match(target.host, method, target.path)
+            log = log_members(target, method, resource.route, self._path_key)
+            place = Place(resource, target, method, log=log, read=self._wanted.members)
+            self._known.put(key, place, place.size)
         return place
 
 
@@ -155,5 +153,3 @@ def label_at(place: Place, *, tick_start: int, clock_synchronised: bool) -> tupl
     label = effective_label(place.resource.label, tick_start=tick_start, clock_synchronised=clock_synchronised)
     return label, resource_fragment(place.resource, label, place.path)
 
-
-_next_serial = itertools.count(1).__next__

@@ -11,7 +11,15 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from zt_engine.core.errors import InputError
-from zt_engine.core.request import AccessRequest, RequestTarget, canonical_address, canonical_method, canonical_target
+from zt_engine.core.generations import Generations
+from zt_engine.core.request import (
+    AccessRequest,
+    RequestTarget,
+    canonical_address,
+    canonical_method,
+    canonical_target,
+    request_id,
+)
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials
 from zt_engine.sidecar.hooks.headers import Family, Layouts
 
@@ -32,7 +40,6 @@ FAMILY = Family(
 
 DOUBTFUL = b"?"
 """Stands for a key that was sent in a doubtful way: wrong for everybody, and it rules the socket's user id out."""
-MAX_REQUEST_ID = 128
 MAX_CREDENTIAL_BYTES = 16384
 MAX_TARGETS = 8_192
 MAX_ADDRESSES = 16_384
@@ -68,8 +75,8 @@ class NginxHook:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._layouts = Layouts(FAMILY)
-        self._targets: dict[tuple[bytes, bytes, bytes, bytes], RequestTarget] = {}
-        self._addresses: dict[bytes, str] = {}
+        self._targets: Generations[tuple[bytes, bytes, bytes, bytes], RequestTarget] = Generations(MAX_TARGETS)
+        self._addresses: Generations[bytes, str] = Generations(MAX_ADDRESSES)
 
     def read(
         self, headers: dict[bytes, bytes], names: tuple[bytes, ...], peer_uid: int | None
@@ -121,9 +128,7 @@ class NginxHook:
         if target is None:
             target = canonical_target(sent.uri, sent.host, scheme=sent.scheme, port=sent.port)
             if len(sent.uri) + len(sent.port) <= MAX_REMEMBERED_BYTES:
-                if len(self._targets) >= MAX_TARGETS:
-                    self._targets.clear()
-                self._targets[key] = target
+                self._targets.put(key, target)
         return target
 
     def _address(self, raw: bytes) -> str:
@@ -131,9 +136,7 @@ class NginxHook:
         if address is None:
             address = canonical_address(raw)
             if len(raw) <= MAX_REMEMBERED_BYTES:
-                if len(self._addresses) >= MAX_ADDRESSES:
-                    self._addresses.clear()
-                self._addresses[raw] = address
+                self._addresses.put(raw, address)
         return address
 
 
@@ -141,17 +144,6 @@ def sole_key(headers: Mapping[bytes, bytes], names: Iterable[bytes]) -> bytes:
     """Return the proxy key of a request whose headers are refused; two keys are none."""
     keys = [headers.get(name, b"") for name in names if name.lower() == b"zt-pep-key"]
     return keys[0] if len(keys) == 1 else DOUBTFUL if keys else b""
-
-
-def request_id(raw: bytes) -> str:
-    """Return the proxy's request id: 1 to 128 visible ASCII characters that need no escaping anywhere."""
-    if (
-        not 0 < len(raw) <= MAX_REQUEST_ID
-        or not raw.replace(b"-", b"").replace(b"_", b"").isalnum()
-        or not raw.isascii()
-    ):
-        raise InputError("REQUEST_ID_INVALID", "the request id is not 1 to 128 letters, digits, `-` and `_`")
-    return raw.decode("ascii")
 
 
 def single(raw: bytes, name: str) -> bytes:

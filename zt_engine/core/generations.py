@@ -1,0 +1,51 @@
+"""A bounded memory in two generations: what is asked for lives on, the rest goes half at a time.
+
+One dictionary lookup for what was asked for lately, two for the rest, and no list to reorder. Holds between half and
+all of its capacity. What is lost is never wrong, only work to be done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Generations(Generic[Key, Value]):
+    """Remembers values under keys. `capacity` is a number of entries, or of bytes when `put` says how many each takes."""
+
+    __slots__ = ("_half", "_old", "_used", "_young")
+
+    def __init__(self, capacity: int) -> None:
+        self._half = max(1, capacity // 2)
+        self._young: dict[Key, tuple[Value, int]] = {}
+        self._old: dict[Key, tuple[Value, int]] = {}
+        self._used = 0
+
+    def get(self, key: Key) -> Value | None:
+        """Return what was kept under a key."""
+        found = self._young.get(key)
+        if found is None:
+            found = self._old.get(key)
+            if found is None:
+                return None
+            self.put(key, *found)
+        return found[0]
+
+    def put(self, key: Key, value: Value, size: int = 1) -> None:
+        """Keep a value; what is larger than a generation is not kept."""
+        if self._used + size > self._half:
+            if size > self._half:
+                return
+            self._old, self._young, self._used = self._young, {}, 0
+        self._young[key] = (value, size)
+        self._used += size
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._young, self._old, self._used = {}, {}, 0
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
