@@ -37,20 +37,22 @@ def moments(*, tick_seconds: int = 5) -> Moments:
 def test_every_instant_lies_in_exactly_one_tick_whose_phase_is_the_device_s(
     phase: int, now: float, length: int
 ) -> None:
-    start, end = moments(tick_seconds=length).tick(phase, now)
+    tick = moments(tick_seconds=length).tick(phase, now)
 
-    assert start <= now < end
-    assert end - start == length
-    assert (start - phase) % length == 0
+    assert tick.since <= now < tick.until
+    assert round(1000 * (tick.until - tick.since)) == 1000 * length
+    assert (round(1000 * tick.since) - phase) % (1000 * length) == 0
+    assert tick.since - 1 < tick.start <= tick.since
+    assert tick.until <= tick.end < tick.until + 1
 
 
 def test_one_tick_is_one_moment_and_the_next_is_another() -> None:
     made, who = moments(), principal(device())
     first = made.of(who, NOW, strongest=None)
 
-    assert made.of(who, first.tick_end - 0.001, strongest=None) is first
-    assert made.of(who, first.tick_end, strongest=None) is not first
-    assert made.of(who, first.tick_start - 0.001, strongest=None) is not first
+    assert made.of(who, first.until - 0.001, strongest=None) is first
+    assert made.of(who, first.until, strongest=None) is not first
+    assert made.of(who, first.since - 0.001, strongest=None) is not first
 
 
 def test_another_trust_model_makes_another_moment() -> None:

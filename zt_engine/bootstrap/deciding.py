@@ -76,7 +76,7 @@ class Decider:
             return Explained(decision=decision, document=None, codes=self._codes, notes=notes)
         principal = scene.principals.of(request, question.at)
         model = policy.moments.model
-        tick_start, tick_end = policy.moments.tick(principal.phase, question.at)
+        tick_start, tick_end, *_ = policy.moments.tick(principal.phase, question.at)
         strongest = policy.strongest.get(principal.issuer)
         device = read_device(model, principal.device)
         subject = read_subject(model, principal.subject, binding=principal.binding, strongest=strongest)

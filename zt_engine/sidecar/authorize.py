@@ -234,10 +234,10 @@ class Authorizer:
 
     def _memory(self, outcome: Outcome, policy: Policy, principal: Principal, place: Place, moment: Moment) -> Memory:
         """Remember until the first instant at which the same request could be decided otherwise by itself."""
-        until = min(moment.tick_end, principal.until)
+        until = min(moment.until, principal.until)
         if policy.not_after is not None:
             until = min(until, policy.not_after)
-        return Memory(outcome, place.log, principal, self._epoch, max(moment.tick_start, principal.since), until)
+        return Memory(outcome, place.log, principal, self._epoch, max(moment.since, principal.since), until)
 
     def _current(self, now: float) -> tuple[Policy, Situation]:
         policy, situation = self._policy, self._replica.situation

@@ -14,7 +14,7 @@ from device_inventory.facts import FUTURE_TOLERANCE
 from zt_engine.core.generations import Generations
 from zt_engine.core.identity import Binding, Subject
 from zt_engine.core.policy_input import NEVER, DelegateInput, SubjectInput, fragment
-from zt_engine.core.tick import tick_at
+from zt_engine.core.tick import Tick, tick_at
 from zt_engine.core.trust import Pillar, context_points
 from zt_engine.core.trust_model import TrustModel
 from zt_engine.core.trust_readings import Readings, pillar_at, read_device, read_subject
@@ -34,13 +34,13 @@ class Moment:
     """What is the same for every request of one principal in one tick."""
 
     __slots__ = (
-        "contexts", "device", "device_json", "maker", "report_age", "subject", "subject_json", "tick_end", "tick_start",
+        "contexts", "device", "device_json", "maker", "report_age", "since", "subject", "subject_json", "tick_end",
+        "tick_start", "until",
     )  # fmt: skip
 
-    def __init__(self, maker: Moments, tick_start: int, tick_end: int) -> None:
+    def __init__(self, maker: Moments, tick: Tick) -> None:
         self.maker = maker
-        self.tick_start = tick_start
-        self.tick_end = tick_end
+        self.tick_start, self.tick_end, self.since, self.until = tick
         self.device_json = NO_DEVICE
         self.subject_json = b""
         self.device = Pillar(0, 0, 0)
@@ -69,10 +69,10 @@ class Moments:
     def of(self, principal: Principal, now: float, *, strongest: str | None) -> Moment:
         """Return the principal's moment; `strongest` is the best `acr` its issuer can give."""
         moment = principal.tick
-        if isinstance(moment, Moment) and moment.tick_start <= now < moment.tick_end and moment.maker is self:
+        if isinstance(moment, Moment) and moment.since <= now < moment.until and moment.maker is self:
             return moment
-        tick_start, tick_end = self.tick(principal.phase, now)
-        moment = Moment(self, tick_start, tick_end)
+        moment = Moment(self, self.tick(principal.phase, now))
+        tick_end = moment.tick_end
         readings = read_subject(self.model, principal.subject, binding=principal.binding, strongest=strongest)
         moment.subject = pillar_at(readings, tick_end)
         moment.subject_json = subject_fragment(principal.subject, principal.binding, tick_end)
@@ -81,8 +81,8 @@ class Moments:
         principal.tick = moment
         return moment
 
-    def tick(self, phase: int, now: float) -> tuple[int, int]:
-        """Return start and end of the tick around `now`; the phase comes from the device, so ticks do not align."""
+    def tick(self, phase: int, now: float) -> Tick:
+        """Return the tick around `now`; the phase comes from the device, so ticks do not align."""
         return tick_at(now, phase=phase, seconds=self._tick_seconds)
 
     def context(self, moment: Moment, location: str, path: str) -> Pillar:

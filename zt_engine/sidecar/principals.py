@@ -202,8 +202,8 @@ class Principals:
             self._find_device(principal, certificate, jkt, now)
             principal.revocable = revocable(principal, token, certificate)
             # Within the tick its decisions belong to, so that one principal is established once a tick and not twice.
-            _, tick_end = tick_at(now, phase=principal.phase, seconds=self._tick_seconds)
-            principal.until = min(principal.until, tick_end)
+            tick = tick_at(now, phase=principal.phase, seconds=self._tick_seconds)
+            principal.until = min(principal.until, tick.until)
             for kind, key in principal.revocable:
                 if situation.is_revoked(kind, key, now=now):
                     raise InputError(REVOKED[kind], f"this {kind} was revoked")
@@ -259,8 +259,9 @@ class Principals:
                 principal.strange_at, principal.binding = self._replica.keys.version, "none"
             else:
                 principal.device, principal.until = found[0], min(principal.until, found[1].not_after)
+        owner = principal.subject.id if principal.device is None else principal.device.device_id
+        principal.phase = zlib.crc32(owner.encode())
         if principal.device is not None:
-            principal.phase = zlib.crc32(principal.device.device_id.encode())
             if certificate is not None and certificate.device_id != principal.device.device_id:
                 raise InputError(
                     "DEVICE_AMBIGUOUS", "the certificate names another device than the one that holds its key"
