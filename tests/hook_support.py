@@ -17,7 +17,7 @@ from zt_engine.core.request import AccessRequest
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
 from zt_engine.sidecar.app import NO_PEP, NOT_FOUND, DecisionApp
-from zt_engine.sidecar.hooks.answers import allow_head, deny_head
+from zt_engine.sidecar.hooks.answers import Identity, allow_head, deny_head
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_digest
 from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.hooks.pages import DeniedPages
@@ -65,7 +65,7 @@ class GateApp:
             "groups": ("staff", "情報課"),
             "label": "C2",
             "trust": 77,
-            "obligations": (),
+            "obligations": "",
             "assertion": "",
         } | (identity or {})
 
@@ -99,7 +99,9 @@ class GateApp:
         if self.deny is not None:
             return deny_head(self.deny, scheme="bearer", has_credential=False) + b"d-7" + END
         self.authorised.append(request)
-        return allow_head(**self.identity) + b"d-7" + END
+        shown = dict(self.identity)
+        who = Identity.of(**{name: shown.pop(name) for name in ("subject", "device", "groups")})
+        return allow_head(who, **shown) + b"d-7" + END
 
     def seal(self, answers: list[bytes]) -> list[bytes]:
         return answers

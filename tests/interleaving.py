@@ -19,7 +19,7 @@ from zt_engine.core.errors import UnavailableError
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.situation import Grant
 from zt_engine.sidecar.authorize import Authorizer
-from zt_engine.sidecar.recorder import Outcome
+from zt_engine.sidecar.outcomes import Outcome
 
 PEOPLE = ("tanaka", "suzuki", "robot")
 LAPTOPS = ("laptop-1", "laptop-2", "shared-1")

@@ -36,9 +36,10 @@ from zt_engine.core.issuer import IssuerConfig, IssuerMapping
 from zt_engine.core.request import AccessRequest, canonical_target
 from zt_engine.core.situation import Situation
 from zt_engine.ports import PolicyEngine
-from zt_engine.sidecar.authorize import Authorizer, Policy
+from zt_engine.sidecar.authorize import Authorizer
+from zt_engine.sidecar.outcomes import Outcome
+from zt_engine.sidecar.policy import Policy
 from zt_engine.sidecar.principals import Principals
-from zt_engine.sidecar.recorder import Outcome
 from zt_engine.sidecar.replica import Replica
 
 NOW = 1_790_000_000

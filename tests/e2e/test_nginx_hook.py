@@ -32,6 +32,7 @@ from tests.hook_support import (
 )
 from zt_engine.core.decision import Decision, Obligation
 from zt_engine.core.errors import UnavailableError
+from zt_engine.sidecar.hooks.answers import obligations_list
 from zt_engine.sidecar.hooks.snippet import NginxBlock
 from zt_engine.sidecar.listener import Limits
 
@@ -337,7 +338,7 @@ def test_what_the_backend_says_is_not_replaced(lab: Lab, code: int) -> None:
 def test_the_obligation_no_store_overrules_the_backend(
     lab: Lab, as_identity: dict[str, object], obligations: tuple[str, ...], expected: list[bytes]
 ) -> None:
-    as_identity["obligations"] = tuple(Obligation(id=name) for name in obligations)
+    as_identity["obligations"] = obligations_list(Obligation(id=name) for name in obligations)
     lab.backend.answers[b"/kept"] = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nCache-Control: max-age=600\r\n\r\na"
 
     assert lab.get(b"/kept").values("cache-control") == expected

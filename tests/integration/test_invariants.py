@@ -40,7 +40,8 @@ from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_dig
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
 from zt_engine.sidecar.hooks.nginx import FAMILY, NginxHook
 from zt_engine.sidecar.meters import Meters
-from zt_engine.sidecar.recorder import Numbers, Origin, Outcome
+from zt_engine.sidecar.outcomes import Outcome
+from zt_engine.sidecar.recorder import Numbers, Origin
 
 KEY = b"0123456789abcdef"
 HOOK = b"/v1/hooks/nginx"

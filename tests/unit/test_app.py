@@ -17,7 +17,8 @@ from zt_engine.sidecar.app import DecisionApp, Pending
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_digest
 from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.meters import Meters, exposition
-from zt_engine.sidecar.recorder import Numbers, Origin, Outcome
+from zt_engine.sidecar.outcomes import Outcome
+from zt_engine.sidecar.recorder import Numbers, Origin
 
 KEY = b"0123456789abcdef"
 PATH = b"/v1/hooks/nginx"

@@ -14,9 +14,10 @@ from zt_engine.adapters.dev_issuer import DevCertificate
 from zt_engine.core.decision import Effect
 from zt_engine.core.decision_cache import PROJECTED
 from zt_engine.core.errors import UnavailableError
-from zt_engine.sidecar.authorize import Answer, Authorizer, request_fragment
+from zt_engine.sidecar.authorize import Answer, Authorizer
+from zt_engine.sidecar.deliberation import request_fragment
+from zt_engine.sidecar.outcomes import Outcome
 from zt_engine.sidecar.principals import Principals
-from zt_engine.sidecar.recorder import Outcome
 from zt_engine.sidecar.targets import Place
 
 CASE = "https://portal.example/cases/1"
@@ -119,7 +120,8 @@ def test_a_request_over_a_channel_that_the_service_does_not_serve_is_refused(ben
 
 
 def test_an_assertion_is_made_only_where_the_route_asks_for_one(bench: Bench) -> None:
-    bench.authorizer._assert_for = lambda case, label, _trust: f"for-{case.principal.subject.id}-{label.code}"
+    made = bench.authorizer._deliberation
+    made._assert_for = lambda case, label, _trust: f"for-{case.principal.subject.id}-{label.code}"
     assert b"Zt-Assertion: \r\n" in bench.decided().head
 
     text = bench.world.catalogue_text.decode().replace("POST], label: C2}", "POST], label: C2, assertion: true}")

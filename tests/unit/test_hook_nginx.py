@@ -15,7 +15,7 @@ from zt_engine.bootstrap.identity import proxy_credentials
 from zt_engine.bootstrap.nginx_hook import find_proxy, key_include, nginx_block, write_key_include
 from zt_engine.config import Proxy, Settings, Sidecar
 from zt_engine.core.errors import ConfigError, InputError
-from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS, allow_head
+from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS, Identity, allow_head
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_digest
 from zt_engine.sidecar.hooks.headers import RESERVED_NAMES, Layouts, judge
 from zt_engine.sidecar.hooks.nginx import FAMILY, NginxHook
@@ -246,15 +246,8 @@ def test_proxies_with_keys_and_users_of_their_own_are_told_apart(tmp_path: Path)
 
 
 def test_an_allow_names_every_identity_header_once_in_visible_ascii() -> None:
-    head = allow_head(
-        subject="田中 太郎\r\nZt-Trust: 100",
-        device="",
-        groups=["情報課", "a,b"],
-        label="C2",
-        trust=77,
-        obligations=(),
-        assertion="",
-    )
+    who = Identity.of(subject="田中 太郎\r\nZt-Trust: 100", device="", groups=["情報課", "a,b"])
+    head = allow_head(who, label="C2", trust=77, obligations="", assertion="")
 
     lines = head.split(b"\r\n")
     names = [line.partition(b":")[0].decode() for line in lines[1:]]
@@ -264,11 +257,11 @@ def test_an_allow_names_every_identity_header_once_in_visible_ascii() -> None:
 
 
 def test_identity_beyond_4_kib_leaves_the_groups_out_instead_of_cutting_the_list() -> None:
-    head = allow_head(
-        subject="s", device="", groups=["g" * 50] * 200, label="C1", trust=1, obligations=(), assertion=""
-    )
+    long, short = (Identity.of(subject="s", device="", groups=["g" * 50] * number) for number in (200, 20))
 
-    assert b"Zt-Groups: \r\n" in head
+    assert b"Zt-Groups: \r\n" in allow_head(long, label="C1", trust=1, obligations="", assertion="")
+    assert b"Zt-Groups: g" in allow_head(short, label="C1", trust=1, obligations="", assertion="")
+    assert b"Zt-Groups: \r\n" in allow_head(short, label="C1", trust=1, obligations="o" * 4096, assertion="")
 
 
 # -- the block

@@ -27,7 +27,7 @@ from zt_engine.core.identity import ANONYMOUS, Delegate, Subject
 from zt_engine.core.policy_input import NEVER, PolicyInput, assemble, digest, fragment, schema, trust_fragment
 from zt_engine.core.request import AccessRequest, RequestTarget
 from zt_engine.core.situation import Applied, AppliedGrant, AppliedOverlay
-from zt_engine.sidecar.authorize import request_fragment, situation_fragment
+from zt_engine.sidecar.deliberation import request_fragment, situation_fragment
 from zt_engine.sidecar.moments import Moments
 from zt_engine.sidecar.principals import Principal
 from zt_engine.sidecar.targets import Places

@@ -42,7 +42,6 @@ from zt_engine.core.decision_log import (
 )
 from zt_engine.core.errors import UnavailableError
 
-
 NEWLINE = 0x0A
 """As a number: looking for one byte that way takes a quarter of the time."""
 

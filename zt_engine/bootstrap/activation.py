@@ -26,8 +26,8 @@ from zt_engine.core.policy_input import INPUT_VERSION, assemble, trust_fragment
 from zt_engine.core.trust_model import TrustModel
 from zt_engine.pages.registry import registry
 from zt_engine.ports import PolicyEngine
-from zt_engine.sidecar.authorize import Policy
 from zt_engine.sidecar.moments import NO_DEVICE, Moments, subject_fragment
+from zt_engine.sidecar.policy import Policy
 from zt_engine.sidecar.targets import Places
 
 DEVICE_FACTS = "/device/facts"

@@ -28,8 +28,8 @@ from zt_engine.core.request import AccessRequest, canonical_address, canonical_m
 from zt_engine.core.situation import Situation
 from zt_engine.ports import PolicyEngine
 from zt_engine.sidecar.authorize import Authorizer
+from zt_engine.sidecar.outcomes import Outcome
 from zt_engine.sidecar.principals import NO_KEYS, Principals
-from zt_engine.sidecar.recorder import Outcome
 from zt_engine.sidecar.replica import Replica
 
 TICK_SECONDS = 5

@@ -31,9 +31,10 @@ from zt_engine.core.trust import TrustScore
 from zt_engine.ports import Clock
 from zt_engine.sidecar.admin import AdminApp, Gauges
 from zt_engine.sidecar.app import DecisionApp
-from zt_engine.sidecar.authorize import Authorizer, Case
+from zt_engine.sidecar.authorize import Authorizer
 from zt_engine.sidecar.listener import DecisionServer, Limits
 from zt_engine.sidecar.meters import Meters
+from zt_engine.sidecar.policy import Case
 from zt_engine.sidecar.recorder import Numbers, Origin
 from zt_engine.sidecar.replica import Replica
 

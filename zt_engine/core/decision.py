@@ -178,13 +178,14 @@ def decide(
     unmet = set(verdict.unmet).union(extra_unmet)
     if standing.score < threshold:
         unmet.add(Unmet("TRUST_LOW"))
-    obligations = {obligation.id: obligation for obligation in verdict.obligations}
-    for obligation in extra_obligations:
-        _unite(obligations, obligation)
-    duties = tuple(sorted(obligations.values(), key=_by_id))
+    duties = verdict.obligations
+    if extra_obligations:
+        obligations = {obligation.id: obligation for obligation in duties}
+        for obligation in extra_obligations:
+            _unite(obligations, obligation)
+        duties = tuple(sorted(obligations.values(), key=_by_id))
     if not unmet and verdict.allow:
-        missing = sorted(set(obligations).difference(enforces))
-        if missing:
+        if not {obligation.id for obligation in duties}.issubset(enforces):
             return Decision(
                 effect=Effect.DENY,
                 reasons=("OBLIGATION_UNENFORCEABLE",),

@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 class Generations(Generic[Key, Value]):
-    """Remembers values under keys. `capacity` is a number of entries, or of bytes when `put` says how many each takes."""
+    """Remembers values under keys. `capacity` counts entries, or bytes when `put` says how many each takes."""
 
     __slots__ = ("_half", "_old", "_used", "_young")
 

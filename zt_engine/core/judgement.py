@@ -6,7 +6,7 @@ in the policy input, the bundle or the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import msgspec
 
@@ -60,7 +60,13 @@ def judge(
     assurance: AssuranceTable,
 ) -> Decision:
     """Return the decision; raises UnavailableError LAYER_MALFORMED for layers that do not say one legal thing."""
-    verdict = meet(results, required=required, known=kinds)
+    return weigh(meet(results, required=required, known=kinds), circumstances, kinds=kinds, assurance=assurance)
+
+
+def weigh(
+    verdict: Verdict, circumstances: Circumstances, *, kinds: Mapping[str, str], assurance: AssuranceTable
+) -> Decision:
+    """Return the decision that the meet of all layers comes to in these circumstances."""
     overlaid = tighten(circumstances, assurance)
     standing = Standing(
         score=circumstances.score,
@@ -78,11 +84,30 @@ def judge(
         extra_obligations=tuple(map(Obligation, circumstances.applied.obligations)),
         threshold_plus=circumstances.applied.threshold_plus,
     )
+    if decision.effect is Effect.ALLOW and not circumstances.write:
+        return decision  # nothing is left to refuse or to waive
     if circumstances.write and decision.opens and any(duty.id == READ_ONLY for duty in decision.obligations):
         decision = msgspec.structs.replace(
             decision, effect=Effect.DENY, reasons=("READ_ONLY",), unmet=(Unmet("READ_ONLY"),)
         )
     return _observed(decision, verdict, circumstances)
+
+
+def undisputed(
+    verdict: Verdict, duties: frozenset[str], *, score: int, enforces: Container[str], write: bool, applied: Applied
+) -> bool:
+    """Whether nothing at all objects, so that `weigh` would allow with the layers' own obligations (`duties`, by id).
+
+    A shortcut and no rule: whatever it says no to is weighed.
+    """
+    return (
+        verdict.allow
+        and not verdict.unmet
+        and score >= verdict.threshold
+        and not applied.tightens
+        and not (write and READ_ONLY in duties)
+        and all(duty in enforces for duty in duties)
+    )
 
 
 def tighten(circumstances: Circumstances, assurance: AssuranceTable) -> tuple[Unmet, ...]:

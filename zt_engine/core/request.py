@@ -148,11 +148,10 @@ def canonical_method(raw: bytes) -> str:
 
 
 def is_request_id(raw: bytes) -> bool:
-    """Whether this is 1 to 128 visible ASCII characters that need no escaping anywhere: every reader takes them alike."""
+    """Whether this is 1 to 128 letters, digits, `-` and `_`: nothing that any reader could take in another way."""
     return (
         0 < len(raw) <= MAX_REQUEST_ID
-        and (raw.isalnum() or raw.replace(b"-", b"").replace(b"_", b"").isalnum())
-        and raw.isascii()
+        and (raw.isalnum() or raw.replace(b"-", b"").replace(b"_", b"").isalnum())  # of bytes: ASCII alone
     )
 
 

@@ -153,6 +153,18 @@ class Applied(Struct, frozen=True, kw_only=True):
     overlays: tuple[AppliedOverlay, ...] = ()
     exercises: tuple[str, ...] = ()
 
+    @property
+    def tightens(self) -> bool:
+        """Whether anything here asks for more than the policy does."""
+        return bool(
+            self.deny
+            or self.threshold_plus
+            or self.obligations
+            or self.ceiling is not None
+            or self.acr is not None
+            or self.report_age is not None
+        )
+
 
 class Situation(Struct, frozen=True, kw_only=True):
     """The whole situation of a tenant; `version` changes with anything that could change a decision.
@@ -171,6 +183,11 @@ class Situation(Struct, frozen=True, kw_only=True):
     labelled: tuple[Overlay, ...]
     quiet: Applied
 
+    @property
+    def ordinary(self) -> bool:
+        """Whether `effective` is `quiet` for everybody at all times."""
+        return not self.overlays and not self.grants and self.continuity is None
+
     def is_revoked(self, kind: RevocationKind, key: str, *, now: float) -> bool:
         """Say whether something is revoked at this very moment; the last second of a revocation still counts."""
         until = self.revoked[kind].get(key)
@@ -184,8 +201,8 @@ class Situation(Struct, frozen=True, kw_only=True):
         `ranks` are the label codes of the catalogue's scheme and `assurance` the levels of acr values. A label code
         that is not in `ranks` covers everything, and an acr without a level is stronger than all others.
         """
-        if not self.overlays and not self.grants and self.continuity is None:
-            return self.quiet  # the ordinary day
+        if self.ordinary:
+            return self.quiet
         live = [
             overlay
             for overlay in self._candidates(target)

@@ -17,11 +17,11 @@ from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.request import AccessRequest, request_id
 from zt_engine.ports import Clock, DecisionLog
 from zt_engine.sidecar.authorize import Answer, Authorizer, Memory
-from zt_engine.sidecar.hooks.answers import deny_head
 from zt_engine.sidecar.hooks.nginx import NginxHook, Sent
 from zt_engine.sidecar.hooks.pages import NO_PAGE
 from zt_engine.sidecar.meters import Meters
-from zt_engine.sidecar.recorder import Numbers, Outcome, decision_members
+from zt_engine.sidecar.outcomes import Outcome, refusal
+from zt_engine.sidecar.recorder import Numbers
 from zt_engine.sidecar.repeats import MAX_BYTES, Repeat, Repeats
 from zt_engine.sidecar.targets import NO_PLACE
 
@@ -135,7 +135,7 @@ class DecisionApp:
             if error.code == "PEP_UNKNOWN":
                 self._meters.stranger()
                 return Pending(None, b"", b"", NO_PEP)
-            answer = Answer(refused_unread(error.code, hook.name), False, NO_PLACE)
+            answer = Answer(refusal(Decision.deny(error.code), hook=hook.name), False, NO_PLACE)
             return self._pending(answer, sent_id(sent), now, started)
         answer = self._authorizer.decide(request, now)
         if answer.memory is not None and head:
@@ -193,16 +193,6 @@ class DecisionApp:
             self._generation = self._log.generation
             self._authorizer.forget()
         return [p.raw if p.outcome is None else p.outcome.head + p.number + END for p in answers]
-
-
-def refused_unread(code: str, hook: str) -> Outcome:
-    """Return the outcome of a request that could not even be read."""
-    decision = Decision.deny(code)
-    members = decision_members(
-        decision, subject="", device="", hook=hook, label="", trust=None, threat_level=0, overlays=(), grants=(),
-        revision="", source="", versions={}, input_digest="",
-    )  # fmt: skip
-    return Outcome(decision, head=deny_head(decision, scheme="", has_credential=False), members=members)
 
 
 def sent_id(sent: Sent | None) -> bytes:

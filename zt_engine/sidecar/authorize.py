@@ -6,76 +6,34 @@ places, decisions) is remembered under everything it depends on, so a remembered
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
 
-from zt_engine.core.bundle import UNLISTED, entrypoint
-from zt_engine.core.classification import Label
-from zt_engine.core.decision import Decision, LayerResult, read_layers
-from zt_engine.core.decision_cache import DecisionCache, Projection
+from zt_engine.core.decision import Decision
+from zt_engine.core.decision_cache import DecisionCache
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
 from zt_engine.core.generations import Generations
-from zt_engine.core.identity import AssuranceTable
-from zt_engine.core.judgement import Circumstances, judge
-from zt_engine.core.policy_input import assemble, digest, fragment, trust_fragment
 from zt_engine.core.request import AccessRequest
-from zt_engine.core.situation import Applied, Situation, Target
-from zt_engine.core.trust import TrustScore, combine
-from zt_engine.ports import Clock, PolicyEngine
-from zt_engine.sidecar.hooks.answers import allow_head, deny_head
-from zt_engine.sidecar.moments import Moment, Moments
+from zt_engine.core.situation import Situation
+from zt_engine.ports import Clock
+from zt_engine.sidecar.deliberation import Assert, Deliberation
+from zt_engine.sidecar.moments import Moment
+from zt_engine.sidecar.outcomes import Outcome, refusal
+from zt_engine.sidecar.policy import Case, Policy
 from zt_engine.sidecar.principals import Principal, PrincipalRefused, Principals
-from zt_engine.sidecar.recorder import Outcome, decision_members
 from zt_engine.sidecar.replica import Replica
-from zt_engine.sidecar.targets import NO_PLACE, Place, Places, label_at
+from zt_engine.sidecar.targets import NO_PLACE, Place
 
 log = structlog.get_logger()
-
-ENGINE_ENFORCES = ("notify_owner", "read_only")
-"""Obligations the engine carries out itself: a write is refused, and every decision stands in the log."""
 
 SPACE_OK = "ok"
 OPEN_RANK = 100
 """The highest rank (C1) that is still answered while the log lives on its reserve."""
 
 MAX_ADDRESSES = 50_000
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What is active: one bundle with its catalogue and trust model, replaced as a whole between two requests."""
-
-    engine: PolicyEngine
-    revision: str
-    source: str
-    layers: Mapping[str, tuple[str, ...]]
-    kinds: Mapping[str, str]
-    """Every code a layer may name, and what would turn it into an allow."""
-    places: Places
-    moments: Moments
-    wanted: Projection
-    assurance: AssuranceTable
-    ranks: Mapping[str, int]
-    """Label code -> rank, of the catalogue's scheme."""
-    strongest: Mapping[str, str]
-    """Issuer -> the best `acr` it can give."""
-    versions: Mapping[str, str | int]
-    not_after: int | None = None
-
-
-class Case(msgspec.Struct, frozen=True):
-    """Everything one decision depends on, gathered and proven."""
-
-    policy: Policy
-    request: AccessRequest
-    principal: Principal
-    place: Place
-    moment: Moment
-    location: str
-    situation: Situation
 
 
 class Space(Protocol):
@@ -119,13 +77,12 @@ class Authorizer:
         clock: Clock,
         space: Space,
         cache_entries: int,
-        assert_for: Callable[[Case, Label, TrustScore], str],
+        assert_for: Assert,
     ) -> None:
         self._principals = principals
         self._replica = replica
-        self._clock = clock
         self._space = space
-        self._assert_for = assert_for
+        self._deliberation = Deliberation(clock=clock, assert_for=assert_for)
         self._policy: Policy | None = None
         self._undecided = ("NOT_READY", "no policy or no records have been loaded")
         self._situation: Situation | None = None
@@ -133,13 +90,21 @@ class Authorizer:
         self._epoch = object()
         """Another one after everything that empties the cache, so that nothing outlives it elsewhere."""
         self.cache: DecisionCache[Outcome] | None = DecisionCache(cache_entries) if cache_entries else None
-        self.engine_ns = 0
-        self.engine_calls = 0
 
     @property
     def policy(self) -> Policy | None:
         """The active policy, None before the first activation."""
         return self._policy
+
+    @property
+    def engine_ns(self) -> int:
+        """Nanoseconds spent in policy engines."""
+        return self._deliberation.engine_ns
+
+    @property
+    def engine_calls(self) -> int:
+        """How often a policy engine was asked."""
+        return self._deliberation.engine_calls
 
     def activate(self, policy: Policy) -> Policy | None:
         """Replace the policy between two requests; returns the one it replaces, whose engine the caller closes."""
@@ -215,7 +180,8 @@ class Authorizer:
             remembered = outcome is not None
             kept = remembered
             if outcome is None:
-                outcome = self._decide(Case(policy, request, principal, place, moment, location, situation))
+                case = Case(policy, request, principal, place, moment, location, situation)
+                outcome = self._deliberation.decide(case)
                 if cache is not None and wanted.cacheable and place.settled(moment.tick_start):
                     cache.put(key, outcome)
                     kept = True
@@ -257,154 +223,25 @@ class Authorizer:
             self._addresses.put(client_ip, location)
         return location
 
-    def _decide(self, case: Case) -> Outcome:
-        moment, place, policy = case.moment, case.place, case.policy
-        label, resource = label_at(place, tick_start=moment.tick_start, clock_synchronised=self._clock.synchronised())
-        trust = combine(
-            policy.moments.model,
-            moment.device,
-            moment.subject,
-            policy.moments.context(moment, case.location, case.request.proof),
-        )
-        applied = self._apply(case, label)
-        enforces = sorted({*case.request.enforces, *place.resource.enforces, *ENGINE_ENFORCES})
-        document = assemble(
-            request=request_fragment(case.request, place, client_ip=policy.wanted.client_ip),
-            subject=moment.subject_json,
-            device=moment.device_json,
-            resource=resource,
-            trust=trust_fragment(
-                score=trust.score,
-                best=trust.best,
-                after_step_up=trust.after_step_up,
-                device=trust.device,
-                subject=trust.subject,
-                context=trust.context,
-            ),
-            grants=fragment(applied.grants),
-            situation=situation_fragment(applied),
-            enforces=fragment(enforces),
-            tick_start=moment.tick_start,
-            tick_end=moment.tick_end,
-        )
-        service = place.resource.service if place.resource.service in policy.layers else UNLISTED
-        results = self._ask(policy, service, document)
-        decision = judge(
-            results,
-            Circumstances(
-                score=trust.score,
-                best=trust.best,
-                after_step_up=trust.after_step_up,
-                subject=case.principal.subject,
-                device_status=case.principal.device.status if case.principal.device is not None else "unknown",
-                report_age=moment.report_age,
-                rank=label.rank,
-                write=place.resource.write,
-                enforces=tuple(enforces),
-                applied=applied,
-                observed=place.resource.observe,
-                tick_end=moment.tick_end,
-            ),
-            required=policy.layers[service],
-            kinds=policy.kinds,
-            assurance=policy.assurance,
-        )
-        return self._outcome(case, decision, label, trust, applied, document)
-
-    def _ask(self, policy: Policy, service: str, document: bytes) -> dict[str, LayerResult]:
-        started = time.perf_counter_ns()
-        raw = policy.engine.evaluate(entrypoint(service), document)
-        self.engine_ns += time.perf_counter_ns() - started
-        self.engine_calls += 1
-        return read_layers(raw)
-
-    def _apply(self, case: Case, label: Label) -> Applied:
-        principal, resource = case.principal, case.place.resource
-        return case.situation.effective(
-            case.moment.tick_start,
-            case.moment.tick_end,
-            target=Target(
-                service=resource.service,
-                label_rank=label.rank,
-                subject_id=principal.subject.id,
-                actor_id=principal.subject.delegate.id if principal.subject.delegate is not None else "",
-                groups=principal.subject.groups,
-                restricted_groups=principal.subject.restricted_groups,
-                device_id=principal.device.device_id if principal.device is not None else "",
-                ownership=principal.device.ownership if principal.device is not None else "",
-                action=resource.action,
-            ),
-            ranks=case.policy.ranks,
-            assurance=case.policy.assurance,
-        )
-
-    # -- what leaves
-
-    def _outcome(
-        self, case: Case, decision: Decision, label: Label, trust: TrustScore, applied: Applied, document: bytes
-    ) -> Outcome:
-        principal = case.principal
-        device = principal.device.device_id if principal.device is not None else ""
-        if decision.opens:
-            head = allow_head(
-                subject=principal.subject.id,
-                device=device,
-                groups=principal.subject.groups,
-                label=label.code,
-                trust=trust.score,
-                obligations=decision.obligations,
-                assertion=self._assert_for(case, label, trust) if case.place.resource.assertion else "",
-            )
-        else:
-            head = deny_head(decision, scheme=principal.scheme, has_credential=principal.has_credential)
-        name = digest(document)
-        members = decision_members(
-            decision,
-            subject=principal.subject.id,
-            device=device,
-            hook=case.request.hook,
-            label=label.code,
-            trust=trust,
-            threat_level=applied.threat_level,
-            overlays=[overlay.id for overlay in applied.overlays],
-            grants=[grant.id for grant in applied.grants],
-            revision=case.policy.revision,
-            source=case.policy.source,
-            versions=versions(case),
-            input_digest=name,
-        )
-        return Outcome(
-            decision, head=head, members=members, rank=label.rank, label=label.code, trust=trust, digest=name,
-            document=document,
-        )  # fmt: skip
-
-    def _refuse(self, request: AccessRequest, code: str, place: Place | None, who: tuple[str, str]) -> Outcome:
+    def _refuse(self, request: AccessRequest, code: str, place: Place | None, whose: tuple[str, str]) -> Outcome:
         """Return the refusal that an error came to: 401 when a fresh sign-in would help, 403 otherwise.
 
-        `who` are the ids of subject and device, as far as they were proven.
+        `whose` are the ids of subject and device, as far as they were proven.
         """
         policy, situation = self._policy, self._replica.situation
         kind = policy.kinds.get(code, "none") if policy is not None else "none"
-        decision = Decision.deny(code, step_up=kind == "auth")
-        scheme = "dpop" if request.authorization[:5].lower() == b"dpop " else "bearer"
-        label = place.resource.label.code if place is not None else ""
-        members = decision_members(
-            decision,
-            subject=who[0],
-            device=who[1],
+        return refusal(
+            Decision.deny(code, step_up=kind == "auth"),
             hook=request.hook,
-            label=label,
-            trust=None,
+            subject=whose[0],
+            device=whose[1],
+            label=place.resource.label.code if place is not None else "",
             threat_level=situation.threat_level if situation is not None else 0,
-            overlays=(),
-            grants=(),
             revision=policy.revision if policy is not None else "",
             source=policy.source if policy is not None else "",
-            versions={},
-            input_digest="",
+            scheme="dpop" if request.authorization[:5].lower() == b"dpop " else "bearer",
+            has_credential=bool(request.authorization),
         )
-        head = deny_head(decision, scheme=scheme, has_credential=bool(request.authorization))
-        return Outcome(decision, head=head, members=members, label=label)
 
 
 def who_of(principal: Principal | None) -> tuple[str, str]:
@@ -412,39 +249,3 @@ def who_of(principal: Principal | None) -> tuple[str, str]:
     if principal is None:
         return "", ""
     return principal.subject.id, principal.device.device_id if principal.device is not None else ""
-
-
-def request_fragment(request: AccessRequest, place: Place, *, client_ip: bool) -> bytes:
-    """Encode the request part of the policy input; what the place knows is encoded already.
-
-    An address that the policy does not read is blank: the decision log names the request, the proxy's log the address.
-    """
-    return b'{"channel":%b,"client_ip":"%b","hook":"%b",%b,"purpose":%b,%b}' % (
-        fragment(request.channel),
-        request.client_ip.encode() if client_ip else b"",
-        request.hook.encode(),
-        place.request_head,
-        fragment(request.purpose),
-        place.request_tail,
-    )
-
-
-def situation_fragment(applied: Applied) -> bytes:
-    """Encode the situation part of the policy input."""
-    return b'{"continuity":%b,"overlays":%b,"threat_level":%d}' % (
-        b"true" if applied.continuity else b"false",
-        fragment(applied.overlays),
-        applied.threat_level,
-    )
-
-
-def versions(case: Case) -> dict[str, str | int]:
-    """Return the version of everything a decision was made from."""
-    named: dict[str, str | int] = {**case.policy.versions, "situation": case.situation.version}
-    if case.principal.device is not None:
-        named["device"] = case.principal.device.version
-    for _, record in case.principal.records:
-        if record is not None:
-            named["subject"] = record.version
-            break
-    return named

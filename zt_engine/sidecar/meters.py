@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from zt_engine.sidecar.recorder import Outcome
+from zt_engine.sidecar.outcomes import Outcome
 
 DOUBLINGS = range(12, 28)
 """Latency is counted by the number of bits of its nanoseconds: buckets end at 4 us, 8 us, ... 134 ms."""

@@ -68,8 +68,9 @@ class Principal:
     """A subject, the device whose key was proven, and how the two belong together."""
 
     __slots__ = (
-        "assigned", "binding", "credential", "device", "has_credential", "issuer", "keys", "keys_version", "phase", "readings",
-        "records", "revocable", "scheme", "serial", "since", "situation", "strange_at", "subject", "tick", "until",
+        "assigned", "binding", "credential", "device", "has_credential", "issuer", "keys", "keys_version", "names",
+        "phase", "readings", "records", "revocable", "scheme", "serial", "since", "situation", "strange_at", "subject",
+        "tick", "until",
     )  # fmt: skip
 
     def __init__(self, serial: int, *, since: float, until: float, situation: Situation) -> None:
@@ -97,6 +98,8 @@ class Principal:
         self.readings: Readings | None = None
         """The subject's part of the trust score before the clock is asked, and `tick`: both are `Moments`' to fill."""
         self.tick: object = None
+        self.names: object = None
+        """How answers and log lines name it: `outcomes` fills it in."""
 
 
     def shared(self, request: AccessRequest) -> AccessRequest:

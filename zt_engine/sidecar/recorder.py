@@ -1,4 +1,4 @@
-"""Decisions as answers and log lines. What is constant for a decision is built once; a repeated one costs a join."""
+"""Decisions as members of the log line. What is constant for a decision is built once; a repeated one costs a join."""
 
 from __future__ import annotations
 
@@ -11,44 +11,7 @@ from zt_engine.core.decision import Decision
 from zt_engine.core.decision_event import quoted
 from zt_engine.core.trust import TrustScore
 
-SECRET_RANK = 300
-"""From this rank (C3-S) on, a decision is on the disk before it is answered."""
-
 _encode = msgspec.json.Encoder().encode
-
-
-class Outcome:
-    """A decision in the two forms that leave the sidecar; the same for every request that shares the decision."""
-
-    __slots__ = ("cell", "decision", "digest", "document", "head", "kind", "members", "rank", "sync", "trust")
-
-    def __init__(
-        self,
-        decision: Decision,
-        *,
-        head: bytes,
-        members: bytes,
-        rank: int = 0,
-        label: str = "",
-        trust: TrustScore | None = None,
-        digest: str = "",
-        document: bytes = b"",
-    ) -> None:
-        self.decision = decision
-        self.head = head
-        """The HTTP answer up to the value of Zt-Decision."""
-        self.members = members
-        """The members of the decision event that this decision fixes."""
-        self.rank = rank
-        self.sync = rank >= SECRET_RANK and decision.opens
-        """Whether the record of this decision must be on the disk before the answer leaves."""
-        self.cell: list[int] | None = None
-        """Where decisions of this kind are counted; `Meters` fills it in at the first one."""
-        self.kind = (decision.effect.value, decision.reasons[0] if decision.reasons else "", label)
-        self.trust = trust
-        self.digest = digest
-        self.document = document
-        """The canonical input, for the companion segment."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -62,49 +25,45 @@ class Origin(msgspec.Struct, frozen=True):
         return b'"sidecar":%b,"tenant":%b' % (quoted(self.sidecar), quoted(self.tenant))
 
 
-def decision_members(
-    decision: Decision,
-    *,
-    subject: str,
-    device: str,
-    hook: str,
-    label: str,
-    trust: TrustScore | None,
-    threat_level: int,
-    overlays: Iterable[str],
-    grants: Iterable[str],
-    revision: str,
-    source: str,
-    versions: Mapping[str, str | int],
-    input_digest: str,
-) -> bytes:
-    """Return the members of the decision event that are the same for every request of this decision."""
+def who_members(subject: str, device: str) -> bytes:
+    """Return the members that name who asked and from where."""
+    return b'"subject":%b,"device":%b' % (quoted(subject), quoted(device))
+
+
+def decided_members(decision: Decision) -> bytes:
+    """Return the members that say what was decided, from `effect` to `obligations`."""
     observed = None
     if decision.observed is not None:
         observed = {"effect": decision.observed, "reasons": decision.reasons}
-    reached = bool(input_digest)
     return _encode(
         {
-            "subject": subject,
-            "device": device,
-            "hook": hook,
-            "label": label,
             "effect": decision.effect,
             "observed": observed,
             "reasons": decision.reasons,
             "obligations": decision.obligations,
-            "trust": trust.score if trust is not None else None,
-            "pillars": trust.pillars if trust is not None else None,
-            "threshold": decision.threshold if reached else None,
-            "threat_level": threat_level,
-            "overlays": list(overlays),
-            "grants": list(grants),
-            "revision": revision,
-            "source": source,
-            "versions": versions,
-            "input_digest": input_digest or None,
         }
     )[1:-1]
+
+
+def trust_members(trust: TrustScore, threshold: int) -> bytes:
+    """Return the members of a decision that reached the policy."""
+    return b'"trust":%d,"pillars":{"device":%d,"subject":%d,"context":%d},"threshold":%d' % (
+        trust.score, trust.device, trust.subject, trust.context, threshold,
+    )  # fmt: skip
+
+
+def situation_members(threat_level: int, overlays: Iterable[str] = (), grants: Iterable[str] = ()) -> bytes:
+    """Return the members that say under which circumstances it was decided."""
+    return _encode({"threat_level": threat_level, "overlays": list(overlays), "grants": list(grants)})[1:-1]
+
+
+def policy_members(revision: str, source: str, versions: Mapping[str, str | int]) -> bytes:
+    """Return the members that say by which policy it was decided."""
+    return _encode({"revision": revision, "source": source, "versions": versions})[1:-1]
+
+
+UNREACHED = b'"trust":null,"pillars":null,"threshold":null'
+"""Instead of `trust_members` in the record of a refusal before policy."""
 
 
 class Numbers:
@@ -113,9 +72,9 @@ class Numbers:
     __slots__ = ("_next", "_prefix")
 
     def __init__(self, prefix: str) -> None:
-        self._prefix = prefix.encode()
+        self._prefix = prefix.encode() + b"-"
         self._next = itertools.count(1).__next__
 
     def next(self) -> bytes:
         """Return the next id."""
-        return b"%b-%x" % (self._prefix, self._next())
+        return self._prefix + b"%x" % self._next()

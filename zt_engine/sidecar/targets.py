@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+import msgspec
+
 from zt_engine.core.catalogue import Catalogue, Resource
 from zt_engine.core.classification import Label, effective_label
 from zt_engine.core.decision_cache import Projection
@@ -20,8 +22,19 @@ so neither their number nor their length may cost memory."""
 CLASS_BYTES = 24
 """Of the hash that names a class: nobody finds two classes of one name (192 bits)."""
 
+ENGINE_ENFORCES = ("notify_owner", "read_only")
+"""Obligations the engine carries out itself: a write is refused, and every decision stands in the log."""
+
 NO_PLACE = b'"method":"","host":"","route":"","path_hmac":""'
 """The log members of a request whose target was refused."""
+
+
+class Enforced(msgspec.Struct, frozen=True):
+    """The obligations that somebody enforces, in order, as a set, and as the policy input shows them."""
+
+    names: tuple[str, ...]
+    ids: frozenset[str]
+    fragment: bytes
 
 
 class Place:
@@ -30,7 +43,10 @@ class Place:
     Two places of one class cannot be told apart by the policy, so they share decisions: `kind` names the class.
     """
 
-    __slots__ = ("kind", "log", "path", "rank", "request_head", "request_tail", "resource", "resource_json", "timed")
+    __slots__ = (
+        "_enforced", "kind", "log", "path", "rank", "request_head", "request_tail", "resource", "resource_json",
+        "timed",
+    )  # fmt: skip
 
     def __init__(
         self, resource: Resource, target: RequestTarget, method: str, *, log: bytes, read: frozenset[str]
@@ -50,6 +66,15 @@ class Place:
         self.path = target.path
         self.resource_json = b"" if self.timed else resource_fragment(resource, resource.label, self.path)
         self.kind = self._class()
+        self._enforced: dict[tuple[str, ...], Enforced] = {}
+
+    def enforced(self, by_proxy: tuple[str, ...]) -> Enforced:
+        """Return what is enforced behind a proxy: by it, by the service, by the engine. Proxies are few."""
+        found = self._enforced.get(by_proxy)
+        if found is None:
+            names = tuple(sorted({*by_proxy, *self.resource.enforces, *ENGINE_ENFORCES}))
+            found = self._enforced[by_proxy] = Enforced(names, frozenset(names), fragment(names))
+        return found
 
     def _class(self) -> bytes:
         """Name everything a decision may depend on: two places of one name are the same to every policy.

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
+import msgspec
+
 from zt_engine.core.decision import Decision, Effect, Obligation, Unmet
 
 MAX_IDENTITY_BYTES = 4096
@@ -25,6 +27,9 @@ IDENTITY_HEADERS = (
     "Zt-Obligations",
     "Zt-Assertion",
 )
+_WHO = "".join(f"{name}: {{}}\r\n" for name in IDENTITY_HEADERS[:3])
+_WHAT = "".join(f"{name}: %b\r\n" for name in IDENTITY_HEADERS[3:]).encode("ascii")
+_ALLOW = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: no-store\r\n%b" + _WHAT + b"Zt-Decision: "
 
 
 def visible(text: str) -> str:
@@ -45,34 +50,37 @@ def obligations_list(obligations: Iterable[Obligation]) -> str:
     return ", ".join(items)
 
 
-def allow_head(
-    *,
-    subject: str,
-    device: str,
-    groups: Iterable[str],
-    label: str,
-    trust: int,
-    obligations: Iterable[Obligation],
-    assertion: str,
-) -> bytes:
+class Identity(msgspec.Struct, frozen=True):
+    """Who asked and from where, as answers say it, with the groups and without them."""
+
+    lines: bytes
+    without_groups: bytes
+    size: int
+    """Characters of the values in `lines`."""
+
+    @classmethod
+    def of(cls, *, subject: str, device: str, groups: Iterable[str]) -> Identity:
+        """Write the three identity headers."""
+        values = visible(subject), visible(device), ",".join(map(visible, groups))
+        whole, short = _WHO.format(*values), _WHO.format(*values[:2], "")
+        return cls(whole.encode("ascii"), short.encode("ascii"), sum(map(len, values)))
+
+
+def allow_head(identity: Identity, *, label: str, trust: int, obligations: str, assertion: str) -> bytes:
     """Return the answer 200 up to the value of Zt-Decision, which is the last header.
 
     Identity takes 4 KiB at most (a proxy's header buffer): beyond that the groups are left empty, and a backend that
     needs them asks its directory; a truncated list would silently be another list.
     """
-    values = [
-        visible(subject),
-        visible(device),
-        ",".join(map(visible, groups)),
-        visible(label),
-        str(trust),
-        obligations_list(obligations),
-        assertion,
-    ]
-    if sum(map(len, values[:-1])) > MAX_IDENTITY_BYTES:
-        values[2] = ""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in zip(IDENTITY_HEADERS, values, strict=True))
-    return f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: no-store\r\n{lines}Zt-Decision: ".encode("ascii")
+    label, score = visible(label), str(trust)
+    fits = identity.size + len(label) + len(score) + len(obligations) <= MAX_IDENTITY_BYTES
+    return _ALLOW % (
+        identity.lines if fits else identity.without_groups,
+        label.encode("ascii"),
+        score.encode("ascii"),
+        obligations.encode("ascii"),
+        assertion.encode("ascii"),
+    )
 
 
 def deny_head(decision: Decision, *, scheme: str, has_credential: bool) -> bytes:

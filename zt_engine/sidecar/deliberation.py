@@ -1,0 +1,174 @@
+"""One decision made anew: score, ask the engine, interpret. `authorize` says when, and remembers what it came to.
+
+All it keeps are things made once for a policy in a situation: how they are named, and what an answer's bytes mean.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from zt_engine.core.bundle import UNLISTED, entrypoint
+from zt_engine.core.classification import Label
+from zt_engine.core.judgement import Circumstances, undisputed, weigh
+from zt_engine.core.policy_input import assemble, digest, fragment, trust_fragment
+from zt_engine.core.request import AccessRequest
+from zt_engine.core.situation import Applied, Situation, Target
+from zt_engine.core.trust import TrustScore, combine
+from zt_engine.ports import Clock
+from zt_engine.sidecar.hooks.answers import allow_head, deny_head, obligations_list
+from zt_engine.sidecar.outcomes import Ground, Outcome, members, who
+from zt_engine.sidecar.policy import Case, Policy
+from zt_engine.sidecar.recorder import decided_members
+from zt_engine.sidecar.targets import Place, label_at
+
+Assert = Callable[[Case, Label, TrustScore], str]
+"""Signs the statement for a backend whose route asks for one."""
+
+
+class Deliberation:
+    """Decides cases; everything a decision depends on is in its case."""
+
+    def __init__(self, *, clock: Clock, assert_for: Assert) -> None:
+        self.engine_ns = 0
+        self.engine_calls = 0
+        self._clock = clock
+        self._assert_for = assert_for
+        self._ground: Ground | None = None
+
+    def _stand_on(self, policy: Policy, situation: Situation) -> Ground:
+        """Return what is made once for a policy in a situation."""
+        ground = self._ground
+        if ground is None or ground.policy is not policy or ground.situation is not situation:
+            ground = self._ground = Ground(policy, situation)
+        return ground
+
+    def decide(self, case: Case) -> Outcome:
+        """Score, ask and interpret; raises UnavailableError when the engine gives nothing that can be interpreted."""
+        moment, place, policy, request = case.moment, case.place, case.policy, case.request
+        label, resource = label_at(place, tick_start=moment.tick_start, clock_synchronised=self._clock.synchronised())
+        trust = combine(
+            policy.moments.model,
+            moment.device,
+            moment.subject,
+            policy.moments.context(moment, case.location, request.proof),
+        )
+        applied = case.situation.quiet if case.situation.ordinary else apply(case, label)
+        enforced = place.enforced(request.enforces)
+        document = assemble(
+            request=request_fragment(request, place, client_ip=policy.wanted.client_ip),
+            subject=moment.subject_json,
+            device=moment.device_json,
+            resource=resource,
+            trust=trust_fragment(
+                score=trust.score,
+                best=trust.best,
+                after_step_up=trust.after_step_up,
+                device=trust.device,
+                subject=trust.subject,
+                context=trust.context,
+            ),
+            grants=fragment(applied.grants) if applied.grants else b"[]",
+            situation=situation_fragment(applied),
+            enforces=enforced.fragment,
+            tick_start=moment.tick_start,
+            tick_end=moment.tick_end,
+        )
+        service = place.resource.service if place.resource.service in policy.layers else UNLISTED
+        ground = self._stand_on(policy, case.situation)
+        ruling = ground.rulings.of(service, self._ask(policy, service, document))
+        write = place.resource.write
+        if undisputed(
+            ruling.verdict, ruling.duties, score=trust.score, enforces=enforced.ids, write=write, applied=applied
+        ):
+            decision, decided = ruling.allowed, ruling.members
+        else:
+            decision = weigh(
+                ruling.verdict,
+                Circumstances(
+                    score=trust.score,
+                    best=trust.best,
+                    after_step_up=trust.after_step_up,
+                    subject=case.principal.subject,
+                    device_status=case.principal.device.status if case.principal.device is not None else "unknown",
+                    report_age=moment.report_age,
+                    rank=label.rank,
+                    write=write,
+                    enforces=enforced.names,
+                    applied=applied,
+                    observed=place.resource.observe,
+                    tick_end=moment.tick_end,
+                ),
+                kinds=policy.kinds,
+                assurance=policy.assurance,
+            )
+            decided = decided_members(decision)
+        principal, name = case.principal, digest(document)
+        if decision.opens:
+            duties = ruling.obligations if decision is ruling.allowed else obligations_list(decision.obligations)
+            assertion = self._assert_for(case, label, trust) if place.resource.assertion else ""
+            head = allow_head(
+                who(principal).identity, label=label.code, trust=trust.score, obligations=duties, assertion=assertion
+            )
+        else:
+            head = deny_head(decision, scheme=principal.scheme, has_credential=principal.has_credential)
+        named = members(
+            who(principal), ground, request.hook, label.code, decided, trust, decision.threshold, applied, name
+        )
+        return Outcome(
+            decision, head=head, members=named, rank=label.rank, label=label.code, trust=trust, digest=name,
+            document=document,
+        )  # fmt: skip
+
+    def _ask(self, policy: Policy, service: str, document: bytes) -> bytes:
+        started = time.perf_counter_ns()
+        raw = policy.engine.evaluate(entrypoint(service), document)
+        self.engine_ns += time.perf_counter_ns() - started
+        self.engine_calls += 1
+        return raw
+
+
+def apply(case: Case, label: Label) -> Applied:
+    """Return what the situation does to a case during its tick."""
+    principal, resource = case.principal, case.place.resource
+    return case.situation.effective(
+        case.moment.tick_start,
+        case.moment.tick_end,
+        target=Target(
+            service=resource.service,
+            label_rank=label.rank,
+            subject_id=principal.subject.id,
+            actor_id=principal.subject.delegate.id if principal.subject.delegate is not None else "",
+            groups=principal.subject.groups,
+            restricted_groups=principal.subject.restricted_groups,
+            device_id=principal.device.device_id if principal.device is not None else "",
+            ownership=principal.device.ownership if principal.device is not None else "",
+            action=resource.action,
+        ),
+        ranks=case.policy.ranks,
+        assurance=case.policy.assurance,
+    )
+
+
+def request_fragment(request: AccessRequest, place: Place, *, client_ip: bool) -> bytes:
+    """Encode the request part of the policy input; what the place knows is encoded already.
+
+    An address that the policy does not read is blank: the decision log names the request, the proxy's log the address.
+    """
+    return b'{"channel":%b,"client_ip":"%b","hook":"%b",%b,"purpose":%b,%b}' % (
+        fragment(request.channel),
+        request.client_ip.encode() if client_ip else b"",
+        request.hook.encode(),
+        place.request_head,
+        fragment(request.purpose),
+        place.request_tail,
+    )
+
+
+def situation_fragment(applied: Applied) -> bytes:
+    """Encode the situation part of the policy input."""
+    return b'{"continuity":%b,"overlays":%b,"threat_level":%d}' % (
+        b"true" if applied.continuity else b"false",
+        fragment(applied.overlays),
+        applied.threat_level,
+    )
