@@ -28,7 +28,7 @@ from tests.sidecar_support import (
     question,
 )
 from zt_engine.adapters.dev_issuer import DevDeviceCa, DevIssuer, make_key, public_jwk
-from zt_engine.adapters.folder_source import RECORD_GRACE
+from zt_engine.adapters.folder_records import RECORD_GRACE
 from zt_engine.bootstrap.sandbox import AUDIENCE, ISSUER, Device
 from zt_engine.core import bundle_archive
 from zt_engine.core.bundle import make_bundle

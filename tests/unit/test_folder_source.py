@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from zt_engine.adapters import folder_source, owned_files
-from zt_engine.adapters.folder_source import RECORD_GRACE, SINGLE_FILES, FolderSource
+from zt_engine.adapters import folder_records, folder_source, owned_files
+from zt_engine.adapters.folder_records import RECORD_GRACE
+from zt_engine.adapters.folder_source import SINGLE_FILES, FolderSource
 
 NOW = 1_790_000_000.0
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -86,12 +88,69 @@ def test_a_record_that_did_not_change_is_not_opened_again(folder: Path, monkeypa
         opened.append(name)
         return real(name, limit=limit, within=within)
 
-    monkeypatch.setattr(folder_source, "read_owned", counted)
+    monkeypatch.setattr(folder_records, "read_owned", counted)
     after = reader.records(NOW)[0]
 
     assert opened == ["laptop-2.json"]
     assert [record.version for record in after.devices] == [1, 2]
     assert after.devices[0] is before.devices[0]
+
+
+def test_a_change_is_told_until_it_was_taken_up(folder: Path) -> None:
+    reader = source(folder)
+    first = reader.changes(NOW)[0]
+    put(folder / "devices/laptop-2.json", device("laptop-2", version=2))
+    (folder / "devices/laptop-1.json").unlink()
+    both = reader.changes(NOW)[0].devices
+    reader.taken()
+
+    assert sorted(first.devices) == ["laptop-1", "laptop-2"]
+    assert both["laptop-1"] is None
+    assert (both["laptop-2"].version, reader.changes(NOW)[0].devices) == (2, {})
+
+
+def test_of_named_files_only_these_and_the_refused_ones_are_looked_at(folder: Path) -> None:
+    reader = source(folder)
+    put(folder / "devices/laptop-1.json", b"{")
+    assert [problem.code for problem in reader.changes(NOW)[1]] != []
+    reader.taken()
+    put(folder / "devices/laptop-1.json", device("laptop-1", version=7))
+    put(folder / "devices/laptop-2.json", device("laptop-2", version=8))
+    put(folder / "devices/laptop-3.json", device("laptop-3"))
+
+    found, problems = reader.changes(NOW, {"devices/laptop-3.json"})
+
+    assert (sorted(found.devices), problems) == (["laptop-1", "laptop-3"], ())
+
+
+def test_whatever_is_written_the_changes_lead_to_what_a_first_look_finds(folder: Path) -> None:
+    """Three hundred rounds of writes, doubles, faults and removals, some of them named and some found by a scan."""
+    chance, reader, held = random.Random(7), source(folder), {}
+    names = [f"{letter}.json" for letter in "abcde"]
+    for _ in range(300):
+        touched = set()
+        for name in chance.sample(names, chance.randint(1, 3)):
+            path = folder / "devices" / name
+            touched.add(f"devices/{name}")
+            match chance.randrange(4):
+                case 0:
+                    path.unlink(missing_ok=True)
+                case 1:
+                    put(path, b"{")
+                case _:
+                    put(path, device(f"laptop-{chance.randrange(4)}", version=chance.randrange(9)))
+        changes = reader.changes(NOW, touched if chance.random() < 0.7 else None)[0].devices
+        if chance.random() < 0.3:
+            continue  # nobody took it up; it is told again
+        reader.taken()
+        held |= changes
+        held = {one: record for one, record in held.items() if record is not None}
+
+        assert held == reader._devices.in_force
+    now = NOW + RECORD_GRACE
+    assert {record.device_id: record for record in reader.records(now)[0].devices} == {
+        record.device_id: record for record in source(folder).records(now)[0].devices
+    }
 
 
 def test_a_file_that_is_gone_is_missed_and_found_again(folder: Path) -> None:

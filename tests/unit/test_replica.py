@@ -94,10 +94,10 @@ def test_the_version_of_the_keys_changes_with_the_keys_and_with_nothing_else() -
     assert replica.keys.version > before + 1
 
 
-def test_staging_changes_nothing() -> None:
+def test_preparing_another_set_changes_nothing() -> None:
     replica = filled(device("a", keys=(key("k"),)))
 
-    replica.stage([device("b", keys=(key("k"),))], [])
+    replica.state.records.becoming([device("b", keys=(key("k"),))], [])
 
     assert (owner(replica, "k"), list(replica.devices)) == ("a", ["a"])
 

@@ -26,7 +26,7 @@ from zt_engine.core.situation import Situation
 from zt_engine.core.trust_model import TrustModel
 from zt_engine.ports import Clock, PolicyEngine
 from zt_engine.sidecar.authorize import Authorizer
-from zt_engine.sidecar.replica import Records, Replica
+from zt_engine.sidecar.replica import Changes, Records, Replica
 
 log = structlog.get_logger()
 
@@ -35,8 +35,8 @@ RECHECK_SECONDS = 2.0
 SCAN_SECONDS = 60.0
 """How often every file is looked at although nobody said that it changed."""
 WAKE_MS = 250
-GATHER_RECORDS = 20_000
-"""So many records are prepared at most once a second, a tenth of them ten times as often."""
+GATHER_RECORDS = 100_000
+"""Among so many records changes are taken up at most once a second, among a tenth of them ten times as often."""
 RECORD_FOLDERS = ("devices", "subjects")
 
 
@@ -181,8 +181,8 @@ class FolderFollower:
     async def _watch(self) -> None:
         """Read what is named when it changes, everything once in a while, and what was refused more often.
 
-        Changes of records are gathered for up to a second in a large folder: preparing ten thousand records takes
-        processor time that decisions need. Everything else, revocations before all, is taken up at once.
+        Changes of records are gathered for up to a second in a large folder: each time the tables are copied, which
+        takes processor time that decisions need. Everything else, revocations before all, is taken up at once.
         """
         time = asyncio.get_running_loop().time
         scanned = read = gathered = time()
@@ -265,8 +265,9 @@ class FolderFollower:
             except ZtError as error:
                 self._faults[name] = (_problem(error, f"{where}: {error.where}" if error.where else where),)
         if named is None or named or self._faults.get("records"):
-            records, self._faults["records"] = self._source.records(self._clock.now(), named)
-            change.records = self._replica.stage(records.devices, records.subjects)
+            found, self._faults["records"] = self._source.changes(self._clock.now(), named)
+            before = self._good.records or Records()
+            change.records = before.changed(Changes(found.devices, found.subjects))
         change.decides = tuple(decides)
         return change
 
@@ -322,6 +323,7 @@ class FolderFollower:
             self._situation_believed = self._believed
         if change.records is not None:
             good.records = change.records
+            self._source.taken()
         if good.situation is not None and good.records is not None and (change.records or change.situation) is not None:
             self._replica.adopt(good.records, good.situation, now=now)
         if change.bundle is None and change.catalogue is None and change.trust is None:

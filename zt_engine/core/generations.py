@@ -6,7 +6,7 @@ all of its capacity. What is lost is never wrong, only work to be done again.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -14,14 +14,15 @@ Value = TypeVar("Value")
 
 
 class Generations(Generic[Key, Value]):
-    """Remembers values under keys. `capacity` counts entries, or bytes when `put` says how many each takes."""
+    """Remembers values under keys. `capacity` counts entries, or what `size` says that each of them takes."""
 
-    __slots__ = ("_half", "_old", "_used", "_young")
+    __slots__ = ("_half", "_old", "_size", "_used", "_young")
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, size: Callable[[Key, Value], int] | None = None) -> None:
         self._half = max(1, capacity // 2)
-        self._young: dict[Key, tuple[Value, int]] = {}
-        self._old: dict[Key, tuple[Value, int]] = {}
+        self._size = size
+        self._young: dict[Key, Value] = {}
+        self._old: dict[Key, Value] = {}
         self._used = 0
 
     def get(self, key: Key) -> Value | None:
@@ -29,18 +30,18 @@ class Generations(Generic[Key, Value]):
         found = self._young.get(key)
         if found is None:
             found = self._old.get(key)
-            if found is None:
-                return None
-            self.put(key, *found)
-        return found[0]
+            if found is not None:
+                self.put(key, found)
+        return found
 
-    def put(self, key: Key, value: Value, size: int = 1) -> None:
-        """Keep a value; what is larger than a generation is not kept."""
+    def put(self, key: Key, value: Value) -> None:
+        """Keep a value, None excepted; what is larger than a generation is not kept."""
+        size = 1 if self._size is None else self._size(key, value)
         if self._used + size > self._half:
             if size > self._half:
                 return
             self._old, self._young, self._used = self._young, {}, 0
-        self._young[key] = (value, size)
+        self._young[key] = value
         self._used += size
 
     def clear(self) -> None:

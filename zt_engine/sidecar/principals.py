@@ -25,7 +25,7 @@ from zt_engine.core.situation import RevocationKind, Situation
 from zt_engine.core.tick import tick_at
 from zt_engine.core.trust_readings import Readings
 from zt_engine.ports import CertificateVerifier, DpopVerifier, TokenVerifier
-from zt_engine.sidecar.replica import Replica
+from zt_engine.sidecar.replica import Replica, State
 
 MAX_PRINCIPALS = 16_384
 """Each takes some 8 kB with its token, its certificate and what was computed for the tick."""
@@ -69,8 +69,8 @@ class Principal:
 
     __slots__ = (
         "assigned", "binding", "credential", "device", "has_credential", "issuer", "keys", "keys_version", "names",
-        "phase", "readings", "records", "revocable", "scheme", "serial", "since", "situation", "strange_at", "subject",
-        "tick", "until",
+        "phase", "readings", "records", "revocable", "scheme", "serial", "since", "situation", "state", "strange_at",
+        "subject", "tick", "until",
     )  # fmt: skip
 
     def __init__(self, serial: int, *, since: float, until: float, situation: Situation) -> None:
@@ -81,6 +81,8 @@ class Principal:
         self.situation = situation
         self.credential = (b"", b"")
         """The Authorization header and the certificate that established it, for whoever keeps a request of it."""
+        self.state: State | None = None
+        """The state of the replica in which all of it was last found to hold."""
         self.keys: Versioned = NO_KEYS
         self.keys_version = 0
         self.phase = 0
@@ -157,17 +159,23 @@ class Principals:
 
     def holds(self, principal: Principal) -> bool:
         """Whether nothing that a principal rests on has been replaced; what ends by itself is in its `until`."""
-        replica = self._replica
-        if principal.situation is not replica.situation or principal.keys_version != principal.keys.version:
+        if principal.keys_version != principal.keys.version:
+            return False
+        state = self._replica.state
+        if principal.state is state:
+            return True
+        records = state.records
+        if principal.situation is not state.situation:
             return False
         device = principal.device
-        if device is not None and replica.devices.get(device.device_id) is not device:
+        if device is not None and records.devices.get(device.device_id) is not device:
             return False
-        if principal.strange_at is not None and principal.strange_at != replica.keys.version:
+        if principal.strange_at is not None and principal.strange_at != records.keys.version:
             return False
         for key, record in principal.records:
-            if replica.subjects.get(key) is not record:
+            if records.subjects.get(key) is not record:
                 return False
+        principal.state = state
         return True
 
     def _prove(self, request: AccessRequest, now: float) -> str:

@@ -11,6 +11,8 @@ A proof of possession (DPoP) is used once, so a request that carries one is neve
 
 from __future__ import annotations
 
+from itertools import count
+
 from zt_engine.core.generations import Generations
 from zt_engine.core.request import AccessRequest, is_request_id
 from zt_engine.sidecar.authorize import Memory
@@ -35,27 +37,34 @@ class Repeat:
         """The members of the log line that are the same as long as `memory` stands."""
 
 
-class Repeats(Generations[bytes, Repeat]):
-    """A bounded number of bytes of heads without their request ids."""
+class Repeats:
+    """A bounded number of bytes of heads.
 
-    __slots__ = ()
+    A head is kept in two parts, because its end is long and mostly the same for everything one person asks for: the
+    headers behind the request id, with certificate and token, once for all heads that end alike.
+    """
+
+    __slots__ = ("_ends", "_heads", "_next")
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._ends: Generations[bytes, bytes] = Generations(max_bytes // 2, lambda end, _: len(end) + ENTRY_BYTES)
+        self._heads: Generations[bytes, Repeat] = Generations(max_bytes // 2, _size)
+        self._next = count(1).__next__
 
     def find(self, head: bytes) -> tuple[Repeat, bytes] | None:
         """Return what is known of these bytes if they are a whole head that was kept, and their request id.
 
         None: they have to be read.
         """
-        line = head.find(ID_LINE)
-        if line < 0:
+        start = head.find(ID_LINE) + len(ID_LINE)
+        stop = head.find(CRLF, start)
+        end = self._ends.get(head[stop:])
+        if end is None:
             return None
-        start = line + len(ID_LINE)
-        end = head.find(CRLF, start)
-        if end < 0:
-            return None
-        found = self.get(head[:start] + head[end:])
+        found = self._heads.get(end + head[:start])
         if found is None:
             return None
-        number = head[start:end]
+        number = head[start:stop]
         return (found, number) if is_request_id(number) else None
 
     def keep(self, head: bytes, repeat: Repeat) -> None:
@@ -63,5 +72,22 @@ class Repeats(Generations[bytes, Repeat]):
         line = head.find(ID_LINE)
         if line >= 0:
             start = line + len(ID_LINE)
-            key = head[:start] + head[head.index(CRLF, start) :]
-            self.put(key, repeat, len(key) + ENTRY_BYTES)
+            rest = head[head.index(CRLF, start) :]
+            end = self._ends.get(rest)
+            if end is None:
+                # Never used again, so that a head whose end was forgotten can never be found with another end.
+                end = self._next().to_bytes(8)
+                self._ends.put(rest, end)
+            self._heads.put(end + head[:start], repeat)
+
+    def clear(self) -> None:
+        """Forget every head: who may ask has changed."""
+        self._ends.clear()
+        self._heads.clear()
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+
+def _size(key: bytes, repeat: Repeat) -> int:
+    return len(key) + len(repeat.line) + ENTRY_BYTES

@@ -1,4 +1,4 @@
-"""What the sidecar knows of devices, subjects and the situation: in memory, replaced record by record or as a whole."""
+"""What the sidecar knows of devices, subjects and the situation: in memory, and replaced as one value."""
 
 from __future__ import annotations
 
@@ -11,76 +11,142 @@ from device_inventory.device import DeviceKey, DeviceRecord
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.core.situation import Situation
 
-T = TypeVar("T")
+SubjectKey = tuple[str, str]
+"""Issuer and id."""
+Key = TypeVar("Key")
+Record = TypeVar("Record")
 
 
 class KeyIndex(msgspec.Struct, frozen=True):
     """Whose key is which. A key that two devices claim belongs to neither: one of them is a clone."""
 
     owners: Mapping[str, tuple[DeviceRecord, DeviceKey]] = {}
-    doubled: frozenset[str] = frozenset()
+    doubled: Mapping[str, frozenset[str]] = {}
+    """Keys that more than one device claims, and which devices those are."""
     version: int = 0
     """Changes with the keys, not with what else their devices' records say."""
 
+    def claimants(self, name: str) -> frozenset[str]:
+        """Return the ids of all devices that claim a key."""
+        owner = self.owners.get(name)
+        return self.doubled.get(name, frozenset()) if owner is None else frozenset((owner[0].device_id,))
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What became of records, by id; None: gone."""
+
+    devices: Mapping[str, DeviceRecord | None] = {}
+    subjects: Mapping[SubjectKey, SubjectRecord | None] = {}
+
 
 class Records(msgspec.Struct, frozen=True):
-    """A complete set of records, ready to be taken up in one step."""
+    """A complete set of records. They never change: who holds one sees by identity that it is current.
 
-    devices: Mapping[str, DeviceRecord]
-    subjects: Mapping[tuple[str, str], SubjectRecord]
-    keys: KeyIndex
+    INVARIANT: an unchanged record keeps its identity, and with it what was cached for it, unless one of its keys has
+    become, or is no longer, another device's as well.
+    """
+
+    devices: Mapping[str, DeviceRecord] = {}
+    subjects: Mapping[SubjectKey, SubjectRecord] = {}
+    keys: KeyIndex = KeyIndex()
+
+    def changed(self, changes: Changes) -> Records:
+        """Return the set after some changes; costs a copy of the tables and work for what really is another record."""
+        told = _different(self.devices, changes.devices)
+        people = _different(self.subjects, changes.subjects)
+        if not told:
+            return msgspec.structs.replace(self, subjects=_with(self.subjects, people)) if people else self
+        devices, keys = _with(self.devices, told), self.keys
+        owners, doubled, moved = dict(keys.owners), dict(keys.doubled), False
+        claims: dict[str, set[str]] = {name: set() for one in told for name in _keys(self.devices.get(one))}
+        for one, record in told.items():
+            for name in _keys(record):
+                claims.setdefault(name, set()).add(one)
+        again = dict(told)
+        for name, claiming in claims.items():
+            before = keys.claimants(name)
+            now = before.difference(told) | claiming
+            owners.pop(name, None)
+            doubled.pop(name, None)
+            if len(now) > 1:
+                doubled[name] = now
+            if (len(now) > 1) != (len(before) > 1):
+                for one in now.difference(told):  # what was cached for it rests on a key that changed hands
+                    again[one] = devices[one] = msgspec.structs.replace(devices[one])
+            moved = moved or now != before
+        for record in again.values():
+            for name, key in _keys(record).items():
+                if name not in doubled and record is not None:
+                    moved = moved or keys.owners.get(name, (None, None))[1] != key
+                    owners[name] = (record, key)
+        index = KeyIndex(owners, doubled, keys.version + 1 if moved else keys.version)
+        return Records(devices, _with(self.subjects, people) if people else self.subjects, index)
+
+    def becoming(self, devices: Iterable[DeviceRecord], subjects: Iterable[SubjectRecord]) -> Records:
+        """Return the set that has exactly these records."""
+        found = {record.device_id: record for record in devices}
+        people = {(record.issuer, record.id): record for record in subjects}
+        gone, left = self.devices.keys() - found.keys(), self.subjects.keys() - people.keys()
+        return self.changed(Changes(dict.fromkeys(gone) | found, dict.fromkeys(left) | people))
+
+
+class State(msgspec.Struct, frozen=True):
+    """Everything the replica knows, as one value: whoever saw it current sees by identity whether it still is."""
+
+    records: Records = Records()
+    situation: Situation | None = None
 
 
 class Replica:
-    """The records a decision may depend on. They never change: who holds one sees by identity that it is current."""
+    """The records a decision may depend on."""
 
     def __init__(self) -> None:
-        self.devices: Mapping[str, DeviceRecord] = {}
-        self.subjects: Mapping[tuple[str, str], SubjectRecord] = {}
-        self.situation: Situation | None = None
+        self.state = State()
         self.loaded_at: float | None = None
-        self.keys = KeyIndex()
+
+    @property
+    def devices(self) -> Mapping[str, DeviceRecord]:
+        """Every device by its id."""
+        return self.state.records.devices
+
+    @property
+    def subjects(self) -> Mapping[SubjectKey, SubjectRecord]:
+        """Every subject by issuer and id."""
+        return self.state.records.subjects
+
+    @property
+    def keys(self) -> KeyIndex:
+        """Whose key is which."""
+        return self.state.records.keys
+
+    @property
+    def situation(self) -> Situation | None:
+        """The situation, None before the first."""
+        return self.state.situation
+
+    @situation.setter
+    def situation(self, situation: Situation | None) -> None:
+        self.state = State(self.state.records, situation)
 
     @property
     def ready(self) -> bool:
         """Whether a complete set has ever been loaded."""
         return self.loaded_at is not None and self.situation is not None
 
-    def stage(self, devices: Iterable[DeviceRecord], subjects: Iterable[SubjectRecord]) -> Records:
-        """Prepare a complete set; changes nothing, and may run in a thread as long as nothing else replaces records.
-
-        INVARIANT: an unchanged record keeps its identity, and with it what was cached for it, unless one of its keys
-        has become, or is no longer, another device's as well.
-        """
-        found = {record.device_id: _keep(self.devices.get(record.device_id), record) for record in devices}
-        keys = _index(found.values(), self.keys)
-        changed = keys.doubled ^ self.keys.doubled
-        if changed:
-            for record in list(found.values()):
-                if any(thumbprint(key) in changed for key in record.keys):
-                    found[record.device_id] = msgspec.structs.replace(record)
-            keys = _index(found.values(), self.keys)
-        people = {
-            (record.issuer, record.id): _keep(self.subjects.get((record.issuer, record.id)), record)
-            for record in subjects
-        }
-        return Records(found, people, keys)
-
     def adopt(self, records: Records, situation: Situation, *, now: float) -> None:
-        """Take up what `stage` prepared."""
-        self.devices, self.subjects, self.keys = records.devices, records.subjects, records.keys
-        self.situation = situation
+        """Take up a complete set in one step."""
+        self.state = State(records, situation)
         self.loaded_at = now
 
     def replace(
         self, devices: Iterable[DeviceRecord], subjects: Iterable[SubjectRecord], situation: Situation, *, now: float
     ) -> None:
-        """Take a complete set in one step."""
-        self.adopt(self.stage(devices, subjects), situation, now=now)
+        """Take up exactly these records."""
+        self.adopt(self.state.records.becoming(devices, subjects), situation, now=now)
 
     def device_of(self, thumbprint: str, *, now: float) -> tuple[DeviceRecord, DeviceKey] | None:
         """Return the device whose key this is, unless the key's time is over."""
-        found = self.keys.owners.get(thumbprint)
+        found = self.state.records.keys.owners.get(thumbprint)
         return found if found is not None and now < found[1].not_after else None
 
 
@@ -89,22 +155,19 @@ def thumbprint(key: DeviceKey) -> str:
     return key.x5t or key.jkt or ""
 
 
-def _keep(old: T | None, new: T) -> T:
-    return old if old is not None and old == new else new
+def _keys(record: DeviceRecord | None) -> dict[str, DeviceKey]:
+    return {thumbprint(key): key for key in record.keys} if record is not None else {}
 
 
-def _index(devices: Iterable[DeviceRecord], before: KeyIndex) -> KeyIndex:
-    owners: dict[str, tuple[DeviceRecord, DeviceKey]] = {}
-    doubled = set()
-    for record in devices:
-        for key in record.keys:
-            name = thumbprint(key)
-            if name in owners and owners[name][0].device_id != record.device_id:
-                doubled.add(name)
-            owners[name] = (record, key)
-    for name in doubled:
-        del owners[name]
-    same = owners.keys() == before.owners.keys() and all(
-        owners[name][1] == key for name, (_, key) in before.owners.items()
-    )
-    return KeyIndex(owners, frozenset(doubled), before.version if same else before.version + 1)
+def _different(known: Mapping[Key, Record], changes: Mapping[Key, Record | None]) -> dict[Key, Record | None]:
+    return {key: record for key, record in changes.items() if known.get(key) != record}
+
+
+def _with(known: Mapping[Key, Record], changes: Mapping[Key, Record | None]) -> dict[Key, Record]:
+    result = dict(known)
+    for key, record in changes.items():
+        if record is None:
+            result.pop(key, None)
+        else:
+            result[key] = record
+    return result

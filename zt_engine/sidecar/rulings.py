@@ -36,7 +36,9 @@ class Rulings:
     def __init__(self, layers: Mapping[str, Sequence[str]], kinds: Mapping[str, str]) -> None:
         self._layers = layers
         self._kinds = kinds
-        self._known: Generations[tuple[str, bytes], Ruling] = Generations(MAX_BYTES)
+        self._known: Generations[tuple[str, bytes], Ruling] = Generations(
+            MAX_BYTES, lambda key, _: 2 * len(key[1]) + ENTRY_BYTES
+        )
 
     def of(self, service: str, raw: bytes) -> Ruling:
         """Return what a service's layers said; UnavailableError ENGINE_MALFORMED or LAYER_MALFORMED otherwise."""
@@ -51,5 +53,5 @@ class Rulings:
                 decided_members(allowed),
                 obligations_list(verdict.obligations),
             )
-            self._known.put((service, raw), ruling, 2 * len(raw) + ENTRY_BYTES)
+            self._known.put((service, raw), ruling)
         return ruling

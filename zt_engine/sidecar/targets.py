@@ -143,7 +143,9 @@ class Places:
         self._catalogue = catalogue
         self._wanted = wanted
         self._path_key = path_key
-        self._known: Generations[tuple[RequestTarget, str], Place] = Generations(MAX_BYTES)
+        self._known: Generations[tuple[RequestTarget, str], Place] = Generations(
+            MAX_BYTES, lambda _, place: place.size
+        )
 
     def of(self, target: RequestTarget, method: str) -> Place:
         """Return the place.
@@ -156,7 +158,7 @@ class Places:
             resource = self._catalogue.match(target.host, method, target.path)
             log = log_members(target, method, resource.route, self._path_key)
             place = Place(resource, target, method, log=log, read=self._wanted.members)
-            self._known.put(key, place, place.size)
+            self._known.put(key, place)
         return place
 
 
