@@ -22,7 +22,7 @@ from zt_engine.core.decision import KINDS, meet, read_layers
 from zt_engine.core.decision_cache import projection
 from zt_engine.core.errors import BundleError, UnavailableError
 from zt_engine.core.identity import ANONYMOUS
-from zt_engine.core.policy_input import INPUT_VERSION, assemble, trust_fragment
+from zt_engine.core.policy_input import INPUT_VERSION, NEVER, assemble, trust_fragment
 from zt_engine.core.trust_model import TrustModel
 from zt_engine.pages.registry import registry
 from zt_engine.ports import PolicyEngine
@@ -162,7 +162,7 @@ def nobody() -> bytes:
     return assemble(
         request=b'{"channel":"open","client_ip":"192.0.2.1","hook":"nginx","host":"smoke.invalid","method":"GET",'
         b'"params":{},"path":"/","purpose":null,"route":"/","write":false}',
-        subject=subject_fragment(ANONYMOUS, "none", 0),
+        subject=subject_fragment(ANONYMOUS, "none", NEVER),
         device=NO_DEVICE,
         resource=b'{"attributes":{},"label":{"audience":[],"caveats":[],"code":"","compartments":[],"integrity":1,'
         b'"purpose":[],"rank":900,"rel_to":[]},"service":"smoke","service_ceiling":0,"state":null}',

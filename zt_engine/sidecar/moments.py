@@ -23,6 +23,9 @@ from zt_engine.sidecar.principals import Principal
 MAX_SHEETS = 12_000
 """Sheets take 7 kB each and 75 us to make: enough for the devices of a busy hour, not for the whole inventory."""
 
+AUTH_AGE = b'"auth_age":'
+"""In JSON these bytes are a member's name and nothing else: a quote within a text is escaped."""
+
 NO_DEVICE = (
     b'{"assigned":false,"facts":{},"id":"","key_protection":"","ownership":"byod","report_age":%d,"status":"unknown"}'
     % NEVER
@@ -55,6 +58,19 @@ class _Sheet(msgspec.Struct, frozen=True):
     record: DeviceRecord
     facts: FactSheet
     readings: Readings
+    named: bytes
+    """The members of the input between `facts` and `report_age`."""
+
+
+class _Profile(msgspec.Struct, frozen=True):
+    """What a subject and its sign-in say under one trust model, before the clock is asked."""
+
+    maker: Moments
+    strongest: str | None
+    binding: Binding
+    readings: Readings
+    form: tuple[bytes, bytes]
+    """The subject part of the input before and behind the age of the sign-in."""
 
 
 class Moments:
@@ -73,9 +89,18 @@ class Moments:
             return moment
         moment = Moment(self, self.tick(principal.phase, now))
         tick_end = moment.tick_end
-        readings = read_subject(self.model, principal.subject, binding=principal.binding, strongest=strongest)
-        moment.subject = pillar_at(readings, tick_end)
-        moment.subject_json = subject_fragment(principal.subject, principal.binding, tick_end)
+        profile = principal.profile
+        if (
+            not isinstance(profile, _Profile)
+            or profile.maker is not self
+            or profile.strongest != strongest
+            or profile.binding != principal.binding
+        ):
+            profile = principal.profile = self._read_subject(principal, strongest)
+        moment.subject = pillar_at(profile.readings, tick_end)
+        signed_in = principal.subject.auth_time
+        before, behind = profile.form
+        moment.subject_json = b"%b%d%b" % (before, NEVER if signed_in is None else age(signed_in, tick_end), behind)
         if principal.device is not None:
             self._read_device(moment, principal.device, assigned=principal.assigned)
         principal.tick = moment
@@ -98,30 +123,36 @@ class Moments:
             moment.contexts[(location, path)] = pillar
         return pillar
 
+    def _read_subject(self, principal: Principal, strongest: str | None) -> _Profile:
+        readings = read_subject(self.model, principal.subject, binding=principal.binding, strongest=strongest)
+        before, _, behind = subject_fragment(principal.subject, principal.binding, 0).partition(AUTH_AGE + b"0")
+        return _Profile(self, strongest, principal.binding, readings, (before + AUTH_AGE, behind))
+
     def _read_device(self, moment: Moment, record: DeviceRecord, *, assigned: bool) -> None:
         sheet = self._sheets.get(record.device_id)
         if sheet is None or sheet.record is not record:
+            protection = record.facts.get("device.key_protection")
+            known = protection is not None and protection.status == "observed"
             sheet = _Sheet(
                 record=record,
                 facts=fact_sheet(record, names=self._facts, ranges=self.model.freshness),
                 readings=read_device(self.model, record),
+                named=b'"id":%b,"key_protection":%b,"ownership":"%b"'
+                % (
+                    fragment(record.device_id),
+                    fragment(protection.value if known and protection is not None else ""),
+                    record.ownership.encode(),
+                ),
             )
             self._sheets.put(record.device_id, sheet)
         moment.device = pillar_at(sheet.readings, moment.tick_end)
         moment.report_age = age(record.report_received_at, moment.tick_end)
-        protection = record.facts.get("device.key_protection")
-        known = protection is not None and protection.status == "observed"
-        moment.device_json = (
-            b'{"assigned":%b,"facts":%b,"id":%b,"key_protection":%b,"ownership":"%b","report_age":%d,"status":"%b"}'
-            % (
-                b"true" if assigned else b"false",
-                sheet.facts.at(moment.tick_end),
-                fragment(record.device_id),
-                fragment(protection.value if known and protection is not None else ""),
-                record.ownership.encode(),
-                moment.report_age,
-                record.status.encode(),
-            )
+        moment.device_json = b'{"assigned":%b,"facts":%b,%b,"report_age":%d,"status":"%b"}' % (
+            b"true" if assigned else b"false",
+            sheet.facts.at(moment.tick_end),
+            sheet.named,
+            moment.report_age,
+            record.status.encode(),
         )
 
 
@@ -131,8 +162,8 @@ def age(since: int, tick_end: int) -> int:
     return seconds if seconds >= 0 else 0 if -seconds <= FUTURE_TOLERANCE else NEVER
 
 
-def subject_fragment(subject: Subject, binding: Binding, tick_end: int) -> bytes:
-    """Encode the subject part of the policy input at the end of a tick."""
+def subject_fragment(subject: Subject, binding: Binding, auth_age: int) -> bytes:
+    """Encode the subject part of the policy input; `auth_age` are seconds since the sign-in."""
     delegate = subject.delegate
     return fragment(
         SubjectInput(
@@ -145,7 +176,7 @@ def subject_fragment(subject: Subject, binding: Binding, tick_end: int) -> bytes
             nationality=subject.nationality,
             amr=list(subject.amr),
             acr=subject.acr,
-            auth_age=NEVER if subject.auth_time is None else age(subject.auth_time, tick_end),
+            auth_age=auth_age,
             compartments=list(subject.compartments),
             clearance=subject.clearance,
             employment=subject.employment,

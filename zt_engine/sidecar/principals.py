@@ -23,13 +23,15 @@ from zt_engine.core.issuer import IssuerMapping, subject_name
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.situation import RevocationKind, Situation
 from zt_engine.core.tick import tick_at
-from zt_engine.core.trust_readings import Readings
 from zt_engine.ports import CertificateVerifier, DpopVerifier, TokenVerifier
 from zt_engine.sidecar.replica import Replica, State
 
 MAX_PRINCIPALS = 16_384
 """Each takes some 8 kB with its token, its certificate and what was computed for the tick."""
 
+
+DirectoryRecords = tuple[tuple[tuple[str, str], SubjectRecord | None], ...]
+"""Whose records were looked up, by issuer and id, and what was found."""
 
 REVOKED: Mapping[RevocationKind, str] = {
     "device": "DEVICE_REVOKED",
@@ -69,8 +71,8 @@ class Principal:
 
     __slots__ = (
         "assigned", "binding", "credential", "device", "has_credential", "issuer", "keys", "keys_version", "names",
-        "phase", "readings", "records", "revocable", "scheme", "serial", "since", "situation", "state", "strange_at",
-        "subject", "tick", "until",
+        "phase", "profile", "records", "revocable", "scheme", "serial", "since", "situation", "state", "strange_at",
+        "subject", "tick", "token", "until",
     )  # fmt: skip
 
     def __init__(self, serial: int, *, since: float, until: float, situation: Situation) -> None:
@@ -96,9 +98,10 @@ class Principal:
         self.has_credential = False
         self.issuer = ""
         self.revocable: tuple[tuple[RevocationKind, str], ...] = ()
-        self.records: tuple[tuple[tuple[str, str], SubjectRecord | None], ...] = ()
-        self.readings: Readings | None = None
-        """The subject's part of the trust score before the clock is asked, and `tick`: both are `Moments`' to fill."""
+        self.records: DirectoryRecords = ()
+        self.token: VerifiedToken | None = None
+        self.profile: object = None
+        """What the subject says before the clock is asked, and `tick`, what is so now: both are `Moments`' to fill."""
         self.tick: object = None
         self.names: object = None
         """How answers and log lines name it: `outcomes` fills it in."""
@@ -145,10 +148,10 @@ class Principals:
         """
         jkt = self._prove(request, now) if request.dpop else ""
         key = (request.authorization, request.client_cert, jkt)
-        principal = self._known.get(key)
-        if principal is not None and principal.since <= now < principal.until and self.holds(principal):
-            return principal
-        principal = self._establish(request, jkt, now)
+        before = self._known.get(key)
+        if before is not None and before.since <= now < before.until and self.holds(before):
+            return before
+        principal = self._establish(request, jkt, now, before)
         self._known.put(key, principal)
         principal.credential = key[:2]
         return principal
@@ -195,7 +198,10 @@ class Principals:
             now=now,
         )
 
-    def _establish(self, request: AccessRequest, jkt: str, now: float) -> Principal:
+    def _establish(self, request: AccessRequest, jkt: str, now: float, before: Principal | None) -> Principal:
+        """Prove everything again. `before` is who the same credentials proved last: the same token and the same
+        directory records are the same subject.
+        """
         certificate = self._certificates.verify(request.client_cert, now=now) if request.client_cert else None
         scheme, text = credentials(request.authorization)
         token = self._tokens.verify(text, now=now) if scheme else None
@@ -209,8 +215,10 @@ class Principals:
         principal = Principal(self._serial, since=now, until=until, situation=situation)
         try:
             if token is not None:
-                self._take_token(principal, token, certificate, jkt, scheme)
+                self._take_token(principal, token, certificate, jkt, scheme, before)
             self._find_device(principal, certificate, jkt, now)
+            if before is not None and before.subject is principal.subject and before.device is principal.device:
+                principal.names = before.names
             principal.revocable = revocable(principal, token, certificate)
             # Within the tick its decisions belong to, so that one principal is established once a tick and not twice.
             tick = tick_at(now, phase=principal.phase, seconds=self._tick_seconds)
@@ -233,7 +241,13 @@ class Principals:
         return found[0].device_id if found is not None else ""
 
     def _take_token(
-        self, principal: Principal, token: VerifiedToken, certificate: VerifiedCertificate | None, jkt: str, scheme: str
+        self,
+        principal: Principal,
+        token: VerifiedToken,
+        certificate: VerifiedCertificate | None,
+        jkt: str,
+        scheme: str,
+        before: Principal | None,
     ) -> None:
         principal.has_credential = True
         principal.scheme = scheme
@@ -247,8 +261,12 @@ class Principals:
             keys.append((token.actor.issuer, token.actor.id))
         records = [self._replica.subjects.get(key) for key in keys]
         principal.records = tuple(zip(keys, records, strict=True))
-        actor = records[1] if token.actor is not None else None
-        principal.subject = identity.establish(token, records[0], self._mappings[token.issuer], actor=actor)
+        principal.token = token
+        if before is not None and before.token is token and _same(before.records, principal.records):
+            principal.subject, principal.profile = before.subject, before.profile
+        else:
+            actor = records[1] if token.actor is not None else None
+            principal.subject = identity.establish(token, records[0], self._mappings[token.issuer], actor=actor)
 
     def _find_device(self, principal: Principal, certificate: VerifiedCertificate | None, jkt: str, now: float) -> None:
         """Tie the request to the device whose key it proved.
@@ -279,6 +297,10 @@ class Principals:
                 )
             shared = principal.device.ownership == "shared"
             principal.assigned = shared or principal.subject.id in principal.device.assigned
+
+
+def _same(before: DirectoryRecords, now: DirectoryRecords) -> bool:
+    return len(before) == len(now) and all(a[0] == b[0] and a[1] is b[1] for a, b in zip(before, now, strict=True))
 
 
 def credentials(authorization: bytes) -> tuple[str, bytes]:
