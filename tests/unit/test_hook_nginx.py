@@ -140,7 +140,7 @@ def test_a_value_that_proves_nothing_is_refused(change: dict[bytes, bytes], code
 
 
 def test_what_a_hook_remembers_is_bounded_in_number_and_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zt_engine.sidecar.hooks.nginx.MAX_TARGETS", 3)
+    monkeypatch.setattr("zt_engine.sidecar.hooks.nginx.MAX_TARGET_BYTES", 1500)
     monkeypatch.setattr("zt_engine.sidecar.hooks.nginx.MAX_ADDRESSES", 3)
     hook = NginxHook(Credentials([ME]))
 

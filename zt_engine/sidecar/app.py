@@ -16,13 +16,13 @@ from zt_engine.core.decision_event import Timestamps
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.request import AccessRequest, request_id
 from zt_engine.ports import Clock, DecisionLog
-from zt_engine.sidecar.authorize import Answer, Authorizer, Memory
+from zt_engine.sidecar.authorize import Authorizer
 from zt_engine.sidecar.hooks.nginx import NginxHook, Sent
 from zt_engine.sidecar.hooks.pages import NO_PAGE
 from zt_engine.sidecar.meters import Meters
 from zt_engine.sidecar.outcomes import Outcome, refusal
 from zt_engine.sidecar.recorder import Numbers
-from zt_engine.sidecar.repeats import MAX_BYTES, Repeat, Repeats
+from zt_engine.sidecar.repeats import Repeats
 from zt_engine.sidecar.targets import NO_PLACE
 
 log = structlog.get_logger()
@@ -79,7 +79,7 @@ class DecisionApp:
         self._meters = meters
         self._origin = origin
         self._generation = decision_log.generation
-        self._repeats = Repeats(MAX_BYTES)
+        self._repeats = Repeats()
 
     def rewire(self, hooks: Iterable[NginxHook], pages: Pages) -> None:
         """Replace who may ask and what people are told, between two requests."""
@@ -88,25 +88,16 @@ class DecisionApp:
         self._repeats.clear()
 
     def repeat(self, head: bytes, uid: int | None) -> Pending | None:
-        """Decide one request whose head was read before, without reading it again; None for any other bytes."""
+        """Answer a request whose very bytes led to a decision that stands; None: it has to be read."""
         started = time.perf_counter_ns()
-        found = self._repeats.find(head)
-        if found is None or found[0].uid != uid:
+        found = self._repeats.find(head, uid)
+        if found is None:
             return None
-        repeat, number = found
+        memory, number = found
         now = self._now()
-        memory = repeat.memory
-        if memory is not None and self._authorizer.stands(memory, now):
-            outcome, decision_id, spent = memory.outcome, self._number(), time.perf_counter_ns() - started
-            self._meters.decided(outcome, spent, hit=True)
-            body = b'"ts":"%b","decision_id":"%b","request_id":"%b",%b%d' % (
-                self._stamp(now), decision_id, number, repeat.line, spent // 1000
-            )  # fmt: skip
-            return Pending(outcome, decision_id, body)
-        request = msgspec.structs.replace(repeat.request, request_id=number.decode("ascii"))
-        answer = self._authorizer.decide(request, now)
-        self._remember(repeat, answer.memory)
-        return self._pending(answer, number, now, started)
+        if not self._authorizer.stands(memory, now):
+            return None
+        return self._pending(memory.outcome, memory.place_log, b"hit", number, now, started)
 
     def answer(
         self,
@@ -117,7 +108,7 @@ class DecisionApp:
         uid: int | None,
         head: bytes = b"",
     ) -> Pending:
-        """Decide one request; the answer leaves with `seal`. `head` are the request's bytes, if they may come again."""
+        """Decide one request; the answer leaves with `seal`. `head` are the request's bytes, if they came as one."""
         started = time.perf_counter_ns()
         hook = self._hooks.get(path)
         if hook is None:
@@ -135,36 +126,32 @@ class DecisionApp:
             if error.code == "PEP_UNKNOWN":
                 self._meters.stranger()
                 return Pending(None, b"", b"", NO_PEP)
-            answer = Answer(refusal(Decision.deny(error.code), hook=hook.name), False, NO_PLACE)
-            return self._pending(answer, sent_id(sent), now, started)
+            refused = refusal(Decision.deny(error.code), hook=hook.name)
+            return self._pending(refused, NO_PLACE, b"miss", sent_id(sent), now, started)
         answer = self._authorizer.decide(request, now)
         if answer.memory is not None and head:
-            repeat = Repeat(answer.memory.principal.shared(request), uid)
-            self._remember(repeat, answer.memory)
-            self._repeats.keep(head, repeat)
-        return self._pending(answer, sent.request_id, now, started)
+            self._repeats.keep(head, uid, answer.memory)
+        cache = b"hit" if answer.remembered else b"miss"
+        return self._pending(answer.outcome, answer.place_log, cache, sent.request_id, now, started)
 
-    def _pending(self, answer: Answer, number: bytes, now: float, started: int) -> Pending:
+    def _pending(
+        self, outcome: Outcome, place_log: bytes, cache: bytes, number: bytes, now: float, started: int
+    ) -> Pending:
         """Count a decision and write its line; `started` is when its request came, in nanoseconds."""
-        outcome = answer.outcome
         spent = time.perf_counter_ns() - started
-        self._meters.decided(outcome, spent, hit=answer.remembered)
+        self._meters.decided(outcome, spent, hit=cache == b"hit")
         decision_id = self._number()
-        body = b'"ts":"%b","decision_id":"%b","request_id":"%b",%b%d' % (
+        body = b'"ts":"%b","decision_id":"%b","request_id":"%b",%b,%b,%b,"cache":"%b","latency_us":%d' % (
             self._stamp(now),
             decision_id,
             number,
-            self._line(outcome, answer.place_log, b"hit" if answer.remembered else b"miss"),
+            self._origin,
+            place_log,
+            outcome.members,
+            cache,
             spent // 1000,
         )
         return Pending(outcome, decision_id, body)
-
-    def _line(self, outcome: Outcome, place_log: bytes, cache: bytes) -> bytes:
-        return b'%b,%b,%b,"cache":"%b","latency_us":' % (self._origin, place_log, outcome.members, cache)
-
-    def _remember(self, repeat: Repeat, memory: Memory | None) -> None:
-        repeat.memory = memory
-        repeat.line = self._line(memory.outcome, memory.place_log, b"hit") if memory is not None else b""
 
     def seal(self, answers: list[Pending]) -> list[bytes]:
         """Append the records of a turn to the log, then give the answers; without the records, denials."""

@@ -50,7 +50,7 @@ class Application(Protocol):
     """What the listener serves. `strangers`, if it has them, are its answers to whoever showed no credential."""
 
     def repeat(self, head: bytes, uid: int | None) -> Any | None:
-        """Decide one request from its bytes, if these are a whole head that was read before; None for all others."""
+        """Answer a request from its bytes, if these are a whole head whose answer is known; None: read it."""
         ...
 
     def answer(
@@ -179,6 +179,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._dead = True
+        # The parser holds this object and is held by it: together they would stay until the collector comes by.
+        self._parser = cast("httptools.HttpRequestParser", None)
         self._server.forget(self)
 
     def pause_writing(self) -> None:

@@ -12,8 +12,6 @@ import zlib
 from collections.abc import Mapping
 from typing import Protocol
 
-import msgspec
-
 from device_inventory.device import DeviceRecord
 from zt_engine.core import identity
 from zt_engine.core.errors import InputError
@@ -70,7 +68,7 @@ class Principal:
     """A subject, the device whose key was proven, and how the two belong together."""
 
     __slots__ = (
-        "assigned", "binding", "credential", "device", "has_credential", "issuer", "keys", "keys_version", "names",
+        "assigned", "binding", "device", "has_credential", "issuer", "keys", "keys_version", "names",
         "phase", "profile", "records", "revocable", "scheme", "serial", "since", "situation", "state", "strange_at",
         "subject", "tick", "token", "until",
     )  # fmt: skip
@@ -81,8 +79,6 @@ class Principal:
         """A clock that is set back finds nothing remembered."""
         self.until = until
         self.situation = situation
-        self.credential = (b"", b"")
-        """The Authorization header and the certificate that established it, for whoever keeps a request of it."""
         self.state: State | None = None
         """The state of the replica in which all of it was last found to hold."""
         self.keys: Versioned = NO_KEYS
@@ -105,12 +101,6 @@ class Principal:
         self.tick: object = None
         self.names: object = None
         """How answers and log lines name it: `outcomes` fills it in."""
-
-
-    def shared(self, request: AccessRequest) -> AccessRequest:
-        """Return a request of this principal that holds the principal's copy of its credentials, not one of its own."""
-        authorization, client_cert = self.credential
-        return msgspec.structs.replace(request, authorization=authorization, client_cert=client_cert)
 
 
 class Principals:
@@ -153,7 +143,6 @@ class Principals:
             return before
         principal = self._establish(request, jkt, now, before)
         self._known.put(key, principal)
-        principal.credential = key[:2]
         return principal
 
     def forget(self) -> None:

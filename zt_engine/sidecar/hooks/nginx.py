@@ -41,11 +41,11 @@ FAMILY = Family(
 DOUBTFUL = b"?"
 """Stands for a key that was sent in a doubtful way: wrong for everybody, and it rules the socket's user id out."""
 MAX_CREDENTIAL_BYTES = 16384
-MAX_TARGETS = 8_192
+MAX_TARGET_BYTES = 16 << 20
 MAX_ADDRESSES = 16_384
-MAX_REMEMBERED_BYTES = 256
-"""Targets and addresses that were proven once. Number and size are bounded (16 MiB and 4 MiB, whatever is sent), so
-that inventing more, for which nobody has to sign in, costs time and not memory."""
+MAX_ADDRESS = 256
+"""Targets and addresses that were proven once. They are bounded, so that inventing more, for which nobody has to sign
+in, costs time and not memory."""
 
 
 class Sent(msgspec.Struct, gc=False):
@@ -75,7 +75,9 @@ class NginxHook:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._layouts = Layouts(FAMILY)
-        self._targets: Generations[tuple[bytes, bytes, bytes, bytes], RequestTarget] = Generations(MAX_TARGETS)
+        self._targets: Generations[tuple[bytes, bytes, bytes, bytes], RequestTarget] = Generations(
+            MAX_TARGET_BYTES, _target_size
+        )
         self._addresses: Generations[bytes, str] = Generations(MAX_ADDRESSES)
 
     def read(
@@ -127,17 +129,21 @@ class NginxHook:
         target = self._targets.get(key)
         if target is None:
             target = canonical_target(sent.uri, sent.host, scheme=sent.scheme, port=sent.port)
-            if len(sent.uri) + len(sent.port) <= MAX_REMEMBERED_BYTES:
-                self._targets.put(key, target)
+            self._targets.put(key, target)
         return target
 
     def _address(self, raw: bytes) -> str:
         address = self._addresses.get(raw)
         if address is None:
             address = canonical_address(raw)
-            if len(raw) <= MAX_REMEMBERED_BYTES:
+            if len(raw) <= MAX_ADDRESS:
                 self._addresses.put(raw, address)
         return address
+
+
+def _target_size(key: tuple[bytes, bytes, bytes, bytes], _: RequestTarget) -> int:
+    """Return how many bytes a target takes: what was sent, its three readings, and the objects that hold them."""
+    return 600 + 3 * sum(map(len, key))
 
 
 def sole_key(headers: Mapping[bytes, bytes], names: Iterable[bytes]) -> bytes:
