@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zt_engine.core.classification import RANK_C2, Label, Scheme, overdue
 from zt_engine.core.errors import InputError
@@ -102,14 +103,15 @@ class Resource(Struct, frozen=True):
     action: str
 
 
-Parts = tuple[tuple[str, int | None], ...]
-"""A compartment's name in pieces: a text, then the position of the segment that follows it (if any)."""
+Parts = tuple[str, tuple[int, ...]]
+"""A compartment's name with a place (`%s`) for each captured segment, and the positions of these segments."""
 
 
 class Entry(Struct, frozen=True):
     """What a route and method lead to: `resource` is complete unless something is captured.
 
-    `wild` is the route's shape if it has a wildcard, and so matches paths that nobody wrote down.
+    `wild` is the route's shape if it has a wildcard, so that it matches paths that nobody wrote down, and something
+    more specific beside it that such a path could nearly be.
     """
 
     resource: Resource
@@ -226,26 +228,16 @@ def fill(entry: Entry, segments: list[str]) -> Resource:
 
 def spell(parts: Parts, segments: list[str]) -> str:
     """Write out a compartment's name."""
-    return "".join(text if position is None else text + segments[position] for text, position in parts)
+    text, positions = parts
+    if len(positions) == 1:
+        return text % segments[positions[0]]
+    return text % tuple([segments[position] for position in positions])
 
 
 def with_compartments(label: Label, names: list[str]) -> Label:
     """Add compartments to a label, which is a join with them and so never looser."""
-    return Label(
-        scheme=label.scheme,
-        code=label.code,
-        rank=label.rank,
-        integrity=label.integrity,
-        availability=label.availability,
-        caveats=label.caveats,
-        compartments=tuple(sorted({*label.compartments, *names})),
-        purpose=label.purpose,
-        rel_to=label.rel_to,
-        audience=label.audience,
-        declassify=label.declassify,
-        review_at=label.review_at,
-        max_until=label.max_until,
-    )
+    together = sorted({*label.compartments, *names}) if label.compartments or len(names) > 1 else names
+    return replace(label, compartments=tuple(together))
 
 
 def observed(observe: Observe | None, label: Label) -> Observe | None:

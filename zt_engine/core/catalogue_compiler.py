@@ -163,8 +163,8 @@ def _rule_entries(rule: Rule, strictest: Label | None, problems: list[Problem]) 
 
 def _parts(name: str, positions: Mapping[str, int]) -> Parts:
     pieces = _PLACEHOLDER.split(name)
-    pairs = [(pieces[i], positions[pieces[i + 1]]) for i in range(0, len(pieces) - 1, 2)]
-    return (*pairs, (pieces[-1], None))
+    text = "%s".join(piece.replace("%", "%%") for piece in pieces[::2])
+    return text, tuple(positions[field] for field in pieces[1::2])
 
 
 def _resource(rule: Rule, label: Label, method: str) -> Resource:
@@ -237,7 +237,11 @@ def _host(
         _check_crossings(written, problems)
         root: State[Leaf] = compile_templates(leaves)
         found = _objects(root, objects, problems)
-        return HostRoutes(root, found, _guard(leaves, found))
+        guard = _guard(leaves, found)
+        for shape, leaf in leaves.items():
+            if guard is None or not guard.guards(shape):
+                leaf.update({method: replace(entry, wild=None) for method, entry in leaf.items() if entry.wild})
+        return HostRoutes(root, found, guard)
     except TangledError as error:
         text = f"the templates of `{rules[0].service}` overlap too much: {error}"
         hint = "begin its routes with literals, or give its parts hosts of their own"

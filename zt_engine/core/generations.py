@@ -42,9 +42,12 @@ class Generations(Generic[Key, Value]):
     def put(self, key: Key, value: Value) -> None:
         """Keep a value, None excepted; what is larger than a generation is not kept."""
         size = 1 if self._size is None else self._size(key, value)
+        if size > self._half:
+            return
+        old = self._young.pop(key, None)
+        if old is not None:
+            self._used -= 1 if self._size is None else self._size(key, old)
         if self._used + size > self._half:
-            if size > self._half:
-                return
             self._gone, self._old, self._young, self._used = self._old, self._young, {}, 0
         self._young[key] = value
         self._used += size

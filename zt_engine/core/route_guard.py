@@ -13,11 +13,13 @@ objects that would match if both sides were folded, and that are more specific t
 
 Where the owner wrote both spellings as literals, the backend tells them apart, and so does the catalogue. The set of
 templates that match is computed when the catalogue is loaded (as in `core.route_matcher`, but with every branch kept);
-a request costs one lookup for each segment, and one for each length that an object or literal route has.
+a request costs one lookup for each segment, and one for each length that an object or literal route has. Most templates
+have nothing more specific beside them: then there is nothing to ask (`Guard.guards`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 from unicodedata import normalize
@@ -27,6 +29,9 @@ from zt_engine.core.route_matcher import MAX_TRANSITIONS, Shape, TangledError, W
 LeafT = TypeVar("LeafT")
 
 Twin = tuple[Shape, LeafT]
+
+_TRAILING = re.compile(r"[. ](?:/|\Z)|/\Z|\A\Z")
+"""Where folding takes something away from an ASCII path in lower case."""
 
 
 def fold(segment: str) -> str:
@@ -104,10 +109,17 @@ _Branches = tuple["_Node[LeafT] | _End[LeafT]", ...]
 class Guard(Generic[LeafT]):
     """The routes and objects of one host, in folded form."""
 
-    __slots__ = ("_closed", "_depths", "_fixed", "_root")
+    __slots__ = ("_branches", "_closed", "_depths", "_fixed", "_root")
 
     def __init__(self, routes: Mapping[Shape, LeafT], objects: Iterable[tuple[Shape, LeafT]]) -> None:
         """Raises TangledError when the automaton would grow too large."""
+        objects = list(objects)
+        self._branches: dict[Shape, set[str | Wild | None]] = {}
+        """What follows each beginning of a template; None: one ends there."""
+        for shape in (*routes, *(shape for shape, _ in objects)):
+            for size in range(len(shape) + 1):
+                follows = shape[size] if size < len(shape) else None
+                self._branches.setdefault(shape[:size], set()).add(follows)
         longer = {folded[:size] for folded in map(fold_shape, routes) for size in _literal_prefixes(folded)}
         self._fixed: dict[Shape, list[Twin[LeafT]]] = {}
         self._closed: dict[Shape, list[Twin[LeafT]]] = {}
@@ -123,9 +135,19 @@ class Guard(Generic[LeafT]):
         self._depths = tuple(sorted({len(folded) for folded in self._closed}))
         self._root = _compile(_trie(wild))
 
+    def guards(self, matched: Shape) -> bool:
+        """Whether any template or object is more specific than this one: if not, it never has a twin."""
+        return any(
+            any(follows is not segment and follows is not Wild.REST for follows in self._branches[matched[:size]])
+            for size, segment in enumerate(matched)
+            if isinstance(segment, Wild)
+        )
+
     def twins(self, segments: list[str], matched: Shape) -> list[LeafT]:
         """Give what is more specific than the matched template and would match as well if both were folded."""
-        key = tuple(fold_path(segments))
+        path = "/".join(segments)
+        plain = path.isascii() and path == path.lower() and _TRAILING.search(path) is None
+        key = tuple(segments if plain else fold_path(segments))
         found = [*self._fixed.get(key, ())]
         for depth in self._depths:
             if depth >= len(key):

@@ -164,10 +164,13 @@ class State(Generic[LeafT]):
     __slots__ = ("default", "leaf", "literals", "sink")
 
     def __init__(self) -> None:
-        self.literals: dict[str, State[LeafT] | None] = {}
+        self.literals: Mapping[str, State[LeafT] | None] = {}
         self.default: State[LeafT] | None = None
         self.leaf: LeafT | None = None
         self.sink = False
+
+
+_NOTHING: Mapping[str, None] = {"": None}
 
 
 class _End(Generic[LeafT]):
@@ -216,6 +219,7 @@ def compile_templates(leaves: Mapping[Shape, LeafT]) -> State[LeafT]:
         _finish(state, branches)
         if state.sink:
             continue
+        literals: dict[str, State[LeafT] | None] = {}
         names = {name for branch in branches if isinstance(branch, _Node) for name in branch.literals}
         transitions += len(names) + 2
         if transitions > MAX_TRANSITIONS:
@@ -229,7 +233,9 @@ def compile_templates(leaves: Mapping[Shape, LeafT]) -> State[LeafT]:
             if name is None:
                 state.default = target
             else:
-                state.literals[name] = target
+                literals[name] = target
+        # One table for the thousands of states that only wait for a parameter.
+        state.literals = _NOTHING if literals == _NOTHING else literals
     return states[start]
 
 

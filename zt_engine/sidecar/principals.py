@@ -24,8 +24,9 @@ from zt_engine.core.tick import tick_at
 from zt_engine.ports import CertificateVerifier, DpopVerifier, TokenVerifier
 from zt_engine.sidecar.replica import Replica, State
 
-MAX_PRINCIPALS = 16_384
-"""Each takes some 8 kB with its token, its certificate and what was computed for the tick."""
+MAX_PRINCIPALS = 24_576
+"""Each takes some 7 kB with its token, its certificate and what was computed for the tick. Half of them are there when
+they come back, which is everybody of a site of ten thousand people."""
 
 
 DirectoryRecords = tuple[tuple[tuple[str, str], SubjectRecord | None], ...]
