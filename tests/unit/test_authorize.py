@@ -15,7 +15,6 @@ from zt_engine.core.decision import Effect
 from zt_engine.core.decision_cache import PROJECTED
 from zt_engine.core.errors import UnavailableError
 from zt_engine.sidecar.authorize import Answer, Authorizer
-from zt_engine.sidecar.deliberation import request_fragment
 from zt_engine.sidecar.outcomes import Outcome
 from zt_engine.sidecar.principals import Principals
 from zt_engine.sidecar.targets import Place
@@ -364,7 +363,7 @@ def test_the_request_s_part_of_the_input_is_canonical(bench: Bench) -> None:
     resource = bench.world.policy().places.of(request.target, request.method).resource
     place = Place(resource, request.target, request.method, log=b"", read=frozenset(PROJECTED))
 
-    raw = request_fragment(request, place, client_ip=True)
+    raw = place.asked(request.channel, request.hook, request.purpose, request.client_ip)
 
     assert raw == json.dumps(json.loads(raw), sort_keys=True, separators=(",", ":")).encode()
     assert json.loads(raw)["params"] == {"case_id": '"x"'}

@@ -27,8 +27,8 @@ from zt_engine.core.identity import ANONYMOUS, Delegate, Subject
 from zt_engine.core.policy_input import NEVER, PolicyInput, assemble, digest, fragment, schema, trust_fragment
 from zt_engine.core.request import AccessRequest, RequestTarget
 from zt_engine.core.situation import Applied, AppliedGrant, AppliedOverlay
-from zt_engine.sidecar.deliberation import request_fragment, situation_fragment
 from zt_engine.sidecar.moments import Moments
+from zt_engine.sidecar.outcomes import situation_fragment
 from zt_engine.sidecar.principals import Principal
 from zt_engine.sidecar.targets import Places
 
@@ -215,11 +215,11 @@ def document(
     moment = Moments(MODEL, facts=(*HEALTHY, "of.a-newer%version"), tick_seconds=5).of(principal, tick, strongest=None)
     place = Places(CATALOGUE, projection(("",)), b"k" * 32).of(request.target, request.method)
     return assemble(
-        request=request_fragment(request, place, client_ip=True),
+        request=place.asked(request.channel, request.hook, request.purpose, request.client_ip),
         subject=moment.subject_json,
         device=moment.device_json,
         resource=place.resource_json,
-        trust=trust_fragment(score=1, best=2, after_step_up=3, device=4, subject=5, context=6),
+        trust=trust_fragment(1, 2, 3, 4, 5, 6),
         grants=fragment(applied.grants),
         situation=situation_fragment(applied),
         enforces=fragment(["no_store"]),

@@ -166,7 +166,7 @@ def nobody() -> bytes:
         device=NO_DEVICE,
         resource=b'{"attributes":{},"label":{"audience":[],"caveats":[],"code":"","compartments":[],"integrity":1,'
         b'"purpose":[],"rank":900,"rel_to":[]},"service":"smoke","service_ceiling":0,"state":null}',
-        trust=trust_fragment(score=0, best=0, after_step_up=0, device=0, subject=0, context=0),
+        trust=trust_fragment(0, 0, 0, 0, 0, 0),
         grants=b"[]",
         situation=b'{"continuity":false,"overlays":[],"threat_level":0}',
         enforces=b"[]",

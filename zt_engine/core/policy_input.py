@@ -148,12 +148,17 @@ class PolicyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
+_EMPTY = hashlib.sha256()
+
+
 def fragment(value: object) -> bytes:
     """Encode one part of the document; keys are sorted, so that equal parts have equal bytes."""
     return _encode(value)
 
 
-def trust_fragment(*, score: int, best: int, after_step_up: int, device: int, subject: int, context: int) -> bytes:
+def trust_fragment(
+    score: int, best: int, after_step_up: int, device: int, subject: int, context: int
+) -> bytes:
     """Encode the trust part: six integers, many times a second."""
     return b'{"after_step_up":%d,"best":%d,"pillars":{"context":%d,"device":%d,"subject":%d},"score":%d}' % (
         after_step_up, best, context, device, subject, score,
@@ -183,7 +188,9 @@ def assemble(
 
 def digest(document: bytes) -> str:
     """Name a document: the decision log stores each one once under this name."""
-    return hashlib.sha256(document).hexdigest()
+    found = _EMPTY.copy()  # a new one would look the algorithm up again
+    found.update(document)
+    return found.hexdigest()
 
 
 def schema() -> dict[str, Any]:

@@ -88,16 +88,17 @@ class DecisionApp:
         self._repeats.clear()
 
     def repeat(self, head: bytes, uid: int | None) -> Pending | None:
-        """Answer a request whose very bytes led to a decision that stands; None: it has to be read."""
+        """Decide a request whose very bytes were read before, without reading them again; None for all others."""
         started = time.perf_counter_ns()
         found = self._repeats.find(head, uid)
         if found is None:
             return None
         memory, number = found
         now = self._now()
-        if not self._authorizer.stands(memory, now):
-            return None
-        return self._pending(memory.outcome, memory.place_log, b"hit", number, now, started)
+        if self._authorizer.stands(memory, now):
+            return self._pending(memory.outcome, memory.place_log, b"hit", number, now, started)
+        request = msgspec.structs.replace(memory.request, request_id=number.decode("ascii"))
+        return self._decide(request, head, uid, number, now, started)
 
     def answer(
         self,
@@ -128,11 +129,16 @@ class DecisionApp:
                 return Pending(None, b"", b"", NO_PEP)
             refused = refusal(Decision.deny(error.code), hook=hook.name)
             return self._pending(refused, NO_PLACE, b"miss", sent_id(sent), now, started)
+        return self._decide(request, head, uid, sent.request_id, now, started)
+
+    def _decide(
+        self, request: AccessRequest, head: bytes, uid: int | None, number: bytes, now: float, started: int
+    ) -> Pending:
         answer = self._authorizer.decide(request, now)
         if answer.memory is not None and head:
             self._repeats.keep(head, uid, answer.memory)
         cache = b"hit" if answer.remembered else b"miss"
-        return self._pending(answer.outcome, answer.place_log, cache, sent.request_id, now, started)
+        return self._pending(answer.outcome, answer.place_log, cache, number, now, started)
 
     def _pending(
         self, outcome: Outcome, place_log: bytes, cache: bytes, number: bytes, now: float, started: int

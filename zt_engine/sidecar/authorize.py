@@ -20,7 +20,6 @@ from zt_engine.core.request import AccessRequest
 from zt_engine.core.situation import Situation
 from zt_engine.ports import Clock
 from zt_engine.sidecar.deliberation import Assert, Deliberation
-from zt_engine.sidecar.moments import Moment
 from zt_engine.sidecar.outcomes import Outcome, refusal
 from zt_engine.sidecar.policy import Case, Policy
 from zt_engine.sidecar.principals import Principal, PrincipalRefused, Principals
@@ -49,6 +48,8 @@ class Memory(msgspec.Struct, frozen=True, gc=False):
     """A decision that was remembered, and all that could end it: `Authorizer.stands` asks whether any of it has."""
 
     outcome: Outcome
+    request: AccessRequest
+    """What was asked; its credentials are the principal's copies, so that a thousand memories of one hold them once."""
     place_log: bytes
     principal: Principal
     epoch: object
@@ -179,15 +180,15 @@ class Authorizer:
             outcome = cache.get(key) if cache is not None and wanted.cacheable else None
             remembered = outcome is not None
             kept = remembered
+            case = Case(policy, request, principal, place, moment, location, situation)
             if outcome is None:
-                case = Case(policy, request, principal, place, moment, location, situation)
                 outcome = self._deliberation.decide(case)
                 if cache is not None and wanted.cacheable and place.settled(moment.tick_start):
                     cache.put(key, outcome)
                     kept = True
             if outcome.rank > OPEN_RANK and self._space.state != SPACE_OK:
                 return Answer(self._refuse(request, "LOG_UNAVAILABLE", place, who_of(principal)), False, place.log)
-            memory = self._memory(outcome, policy, principal, place, moment) if kept and not request.dpop else None
+            memory = self._memory(case, outcome) if kept and not request.dpop else None
             return Answer(outcome, remembered, place.log, memory)
         except PrincipalRefused as error:
             refused = self._refuse(request, error.code, place, (error.subject, error.device))
@@ -198,12 +199,19 @@ class Authorizer:
             refused = self._refuse(request, "INTERNAL_ERROR", place, who_of(principal))
         return Answer(refused, False, NO_PLACE if place is None else place.log)
 
-    def _memory(self, outcome: Outcome, policy: Policy, principal: Principal, place: Place, moment: Moment) -> Memory:
+    def _memory(self, case: Case, outcome: Outcome) -> Memory:
         """Remember until the first instant at which the same request could be decided otherwise by itself."""
+        principal, moment, asked = case.principal, case.moment, case.request
         until = min(moment.until, principal.until)
-        if policy.not_after is not None:
-            until = min(until, policy.not_after)
-        return Memory(outcome, place.log, principal, self._epoch, max(moment.since, principal.since), until)
+        if case.policy.not_after is not None:
+            until = min(until, case.policy.not_after)
+        if asked.authorization is not principal.authorization or asked.client_cert is not principal.client_cert:
+            asked = msgspec.structs.replace(
+                asked, authorization=principal.authorization, client_cert=principal.client_cert
+            )
+        return Memory(
+            outcome, asked, case.place.log, principal, self._epoch, max(moment.since, principal.since), until
+        )
 
     def _current(self, now: float) -> tuple[Policy, Situation]:
         policy, situation = self._policy, self._replica.situation

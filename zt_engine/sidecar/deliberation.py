@@ -12,15 +12,14 @@ from zt_engine.core.bundle import UNLISTED, entrypoint
 from zt_engine.core.classification import Label
 from zt_engine.core.judgement import Circumstances, undisputed, weigh
 from zt_engine.core.policy_input import assemble, digest, fragment, trust_fragment
-from zt_engine.core.request import AccessRequest
 from zt_engine.core.situation import Applied, Situation, Target
 from zt_engine.core.trust import TrustScore, combine
 from zt_engine.ports import Clock
 from zt_engine.sidecar.hooks.answers import allow_head, deny_head, obligations_list
-from zt_engine.sidecar.outcomes import Ground, Outcome, members, who
+from zt_engine.sidecar.outcomes import Ground, Outcome, members, situation_fragment, who
 from zt_engine.sidecar.policy import Case, Policy
 from zt_engine.sidecar.recorder import decided_members
-from zt_engine.sidecar.targets import Place, label_at
+from zt_engine.sidecar.targets import label_at
 
 Assert = Callable[[Case, Label, TrustScore], str]
 """Signs the statement for a backend whose route asks for one."""
@@ -46,36 +45,41 @@ class Deliberation:
     def decide(self, case: Case) -> Outcome:
         """Score, ask and interpret; raises UnavailableError when the engine gives nothing that can be interpreted."""
         moment, place, policy, request = case.moment, case.place, case.policy, case.request
-        label, resource = label_at(place, tick_start=moment.tick_start, clock_synchronised=self._clock.synchronised())
+        label, resource = place.resource.label, place.resource_json
+        if place.timed:
+            label, resource = label_at(
+                place, tick_start=moment.tick_start, clock_synchronised=self._clock.synchronised()
+            )
+        ground = self._stand_on(policy, case.situation)
         trust = combine(
             policy.moments.model,
             moment.device,
             moment.subject,
             policy.moments.context(moment, case.location, request.proof),
         )
-        applied = case.situation.quiet if case.situation.ordinary else apply(case, label)
+        ordinary = case.situation.ordinary
+        applied = case.situation.quiet if ordinary else apply(case, label)
         enforced = place.enforced(request.enforces)
         document = assemble(
-            request=request_fragment(request, place, client_ip=policy.wanted.client_ip),
+            request=place.asked(
+                request.channel,
+                request.hook,
+                request.purpose,
+                request.client_ip if policy.wanted.client_ip else "",
+            ),
             subject=moment.subject_json,
             device=moment.device_json,
             resource=resource,
             trust=trust_fragment(
-                score=trust.score,
-                best=trust.best,
-                after_step_up=trust.after_step_up,
-                device=trust.device,
-                subject=trust.subject,
-                context=trust.context,
+                trust.score, trust.best, trust.after_step_up, trust.device, trust.subject, trust.context
             ),
             grants=fragment(applied.grants) if applied.grants else b"[]",
-            situation=situation_fragment(applied),
+            situation=ground.ordinary if ordinary else situation_fragment(applied),
             enforces=enforced.fragment,
             tick_start=moment.tick_start,
             tick_end=moment.tick_end,
         )
         service = place.resource.service if place.resource.service in policy.layers else UNLISTED
-        ground = self._stand_on(policy, case.situation)
         ruling = ground.rulings.of(service, self._ask(policy, service, document))
         write = place.resource.write
         if undisputed(
@@ -147,28 +151,4 @@ def apply(case: Case, label: Label) -> Applied:
         ),
         ranks=case.policy.ranks,
         assurance=case.policy.assurance,
-    )
-
-
-def request_fragment(request: AccessRequest, place: Place, *, client_ip: bool) -> bytes:
-    """Encode the request part of the policy input; what the place knows is encoded already.
-
-    An address that the policy does not read is blank: the decision log names the request, the proxy's log the address.
-    """
-    return b'{"channel":%b,"client_ip":"%b","hook":"%b",%b,"purpose":%b,%b}' % (
-        fragment(request.channel),
-        request.client_ip.encode() if client_ip else b"",
-        request.hook.encode(),
-        place.request_head,
-        fragment(request.purpose),
-        place.request_tail,
-    )
-
-
-def situation_fragment(applied: Applied) -> bytes:
-    """Encode the situation part of the policy input."""
-    return b'{"continuity":%b,"overlays":%b,"threat_level":%d}' % (
-        b"true" if applied.continuity else b"false",
-        fragment(applied.overlays),
-        applied.threat_level,
     )

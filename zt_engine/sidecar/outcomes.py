@@ -9,6 +9,7 @@ from __future__ import annotations
 from zt_engine.core.decision import Decision
 from zt_engine.core.decision_event import quoted
 from zt_engine.core.identity import SubjectRecord
+from zt_engine.core.policy_input import fragment
 from zt_engine.core.situation import Applied, Situation
 from zt_engine.core.trust import TrustScore
 from zt_engine.sidecar.hooks.answers import Identity, deny_head
@@ -84,7 +85,7 @@ class Who:
 class Ground:
     """A policy in a situation: how decisions that rest on them name them, and what the policy's answers mean."""
 
-    __slots__ = ("members", "policy", "quiet", "rulings", "situation")
+    __slots__ = ("members", "ordinary", "policy", "quiet", "rulings", "situation")
 
     def __init__(self, policy: Policy, situation: Situation) -> None:
         self.policy = policy
@@ -93,6 +94,8 @@ class Ground:
         self.members = policy_members(policy.revision, policy.source, versions)[:-1]
         """Up to the end of `versions`, to which the records' own are added."""
         self.quiet = situation_members(situation.quiet.threat_level)
+        self.ordinary = situation_fragment(situation.quiet)
+        """The situation part of the policy input while nothing is in force."""
         self.rulings = Rulings(policy.layers, policy.kinds)
 
 
@@ -102,6 +105,15 @@ def who(principal: Principal) -> Who:
     if not isinstance(found, Who):
         found = principal.names = Who(principal)
     return found
+
+
+def situation_fragment(applied: Applied) -> bytes:
+    """Encode the situation part of the policy input."""
+    return b'{"continuity":%b,"overlays":%b,"threat_level":%d}' % (
+        b"true" if applied.continuity else b"false",
+        fragment(applied.overlays),
+        applied.threat_level,
+    )
 
 
 def members(  # noqa: PLR0917  (positional: a keyword costs as much as the joining)

@@ -69,9 +69,9 @@ class Principal:
     """A subject, the device whose key was proven, and how the two belong together."""
 
     __slots__ = (
-        "assigned", "binding", "device", "has_credential", "issuer", "keys", "keys_version", "names",
-        "phase", "profile", "records", "revocable", "scheme", "serial", "since", "situation", "state", "strange_at",
-        "subject", "tick", "token", "until",
+        "assigned", "authorization", "binding", "client_cert", "device", "has_credential", "issuer", "keys",
+        "keys_version", "names", "phase", "profile", "records", "revocable", "scheme", "serial", "since", "situation",
+        "state", "strange_at", "subject", "tick", "token", "until",
     )  # fmt: skip
 
     def __init__(self, serial: int, *, since: float, until: float, situation: Situation) -> None:
@@ -82,6 +82,8 @@ class Principal:
         self.situation = situation
         self.state: State | None = None
         """The state of the replica in which all of it was last found to hold."""
+        self.authorization = self.client_cert = b""
+        """What it was established from, for whoever keeps a request of it."""
         self.keys: Versioned = NO_KEYS
         self.keys_version = 0
         self.phase = 0
@@ -144,6 +146,7 @@ class Principals:
             return before
         principal = self._establish(request, jkt, now, before)
         self._known.put(key, principal)
+        principal.authorization, principal.client_cert, _ = key
         return principal
 
     def forget(self) -> None:

@@ -1,10 +1,11 @@
-"""Heads that were asked before, byte for byte but for the request id: a remembered decision without reading them again.
+"""Heads that were read before, byte for byte but for the request id: what they proved need not be proven again.
 
 A browser's page and a program's poll send the same head many times, and reading it is most of the work of a remembered
 decision. So the memory of a decision is kept under the head that asked for it, with the value of its request id cut
 out. A head that equals it has the same request line, the same headers in the same order and the same credential of the
-proxy; only its id is another, and every id of letters, digits, `-` and `_` is read alike. Whether the decision still
-stands is not concluded from that: `Authorizer.stands` asks for everything it rests on.
+proxy; only its id is another, and every id of letters, digits, `-` and `_` is read alike. So it is the same request.
+Nothing about its decision follows from that: `Authorizer.stands` asks for everything that decision rests on, and if
+anything has changed, the request is decided anew.
 
 A proof of possession (DPoP) is used once, so a request that carries one leaves no memory.
 """
@@ -21,7 +22,7 @@ ID_LINE = b"\r\nZt-Request-Id: "
 CRLF = b"\r\n"
 END_BYTES = 24 << 20
 HEAD_BYTES = 16 << 20
-ENTRY_BYTES = 400
+ENTRY_BYTES = 600
 """What an entry takes beside its bytes: the memory, the table."""
 
 

@@ -19,6 +19,8 @@ MAX_BYTES = 32 << 20
 ENTRY_BYTES = 800
 """How much of places is remembered, and what each takes beside its texts. A request needs no sign-in to become a place,
 so neither their number nor their length may cost memory."""
+MAX_WAYS = 8
+"""Of asking about one place that are remembered with it: proxies and their channels are few."""
 BLOCK = 64
 """Of SHA-256."""
 CLASS_BYTES = 24
@@ -64,8 +66,8 @@ class Place:
     """
 
     __slots__ = (
-        "_enforced", "kind", "log", "path", "rank", "request_head", "request_tail", "resource", "resource_json",
-        "timed",
+        "_asked", "_enforced", "kind", "log", "path", "rank", "request_head", "request_tail", "resource",
+        "resource_json", "timed",
     )  # fmt: skip
 
     def __init__(
@@ -87,13 +89,37 @@ class Place:
         self.resource_json = b"" if self.timed else resource_fragment(resource, resource.label, self.path)
         self.kind = self._class()
         self._enforced: dict[tuple[str, ...], Enforced] = {}
+        self._asked: dict[tuple[str, str, str | None], bytes] = {}
+
+    def asked(self, channel: str, hook: str, purpose: str | None, client_ip: str) -> bytes:
+        """Return the request part of the policy input.
+
+        An address that the policy does not read is blank: the decision log names the request, the proxy's log the
+        address. Without it there is one part for each way to ask, and those are few.
+        """
+        key = (channel, hook, purpose)
+        found = self._asked.get(key) if not client_ip else None
+        if found is None:
+            found = b'{"channel":%b,"client_ip":"%b","hook":%b,%b,"purpose":%b,%b}' % (
+                quoted(channel),
+                client_ip.encode(),
+                quoted(hook),
+                self.request_head,
+                fragment(purpose),
+                self.request_tail,
+            )
+            if not client_ip and len(self._asked) < MAX_WAYS:
+                self._asked[key] = found
+        return found
 
     def enforced(self, by_proxy: tuple[str, ...]) -> Enforced:
         """Return what is enforced behind a proxy: by it, by the service, by the engine. Proxies are few."""
         found = self._enforced.get(by_proxy)
         if found is None:
             names = tuple(sorted({*by_proxy, *self.resource.enforces, *ENGINE_ENFORCES}))
-            found = self._enforced[by_proxy] = Enforced(names, frozenset(names), fragment(names))
+            found = Enforced(names, frozenset(names), fragment(names))
+            if len(self._enforced) < MAX_WAYS:
+                self._enforced[by_proxy] = found
         return found
 
     def _class(self) -> bytes:
