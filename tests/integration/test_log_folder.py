@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from hashlib import sha256
@@ -11,6 +12,7 @@ import pytest
 
 from tests.log_support import Clock, FailingFiles, audit, event, open_log
 from zt_engine.adapters.log_archive import Archive
+from zt_engine.adapters.log_files import LEAST_AHEAD
 from zt_engine.adapters.log_reader import read_log
 from zt_engine.adapters.log_recovery import segments
 from zt_engine.adapters.log_segments import DecisionLog
@@ -97,7 +99,8 @@ def crash(root: Path, torn: bytes) -> None:
     log = open_log(root)
     write(log, "a")
     os.write(log._pair.segment.fd, torn)
-    log._pair.close()
+    for file in (log._pair.segment, log._pair.inputs):
+        os.close(file.fd)
 
 
 def test_a_file_with_no_whole_line_counts_as_never_begun(tmp_path: Path) -> None:
@@ -357,3 +360,57 @@ def test_a_change_of_policy_is_noted_in_the_chain(tmp_path: Path) -> None:
     log.close()
 
     assert [(note["kind"], note["text"]) for note in records(tmp_path, "noted")] == [("bundle", "r42")]
+
+
+# -- blocks that are there before they are needed ---------------------------------------------------------------------
+
+
+def blocks(path: Path) -> int:
+    return path.stat().st_blocks * 512
+
+
+def test_an_open_file_has_blocks_behind_its_end_and_a_closed_one_has_not(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    write(log, "a")
+    files = (log._pair.segment.path, log._pair.inputs.path)
+    before = [path.stat().st_size for path in files]
+
+    assert all(blocks(path) >= LEAST_AHEAD for path in files)
+    log.close()
+
+    assert all(blocks(path) < LEAST_AHEAD // 2 for path in files)
+    assert before[0] < files[0].stat().st_size < 4096
+
+
+def test_more_is_ready_the_faster_a_file_grows(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    file = log._pair.inputs
+    file.write(b"x" * (3 * LEAST_AHEAD))
+    file.keep_ahead()
+
+    assert blocks(file.path) >= 3 * LEAST_AHEAD + 9 * LEAST_AHEAD
+    log.close()
+
+
+def test_the_next_start_frees_what_a_killed_process_had_ready(tmp_path: Path) -> None:
+    crash(tmp_path, b"")
+    left = [*(tmp_path / "log").glob("*.jsonl"), *(tmp_path / "log/inputs").glob("*.jsonl")]
+    times = [path.stat().st_mtime_ns for path in left]
+    assert [blocks(path) >= LEAST_AHEAD for path in left] == [True, True]
+
+    open_log(tmp_path, clock=Clock(1790000100.0)).close()
+
+    assert [blocks(path) >= LEAST_AHEAD // 2 for path in left] == [False, False]
+    assert [path.stat().st_mtime_ns for path in left] == times
+
+
+def test_where_no_blocks_are_to_be_had_ahead_everything_is_written_all_the_same(tmp_path: Path) -> None:
+    class Plain(FailingFiles):
+        def allocate_ahead(self, fd: int, start: int, size: int) -> None:
+            raise OSError(errno.EOPNOTSUPP, "not on this file system")
+
+    log = open_log(tmp_path, files=Plain())
+    write(log, "a")
+    log.close()
+
+    assert audit(tmp_path).faults == ()

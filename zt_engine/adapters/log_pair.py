@@ -28,6 +28,10 @@ class SegmentPair:
             inputs.unlink(missing_ok=True)
             raise
 
+    def keep_ahead(self) -> None:
+        self.inputs.keep_ahead()
+        self.segment.keep_ahead()
+
     def sync(self) -> None:
         self.inputs.sync()
         self.segment.sync()

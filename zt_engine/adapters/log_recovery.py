@@ -14,7 +14,7 @@ from time import monotonic, sleep
 
 import msgspec
 
-from zt_engine.adapters.log_files import PRIVATE_FILE, Files, private_folder
+from zt_engine.adapters.log_files import PRIVATE_FILE, Files, give_back, private_folder
 from zt_engine.core.decision_log import Predecessor, Recovered, line_hash, link_of, parse_segment_name
 from zt_engine.core.errors import UnavailableError
 
@@ -94,6 +94,13 @@ def recover(folder: Path, files: Files) -> Found:
         if not live:
             path.unlink()  # nothing of it was a line, and its bytes are under torn/
     return Found(predecessor=None, recovered=tuple(recovered))
+
+
+def give_back_all(folder: Path, *, kind: str) -> None:
+    """Free what crashed processes had allocated ahead."""
+    for path in segments(folder, kind=kind):
+        if not alive(path):
+            give_back(path)
 
 
 def _last_line(path: Path) -> tuple[int, bytes | None]:

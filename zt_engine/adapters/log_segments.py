@@ -24,7 +24,7 @@ from zt_engine.adapters.log_checkpoints import CheckpointPublisher
 from zt_engine.adapters.log_files import NO_SPACE, AppendFile, Files, private_folder
 from zt_engine.adapters.log_notices import Notices
 from zt_engine.adapters.log_pair import SegmentPair
-from zt_engine.adapters.log_recovery import chain_name, opening, recover
+from zt_engine.adapters.log_recovery import chain_name, give_back_all, opening, recover
 from zt_engine.adapters.log_reserve import Reserve, SpaceState
 from zt_engine.adapters.log_retention import Retention
 from zt_engine.adapters.log_settings import LogSettings
@@ -99,6 +99,8 @@ class DecisionLog:
         try:
             with opening(self._folder):
                 found = recover(self._folder, self._files)
+                give_back_all(self._folder, kind="decisions")
+                give_back_all(self._inputs_folder, kind="inputs")
                 before = found.predecessor
                 self.chain = chain_name(now, before.chain if before else None, entropy(4))
                 self._chain = Chain(Head(0, before.hash.encode() if before else GENESIS))
@@ -128,6 +130,7 @@ class DecisionLog:
             line=self._chain.pending[0] + b"\n",
             until=now + self._settings.segment_seconds,
         )
+        pair.keep_ahead()
         self._folder_changed = True
         return pair
 
@@ -282,6 +285,7 @@ class DecisionLog:
         with self._tick_lock:
             committed = self._chain.committed  # INVARIANT: read before syncing, see the module's docstring
             now = self._clock()
+            self._pair.keep_ahead()
             try:
                 self._sync()
             except OSError:

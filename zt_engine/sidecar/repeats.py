@@ -20,8 +20,8 @@ from zt_engine.sidecar.authorize import Memory
 
 ID_LINE = b"\r\nZt-Request-Id: "
 CRLF = b"\r\n"
-END_BYTES = 24 << 20
-HEAD_BYTES = 16 << 20
+END_BYTES = 48 << 20
+HEAD_BYTES = 32 << 20
 ENTRY_BYTES = 600
 """What an entry takes beside its bytes: the memory, the table."""
 
