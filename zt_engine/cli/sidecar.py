@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +12,15 @@ import typer
 import uvloop
 
 from zt_engine import logs
+from zt_engine.bootstrap.collector import Collector
 from zt_engine.bootstrap.sidecar import SidecarProgram
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
 
 app = typer.Typer(no_args_is_help=True)
+
+SWITCH_SECONDS = 0.0005
+"""How long a decision waits for a thread that keeps the log or reads the folder; Python's 5 ms are ten decisions."""
 
 
 @app.callback()
@@ -58,22 +62,11 @@ async def serve(config: Path) -> None:
     loop.add_signal_handler(signal.SIGHUP, reload)
     try:
         await program.start()
-        quiet_collector()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        collecting = loop.create_task(Collector(lambda: program.meters.asked).keep())
         ends = [loop.create_task(event.wait()) for event in (stopped, program.handed_over)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for end in ends:
+        for end in (*ends, collecting):
             end.cancel()
     finally:
         await program.stop()
-
-
-def quiet_collector() -> None:
-    """Take what was loaded out of the garbage collector's rounds; make the short ones shorter and the whole ones rare.
-
-    A whole round over the records of ten thousand people stops every decision for a fifth of a second, to find nothing:
-    records are replaced, not linked in circles, and reference counting frees them. A short one looks at two thousand
-    objects, for a tenth of a millisecond.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(2_000, 10, 5_000)

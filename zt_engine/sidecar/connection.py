@@ -92,6 +92,10 @@ BUSY = refusal(b"503 Service Unavailable", "HOOK_BUSY")
 TIMED_OUT = refusal(b"408 Request Timeout", "HOOK_SLOW")
 
 
+MOST_TOGETHER = 8
+"""Answers that wait for each other: so many share a write of the log, and the proxy has work while we go on."""
+
+
 class Turn:
     """The answers of one event-loop turn: sealed with one append to the log, then written."""
 
@@ -109,8 +113,12 @@ class Turn:
             self._loop.call_soon(self._seal)
         self._waiting.append(connection)
         self._answers.append(answer)
+        if len(self._waiting) >= MOST_TOGETHER:
+            self._seal()
 
     def _seal(self) -> None:
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, []
         answers, self._answers = self._answers, []
         try:

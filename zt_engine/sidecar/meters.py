@@ -28,6 +28,11 @@ class Meters:
         self.misses = 0
         self.strangers = 0
 
+    @property
+    def asked(self) -> int:
+        """How many requests came."""
+        return self.hits + self.misses + self.strangers
+
     def decided(self, outcome: Outcome, spent_ns: int, *, hit: bool) -> None:
         """Count one decision."""
         cell = outcome.cell

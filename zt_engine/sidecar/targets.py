@@ -129,17 +129,10 @@ class Place:
         """
         resource = self.resource
         about = self.resource_json or resource_fragment(resource, resource.label, self.path)
-        parts = (
-            self.request_head,
-            self.request_tail,
-            about,
-            resource.label.declassify,
-            resource.channels,
-            resource.enforces,
-            resource.observe,
-            resource.assertion,
-        )
-        return hashlib.blake2b(repr(parts).encode(), digest_size=CLASS_BYTES).digest()
+        rest = (resource.label.declassify, resource.channels, resource.enforces, resource.observe, resource.assertion)
+        # JSON without line feeds, so the parts cannot be taken for each other.
+        parts = (self.request_head, self.request_tail, about, repr(rest).encode())
+        return hashlib.blake2b(b"\n".join(parts), digest_size=CLASS_BYTES).digest()
 
     @property
     def size(self) -> int:
