@@ -69,7 +69,7 @@ class GateApp:
             "assertion": "",
         } | (identity or {})
 
-    def repeat(self, head: bytes, uid: int | None) -> None:
+    def repeat(self, head: bytes, uid: int | None) -> Any:
         """Every request is read."""
 
     def answer(
@@ -100,8 +100,8 @@ class GateApp:
             return deny_head(self.deny, scheme="bearer", has_credential=False) + b"d-7" + END
         self.authorised.append(request)
         shown = dict(self.identity)
-        who = Identity.of(**{name: shown.pop(name) for name in ("subject", "device", "groups")})
-        return allow_head(who, **shown) + b"d-7" + END
+        identity = Identity.of(**{name: shown.pop(name) for name in ("subject", "device", "groups")})
+        return allow_head(identity, **shown) + b"d-7" + END
 
     def seal(self, answers: list[bytes]) -> list[bytes]:
         return answers

@@ -33,9 +33,9 @@ from zt_engine.bootstrap.demo_world import HEALTHY as GOOD
 from zt_engine.bootstrap.demo_world import STAFF
 from zt_engine.core.decision import Effect
 from zt_engine.core.errors import ConfigError, InputError, UnavailableError
-from zt_engine.core.request import canonical_target
+from zt_engine.core.request import AccessRequest, canonical_target
 from zt_engine.sidecar.app import DecisionApp
-from zt_engine.sidecar.authorize import Authorizer
+from zt_engine.sidecar.authorize import Authorizer, Memory
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_digest
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
 from zt_engine.sidecar.hooks.nginx import FAMILY, NginxHook
@@ -647,25 +647,35 @@ def _bad(name: str) -> Any:
 @pytest.mark.parametrize("seed", range(10))
 def test_invariant_07_cached_equals_uncached(opa: str, seed: int) -> None:
     """A thousand steps of updates, revocations, ticks, jumping clocks and requests: what is remembered is never another
-    answer than what would be decided from scratch."""
+    answer than what would be decided from scratch, whether the cache says it or a memory of the very request."""
     bundles = (compiled(opa), compiled(opa, edits=(("_threshold := 60", "_threshold := 85"),)))
     world = World(bundles[0])
     history = History(world, seed, bundles)
     cached: Authorizer = world.authorizer()
     history.authorizers = [cached]
     scratch = Forgetful(world)
-    hits, effects = 0, Counter[str]()
+    hits, stood, effects = 0, 0, Counter[str]()
+    memories: dict[AccessRequest, Memory] = {}
     for step in range(1000):
         request = history.step()
         if request is None:
             continue
-        outcome, hit, *_ = cached.decide(request, world.clock.now())
+        asked = msgspec.structs.replace(request, request_id="")
+        memory = memories.get(asked)
+        stands = memory is not None and cached.stands(memory, world.clock.now())
+        outcome, hit, place, later = cached.decide(request, world.clock.now())
         fresh = scratch.decide(request)
 
         assert seen(outcome) == seen(fresh), f"seed {seed}, step {step}"
+        if memory is not None and stands:
+            assert seen(memory.outcome) == seen(fresh), f"seed {seed}, step {step}"
+            assert memory.place_log == place
+            stood += 1
+        if later is not None:
+            memories[asked] = later
         hits += hit
         effects[outcome.decision.effect] += 1
-    assert hits > 50
+    assert (hits > 50, stood > 50) == (True, True)
     assert set(effects) >= {"allow", "deny", "step_up"}
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from tests.bundles import compiled
 from tests.fakes.decision_log import FakeDecisionLog
-from tests.world import World, subject
+from tests.world import World, situation, subject
+from zt_engine.adapters.dev_issuer import DevProver
 from zt_engine.core.decision import Decision, Effect
 from zt_engine.core.decision_event import EVENT_NAMES
 from zt_engine.core.errors import UnavailableError
@@ -62,6 +63,7 @@ class Bench:
         path: bytes = PATH,
         method: bytes = b"GET",
         person: bool = True,
+        head: bytes = b"",
         **changes: bytes,
     ) -> Any:
         headers = {
@@ -78,7 +80,7 @@ class Bench:
         headers |= {name.replace("_", "-").encode(): value for name, value in changes.items()}
         names = tuple(headers)
         headers[b""] = b""
-        return self.app.answer(path, method, headers, names, None)
+        return self.app.answer(path, method, headers, names, None, head)
 
     def ask(self, *args: Any, **how: Any) -> bytes:
         (answer,) = self.app.seal([self.pending(*args, **how)])
@@ -264,3 +266,105 @@ def test_a_fault_inside_the_path_is_a_denial_with_a_record(bench: Bench) -> None
 
     assert b"Zt-Reason: ENGINE_TRAP" in bench.ask()
     assert bench.events()[0]["reasons"] == ["ENGINE_TRAP"]
+
+
+# -- heads that were read before
+
+
+def head_of(bench: Bench, number: bytes = b"r1", target: bytes = b"/cases/1", more: bytes = b"") -> bytes:
+    return (
+        b"GET /v1/hooks/nginx HTTP/1.1\r\nX-Original-URI: %b\r\nZt-Request-Id: %b\r\nAuthorization: Bearer %b%b\r\n\r\n"
+        % (target, number, bench.token, more)
+    )
+
+
+def remembered(bench: Bench, **how: Any) -> None:
+    """Ask once, with the bytes the request came as."""
+    asked = bench.pending(head=head_of(bench), **how)
+    assert bench.app.seal([asked])[0].startswith(b"HTTP/1.1 200 ")
+
+
+def again(bench: Bench, number: bytes = b"r2", uid: int | None = None) -> bytes | None:
+    pending = bench.app.repeat(head_of(bench, number), uid)
+    return None if pending is None else bench.app.seal([pending])[0]
+
+
+def test_a_repeated_head_is_answered_alike_and_has_a_record_of_its_own(bench: Bench) -> None:
+    remembered(bench)
+
+    answer = again(bench)
+
+    first, second = bench.events()
+    assert answer is not None and answer.endswith(second["decision_id"].encode() + b"\r\n\r\n")
+    assert (second["request_id"], second["cache"], second["seq"]) == ("r2", "hit", 1)
+    apart = ("request_id", "decision_id", "cache", "seq", "prev_hash", "latency_us")
+    assert {k: v for k, v in first.items() if k not in apart} == {k: v for k, v in second.items() if k not in apart}
+
+
+def test_nothing_is_known_of_a_head_that_was_not_read_or_came_from_somebody_else(bench: Bench) -> None:
+    assert again(bench) is None
+    remembered(bench)
+
+    assert bench.app.repeat(head_of(bench, target=b"/cases/2"), None) is None
+    assert bench.app.repeat(head_of(bench, more=b"\r\nX: y"), None) is None
+    assert again(bench, uid=0) is None
+
+
+def test_in_the_next_tick_a_repeated_head_is_decided_anew_without_being_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remembered(bench)
+    monkeypatch.setattr(NginxHook, "read", lambda *_: pytest.fail("it was read"))
+    bench.world.clock.advance(5)
+
+    assert b"HTTP/1.1 200 " in (again(bench) or b"")
+    assert b"HTTP/1.1 200 " in (again(bench, b"r3") or b"")
+    assert [event["cache"] for event in bench.events()] == ["miss", "miss", "hit"]
+    assert bench.events()[2]["request_id"] == "r3"
+
+
+def test_a_repeated_head_of_a_device_that_was_revoked_is_refused(bench: Bench) -> None:
+    remembered(bench)
+    bench.world.situation = situation(revocations=[{"kind": "device", "key": "laptop-1", "until": None}])
+    bench.world.publish()
+
+    answer = again(bench)
+
+    assert answer is not None and b"Zt-Reason: DEVICE_REVOKED" in answer
+    assert bench.events()[1]["reasons"] == ["DEVICE_REVOKED"]
+
+
+def test_a_repeated_head_is_refused_while_the_log_lives_on_its_reserve(bench: Bench) -> None:
+    remembered(bench)
+    space: Any = bench.authorizer._space
+    space.state = "reserve"
+
+    assert b"Zt-Reason: LOG_UNAVAILABLE" in (again(bench) or b"")
+
+
+def test_when_who_may_ask_has_changed_every_head_is_read_again(bench: Bench) -> None:
+    remembered(bench)
+    bench.app.rewire([], lambda _path, _headers, _names, _uid: None)
+
+    assert again(bench) is None
+
+
+def test_a_request_with_a_proof_is_never_a_repeat(bench: Bench) -> None:
+    prover = DevProver()
+    token = bench.world.token(jkt=prover.jkt)
+    proof = prover.prove(
+        token=token, method="GET", url="https://portal.example/", now=bench.world.clock.now()
+    )
+    pending = bench.pending(
+        b"/", person=False, Authorization=b"DPoP " + token, DPoP=proof, head=head_of(bench, more=b"\r\nDPoP: x")
+    )
+
+    assert bench.app.seal([pending])[0].startswith(b"HTTP/1.1 200 ")
+    assert bench.app.repeat(head_of(bench, more=b"\r\nDPoP: x"), None) is None
+
+
+def test_without_a_cache_nothing_is_remembered_of_a_head(bench: Bench) -> None:
+    bench.authorizer.cache = None
+    remembered(bench)
+
+    assert again(bench) is None

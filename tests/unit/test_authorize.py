@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 from tests.bundles import compiled
-from tests.world import ISSUER, World, situation, subject
+from tests.world import ISSUER, NOW, World, situation, subject
 from zt_engine.adapters.dev_issuer import DevCertificate
 from zt_engine.core.decision import Effect
 from zt_engine.core.decision_cache import PROJECTED
 from zt_engine.core.errors import UnavailableError
-from zt_engine.sidecar.authorize import Answer, Authorizer
+from zt_engine.sidecar.authorize import Answer, Authorizer, Memory
 from zt_engine.sidecar.outcomes import Outcome
 from zt_engine.sidecar.principals import Principals
 from zt_engine.sidecar.targets import Place
@@ -37,6 +38,10 @@ class Bench:
     def ask(self, url: str = CASE, **how: Any) -> Answer:
         request = self.world.request(url, **{"token": self.token, "certificate": self.laptop, **how})
         return self.authorizer.decide(request, self.world.clock.now())
+
+    @property
+    def space(self) -> Any:
+        return self.authorizer._space
 
     def decided(self, url: str = CASE, **how: Any) -> Outcome:
         return self.ask(url, **how)[0]
@@ -209,7 +214,7 @@ def test_a_policy_past_its_time_decides_nothing(bench: Bench) -> None:
 
 @pytest.mark.parametrize("state", ["reserve", "unavailable"])
 def test_while_the_log_is_not_whole_nothing_above_c1_is_answered(bench: Bench, state: str) -> None:
-    bench.authorizer._space.state = state
+    bench.space.state = state
 
     assert bench.decided(PUBLIC).decision.effect is Effect.ALLOW
     assert bench.decided("https://portal.example/notes/a").decision.effect is Effect.ALLOW
@@ -217,7 +222,7 @@ def test_while_the_log_is_not_whole_nothing_above_c1_is_answered(bench: Bench, s
     assert refused.decision.reasons == ("LOG_UNAVAILABLE",)
     assert (event(refused)["subject"], event(refused)["label"]) == ("tanaka", "C2")
 
-    bench.authorizer._space.state = "ok"
+    bench.space.state = "ok"
     assert bench.decided().decision.effect is Effect.ALLOW
 
 
@@ -367,3 +372,107 @@ def test_the_request_s_part_of_the_input_is_canonical(bench: Bench) -> None:
 
     assert raw == json.dumps(json.loads(raw), sort_keys=True, separators=(",", ":")).encode()
     assert json.loads(raw)["params"] == {"case_id": '"x"'}
+
+
+# -- memories of a decision -------------------------------------------------------------------------------------------
+
+
+def memory_of(bench: Bench, url: str = CASE, **how: Any) -> Memory:
+    found = bench.ask(url, **how).memory
+    assert found is not None and stands(bench, found)
+    return found
+
+
+def stands(bench: Bench, memory: Memory) -> bool:
+    return bench.authorizer.stands(memory, bench.world.clock.now())
+
+
+def device_changes(bench: Bench) -> None:
+    old = bench.world.devices["laptop-1"]
+    bench.world.devices["laptop-1"] = msgspec.structs.replace(old, version=old.version + 1)
+    bench.world.publish()
+
+
+def subject_changes(bench: Bench) -> None:
+    bench.world.subjects["tanaka"] = subject(version=8)
+    bench.world.publish()
+
+
+def situation_changes(bench: Bench) -> None:
+    bench.world.situation = situation(threat_level=1)
+    bench.world.publish()
+
+
+ENDS: dict[str, Callable[[Bench], object]] = {
+    "the tick is over": lambda bench: bench.world.clock.advance(5),
+    "the clock was set back": lambda bench: bench.world.clock.advance(-5),
+    "the device's record changed": device_changes,
+    "the subject's record changed": subject_changes,
+    "the situation changed": situation_changes,
+    "another policy": lambda bench: bench.authorizer.activate(bench.world.policy()),
+    "no policy": lambda bench: bench.authorizer.withdraw("BUNDLE_KEY_WITHDRAWN", "gone"),
+    "other device authorities": lambda bench: bench.authorizer.forget_principals(),
+    "everything was forgotten": lambda bench: bench.authorizer.forget(),
+    "other issuers": lambda bench: bench.authorizer.rely_on(bench.authorizer._principals, {}),
+    "the issuer's keys changed": lambda bench: setattr(bench.world.keys, "version", bench.world.keys.version + 1),
+    "the log is on its reserve": lambda bench: setattr(bench.space, "state", "reserve"),
+    "the cache was switched off": lambda bench: setattr(bench.authorizer, "cache", None),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_memory_stands_until_anything_it_rests_on_changes(bench: Bench, end: Callable[[Bench], object]) -> None:
+    memory = memory_of(bench)
+
+    end(bench)
+
+    assert not stands(bench, memory)
+
+
+def test_a_memory_ends_with_the_token_and_with_the_policy(bench: Bench) -> None:
+    now = bench.world.clock.now()
+    short = memory_of(bench, token=bench.world.token(bound_to=bench.laptop, lifetime=2))
+    policy = bench.world.policy()
+    bench.authorizer.activate(msgspec.structs.replace(policy, not_after=int(now) + 1))
+
+    assert short.until <= now + 2
+    assert memory_of(bench).until <= int(now) + 1
+
+
+def test_a_change_that_concerns_somebody_else_leaves_a_memory_standing(bench: Bench) -> None:
+    memory = memory_of(bench)
+    bench.world.subjects["suzuki"] = subject("suzuki")
+    bench.world.publish()
+
+    assert stands(bench, memory)
+
+
+def test_memories_of_one_person_share_her_credentials(bench: Bench) -> None:
+    one, other = memory_of(bench), memory_of(bench, PUBLIC)
+
+    assert one.request.authorization is other.request.authorization
+    assert one.request.client_cert is other.request.client_cert
+
+
+@pytest.mark.parametrize("how", [{"token": b"garbage"}, {"url": "https://portal.example/nowhere"}])
+def test_a_refusal_before_policy_leaves_no_memory(bench: Bench, how: dict[str, Any]) -> None:
+    assert bench.ask(**how).memory is None
+
+
+def test_an_event_has_the_same_members_however_it_was_put_together(bench: Bench) -> None:
+    """The quick way for what nobody disputes, the long way with an overlay that asks for nothing new."""
+    plain = event(bench.decided())
+    bench.world.situation = situation(
+        overlays=[
+            {
+                "id": "drill", "cause": "test", "scope": "tenant", "effect": "ceiling:300", "not_before": NOW - 60,
+                "not_after": NOW + 600, "severity": "low", "exercise": False, "approvals": [],
+            }
+        ]
+    )  # fmt: skip
+    bench.world.publish()
+
+    long = event(bench.decided())
+
+    assert list(plain) == list(long)
+    assert [name for name in plain if plain[name] != long[name]] == ["overlays", "versions", "input_digest"]

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zt_engine.core.catalogue import Observe
-from zt_engine.core.decision import Decision, Effect, LayerResult, Obligation, Unmet
+from zt_engine.core.decision import Decision, Effect, LayerResult, Obligation, Unmet, meet
 from zt_engine.core.errors import UnavailableError
 from zt_engine.core.identity import ANONYMOUS, Subject
-from zt_engine.core.judgement import BLOCKED_DEVICES, Circumstances, judge
+from zt_engine.core.judgement import BLOCKED_DEVICES, Circumstances, judge, undisputed, weigh
 from zt_engine.core.situation import Applied
 
 KINDS = {
@@ -288,3 +288,36 @@ def test_one_more_layer_or_overlay_never_opens(
             assurance=ASSURANCE,
         )
         assert before.opens or not after.opens
+
+
+@settings(max_examples=600)
+@given(LAYERS, LAYERS, APPLIED, WHERE)
+def test_what_nothing_disputes_is_allowed_by_weighing_as_well(
+    one: LayerResult, more: LayerResult, applied: Applied, where: Circumstances
+) -> None:
+    """The shortcut says yes only where the whole rule comes to the very same decision."""
+    verdict = meet({"baseline": one, "ministry": more}, required=("baseline", "ministry"), known=KINDS)
+    there = msgspec.structs.replace(where, applied=applied)
+    duties = frozenset(duty.id for duty in verdict.obligations)
+
+    plain = undisputed(
+        verdict, duties, score=there.score, enforces=there.enforces, write=there.write, applied=applied
+    )
+
+    if plain:
+        allowed = Decision(effect=Effect.ALLOW, obligations=verdict.obligations, threshold=verdict.threshold)
+        assert weigh(verdict, there, kinds=KINDS, assurance=ASSURANCE) == allowed
+
+
+def test_the_ordinary_case_is_undisputed() -> None:
+    verdict = meet({"baseline": layer(obligations=("no_store",))}, required=("baseline",), known=KINDS)
+
+    def plain(**changes: object) -> bool:
+        given_ = {"score": 90, "enforces": ("no_store",), "write": False, "applied": QUIET} | changes
+        return undisputed(verdict, frozenset({"no_store"}), **given_)
+
+    assert plain()
+    assert not plain(score=59)
+    assert not plain(enforces=())
+    assert not plain(applied=Applied(threat_level=0, obligations=("watermark",)))
+    assert plain(write=True)

@@ -7,13 +7,15 @@ import hmac
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.bundles import TINY
 from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.core.decision_cache import projection
 from zt_engine.core.errors import InputError
 from zt_engine.core.request import RequestTarget
-from zt_engine.sidecar.targets import ENTRY_BYTES, Place, Places, label_at
+from zt_engine.sidecar.targets import ENTRY_BYTES, KeyedHash, Place, Places, label_at
 
 KEY = b"k" * 32
 TEXT = (TINY / "catalogue.yaml").read_text()
@@ -172,3 +174,8 @@ def test_what_is_stored_under_a_shared_decision_is_true_of_every_request_that_sh
     assert (one.request_head, one.request_tail) == (other.request_head, other.request_tail)
     assert b"/notes/a" not in one.request_head
     assert b"/notes/a" in apart.request_head
+
+
+@given(st.binary(max_size=200), st.binary(max_size=300))
+def test_the_keyed_hash_of_a_path_is_hmac(key: bytes, text: bytes) -> None:
+    assert KeyedHash(key)(text) == hmac.new(key, text, "sha256").hexdigest().encode()
