@@ -73,7 +73,7 @@ class Instance(WasmInstance):
         self.memory.write(heap, document)
         self._bridge.reset()
         try:
-            at = self._evaluate(0, entrypoint, self._data, heap, size, (heap + size + 7) & ~7, 1)
+            at = self._evaluate(entrypoint, self._data, heap, size, (heap + size + 7) & ~7, 1)
         except TrappedError as error:
             raise self._refusal(error) from None
         return loads(self.memory.text(at, MAX_ANSWER))

@@ -106,6 +106,12 @@ def test_invariant_10_no_secret_reaches_a_log_an_answer_a_metric_or_an_error(tmp
         assert where.startswith(archived) or re.search(rb"eyJ[A-Za-z0-9_-]{8,}\.", content) is None
 
 
+def kept_by(generations: Any) -> list[Any]:
+    kept = [*generations._young.values(), *generations._old.values()]
+    assert kept
+    return kept
+
+
 def test_invariant_10_no_secret_is_in_a_repr(tmp_path: Path, opa: str) -> None:
     sandbox = installation(tmp_path / "zt", opa)
     device = laptop(sandbox)
@@ -114,12 +120,14 @@ def test_invariant_10_no_secret_is_in_a_repr(tmp_path: Path, opa: str) -> None:
         assert running_program.ask(token=token, device=device).status == 200
         program = running_program.program
         principals: Any = program.wiring.principals
+        repeats: Any = program.app._repeats
         shown = "\n".join(
             repr(value)
             for value in (
                 program.settings, program.wiring, program.wiring.trusted, program.wiring.trusted.credentials,
                 principals, principals._tokens, principals._proofs, principals._certificates, program.authorizer,
-                program.log, program.app, *principals._tokens._held.values(), *principals._known.values(),
+                program.log, program.app, *principals._tokens._held.values(), *kept_by(principals._known),
+                *kept_by(repeats._heads), *(memory.request for memory in kept_by(repeats._heads)), repeats,
             )
         )  # fmt: skip
 

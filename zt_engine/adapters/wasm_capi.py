@@ -146,9 +146,11 @@ def raw_caller(api: RawApi, store: wasmtime.Store, function: wasmtime.Func, para
 
 def raw_evaluator(
     api: RawApi, store: wasmtime.Store, function: wasmtime.Func, *, ticker: EpochTicker, deadline: int
-) -> Callable[[int, int, int, int, int], int]:
-    """Bind `opa_eval`, with its deadline in ticks armed for every call: (entrypoint, data, input, size, heap) -> text.
+) -> Callable[[int, int, int, int, int, int], int]:
+    """Bind `opa_eval`, with its deadline in ticks armed for every call.
 
+    The result is called with (entrypoint, data, input, size of the input, heap, form) and returns where the text is;
+    form 0 is JSON, 1 is Rego's own.
     While the ticker has not beaten, the deadline of the call before is the same instant, and arming it again would only
     cost half a microsecond.
     """
@@ -160,16 +162,15 @@ def raw_evaluator(
     result = c_uint32.from_buffer(place)
     pack, call, arm, armed = pack_arguments(7).pack_into, api.call, api.set_deadline, -1
 
-    def evaluate(
-        entrypoint: int, data: int, at: int, size: int, heap: int, keep: object = (function, place)
+    def evaluate(  # noqa: PLR0917  (a C function's)
+        entrypoint: int, data: int, at: int, size: int, heap: int, form: int, keep: object = (function, place)
     ) -> int:
         nonlocal armed
         beats = ticker.beats
         if beats != armed:
             arm(context, delta)
             armed = beats
-        # The first argument is reserved, the last asks for JSON instead of Rego's text form.
-        pack(buffer, 0, 0, entrypoint, data, at, size, heap, 0)
+        pack(buffer, 0, 0, entrypoint, data, at, size, heap, form)  # the first argument is reserved
         error = call(context, target, arguments, count, slot)
         if error or trap.value:
             raise api.failure(error, trap)

@@ -112,7 +112,7 @@ class WasmInstance:
         self.memory.write(heap, document)
         bridge.reset()
         try:
-            at = self._evaluate(entrypoint, self._data, heap, size, (heap + size + 7) & ~7)
+            at = self._evaluate(entrypoint, self._data, heap, size, (heap + size + 7) & ~7, 0)
         except TrappedError as error:
             raise self._refusal(error) from None
         if bridge.failure is not None:
@@ -170,15 +170,15 @@ def _function(exports: Mapping[str, object], name: str) -> wasmtime.Func:
 
 def _evaluator(
     store: wasmtime.Store, function: wasmtime.Func, api: RawApi | None, deadline: int
-) -> Callable[[int, int, int, int, int], int]:
+) -> Callable[[int, int, int, int, int, int], int]:
     """Return `opa_eval` with the deadline armed for every call."""
     if api is not None:
         return raw_evaluator(api, store, function, ticker=shared_ticker(), deadline=deadline)
     call = _public_caller(function)
 
-    def public(entrypoint: int, data: int, at: int, size: int, heap: int) -> int:
+    def public(entrypoint: int, data: int, at: int, size: int, heap: int, form: int) -> int:  # noqa: PLR0917
         store.set_epoch_deadline(deadline)
-        return call(store, 0, entrypoint, data, at, size, heap, 0)
+        return call(store, 0, entrypoint, data, at, size, heap, form)
 
     return public
 

@@ -76,6 +76,9 @@ class AccessRequest(msgspec.Struct, frozen=True):
     client_cert: bytes = b""
     purpose: str | None = None
 
+    def __repr__(self) -> str:
+        return f"AccessRequest({self.request_id!r}, {self.hook!r}, {self.method!r}, {self.target.host!r})"
+
 
 def canonical_path(raw: bytes) -> bytes:
     """Return the canonical form of a path, or raise InputError PATH_AMBIGUOUS or TARGET_TOO_LARGE. Idempotent."""

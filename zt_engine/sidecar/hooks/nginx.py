@@ -65,6 +65,9 @@ class Sent(msgspec.Struct, gc=False):
     dpop: bytes
     cookie: bytes
 
+    def __repr__(self) -> str:
+        return f"Sent({self.request_id!r})"
+
 
 class NginxHook:
     """Reads the nginx header family, and nothing else."""
