@@ -35,12 +35,14 @@ from zt_engine.core.jose import to_base64url
 from zt_engine.core.request import canonical_target
 from zt_engine.core.trust import combine, context_points
 from zt_engine.core.trust_readings import pillar_at, read_device, read_subject
+from zt_engine.sidecar.app import Pending
+from zt_engine.sidecar.connection import MOST_TOGETHER
 from zt_engine.sidecar.hooks.nginx import PATH
 
 NAME = "in_process"
 NEEDS = ()
-TURN = 16
-"""Requests that one turn of the event loop answers together, with as many connections."""
+TURN = MOST_TOGETHER
+"""Requests that one turn of the event loop answers together."""
 SIZES = ((1, 10), (5, 200), (50, 200))
 """Systems and routes of each: 10, 1,000 and 10,000 routes."""
 
@@ -123,24 +125,35 @@ def device_text(now: int) -> bytes:
 
 
 def decisions(run: Run, site: Site, place: Path) -> None:
-    """Time whole decisions, from parsed headers to the bytes of the answer, with and without the cache."""
-    parsed = [documents.parsed(site.request(key)) for key in keys(site.people)]
-    for name, cache in (("decision_cold_us", False), ("decision_warm_us", True)):
+    """Time whole decisions to the bytes of the answer: with and without the cache, and of heads that were read before.
+
+    The first two begin behind the parser, with a dictionary of headers; the last begins with the bytes of the head.
+    """
+    requests = [site.request(key) for key in keys(site.people)]
+    for name, cache in (("decision_cold_us", False), ("decision_warm_us", True), ("decision_repeat_us", True)):
         config = site.clone(place / name, port=free_port(), admin_port=free_port(), cache=cache)
-        keep(run, name, uvloop.run(decide(config, parsed, run.plan.repeats)))
+        repeats = run.plan.repeats
+        keep(run, name, uvloop.run(decide(config, requests, repeats, read=name != "decision_repeat_us")))
 
 
-async def decide(config: Path, parsed: list, repeats: int) -> list[float]:
-    """Answer every request in turns of sixteen, as the listener does."""
+async def decide(config: Path, requests: list[bytes], repeats: int, *, read: bool) -> list[float]:
+    """Answer every request in turns of eight, as the listener does; unless told to read, by what came before."""
     program = SidecarProgram(load(config))
     await program.start()
     try:
         app = program.app
-        turns = [parsed[at : at + TURN] for at in range(0, len(parsed) - TURN + 1, TURN)]
+        asked = [(*documents.parsed(request), request) for request in requests]
+        turns = [asked[at : at + TURN] for at in range(0, len(asked) - TURN + 1, TURN)]
         following = cycle(turns).__next__
 
         def turn() -> None:
-            app.seal([app.answer(PATH, b"GET", dict(headers), names, None) for names, headers in following()])
+            if read:
+                app.seal([app.answer(PATH, b"GET", dict(headers), names, None) for names, headers, _ in following()])
+            else:
+                app.seal([app.repeat(head, None) or answer(*rest, head) for *rest, head in following()])
+
+        def answer(names: tuple[bytes, ...], headers: dict[bytes, bytes], head: bytes) -> Pending:
+            return app.answer(PATH, b"GET", dict(headers), names, None, head)
 
         found = per_call_us(turn, calls=len(turns), repeats=repeats)
         await asyncio.sleep(0)

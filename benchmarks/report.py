@@ -65,7 +65,8 @@ BARS: Mapping[str, Bar] = {
     "scoring_device_us": Bar("a new device report prepared for scoring and for Rego", "us"),
     "canonical_us": Bar("a target made canonical", "us"),
     "decision_cold_us": Bar("one decision in process, nothing remembered", "us"),
-    "decision_warm_us": Bar("one decision in process, remembered", "us"),
+    "decision_warm_us": Bar("one decision in process, remembered, its head read", "us"),
+    "decision_repeat_us": Bar("one decision in process, remembered, its head as before", "us"),
 }
 
 README_FIGURES = (

@@ -176,7 +176,7 @@ def _evaluator(
         return raw_evaluator(api, store, function, ticker=shared_ticker(), deadline=deadline)
     call = _public_caller(function)
 
-    def public(entrypoint: int, data: int, at: int, size: int, heap: int, form: int) -> int:  # noqa: PLR0917
+    def public(entrypoint: int, data: int, at: int, size: int, heap: int, form: int) -> int:
         store.set_epoch_deadline(deadline)
         return call(store, 0, entrypoint, data, at, size, heap, form)
 
