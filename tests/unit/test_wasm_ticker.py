@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
 
 from zt_engine.adapters.wasm_ticker import TICK_MS, EpochTicker, ticks
 
@@ -36,4 +39,41 @@ def test_a_stopped_ticker_starts_again() -> None:
 
     beat.clear()
     assert beat.wait(10)
+    ticker.release()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def beaten(ticker: EpochTicker, before: int) -> bool:
+    return ticker.beats > before
+
+
+def test_a_ticker_that_nobody_needs_goes_to_sleep_and_wakes_at_a_touch() -> None:
+    ticker = EpochTicker(lambda: None, period_ms=1, idle_beats=5)
+    ticker.acquire()
+    until(lambda: ticker.asleep)
+    slept = ticker.beats
+
+    ticker.touch()
+
+    until(lambda: ticker.beats > slept)
+    until(lambda: ticker.asleep)
+    ticker.release()
+    until(lambda: not ticker.asleep)
+
+
+def test_whoever_touches_it_has_beats_however_often_it_falls_asleep() -> None:
+    """Touched at every moment around falling asleep; a touch that is not seen would leave a policy without deadline."""
+    ticker = EpochTicker(lambda: None, period_ms=0, idle_beats=1)
+    ticker.acquire()
+    for _ in range(2000):
+        ticker.touch()
+        before = ticker.beats
+
+        until(partial(beaten, ticker, before))
     ticker.release()

@@ -166,6 +166,9 @@ def raw_evaluator(
         entrypoint: int, data: int, at: int, size: int, heap: int, form: int, keep: object = (function, place)
     ) -> int:
         nonlocal armed
+        ticker.touched = True
+        if ticker.asleep:
+            ticker.touch()
         beats = ticker.beats
         if beats != armed:
             arm(context, delta)

@@ -51,6 +51,7 @@ class WasmInstance:
         """Instantiate and either load `data` or, much cheaper, take over the memory of a `prepared` instance."""
         engine = shared_engine()
         self._store = store = wasmtime.Store(engine)
+        shared_ticker().touch()
         store.set_epoch_deadline(ticks(setup_ms))  # an unarmed store traps at its first instruction
         store.set_limits(memory_size=memory_mib << 20, instances=1, memories=1, tables=4)
         self._bridge = HostBridge(registry)
@@ -177,6 +178,7 @@ def _evaluator(
     call = _public_caller(function)
 
     def public(entrypoint: int, data: int, at: int, size: int, heap: int, form: int) -> int:
+        shared_ticker().touch()
         store.set_epoch_deadline(deadline)
         return call(store, 0, entrypoint, data, at, size, heap, form)
 

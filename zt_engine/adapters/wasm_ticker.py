@@ -1,7 +1,8 @@
 """The heart beat that cuts off endless policies: a thread that only sleeps and counts up wasmtime's epoch.
 
 It needs the interpreter lock for a moment each period, so a CPU-bound Python thread in the same process delays every
-deadline (measured: a 25 ms budget became 286 ms). Keep such work in other processes.
+deadline (measured: a 25 ms budget became 286 ms). Keep such work in other processes. While nothing is evaluated it
+stops: two hundred beats a second are a fortieth of a processor, for nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable
 
 TICK_MS = 5
 """Period of the epoch; every deadline is a whole number of these, rounded up."""
+IDLE_BEATS = 2_000
+"""Beats without a call after which it stops: ten seconds, longer than any deadline, so that none is ever running."""
 
 
 def ticks(budget_ms: int) -> int:
@@ -19,26 +22,44 @@ def ticks(budget_ms: int) -> int:
 
 
 class EpochTicker:
-    """Calls `increment` every tick while at least one holder has acquired it; threads do not survive a fork."""
+    """Calls `increment` every tick while at least one holder has acquired it; threads do not survive a fork.
 
-    def __init__(self, increment: Callable[[], None], *, period_ms: int = TICK_MS) -> None:
+    INVARIANT: whoever arms a deadline says so with `touch` before it calls; or the beat could stop meanwhile.
+    """
+
+    def __init__(
+        self, increment: Callable[[], None], *, period_ms: int = TICK_MS, idle_beats: int = IDLE_BEATS
+    ) -> None:
         self._increment = increment
         self._period = period_ms / 1000
+        self._idle_beats = idle_beats
         self._lock = threading.Lock()
         self._holders = 0
         self.beats = 0
         """Grows before each increment: while it is the same, a deadline armed earlier is the one armed now."""
+        self.touched = True
+        self.asleep = False
+        self._awake = threading.Event()
         self._stop: threading.Event | None = None
 
     @property
     def running(self) -> bool:
-        """Whether the thread beats, that is whether a deadline would ever be reached."""
+        """Whether there is a thread, that is whether a deadline would ever be reached."""
         return self._stop is not None
+
+    def touch(self) -> None:
+        """Let it beat for a while: a deadline is about to be armed."""
+        # INVARIANT: first say that it is needed, then look whether it sleeps; the thread does the two the other way
+        # round, so one of them sees the other.
+        self.touched = True
+        if self.asleep:
+            self._awake.set()
 
     def acquire(self) -> None:
         """Start the thread unless somebody else has; call `release` once for each call of this."""
         with self._lock:
             self._holders += 1
+            self.touch()
             if self._stop is None:
                 stop = self._stop = threading.Event()
                 threading.Thread(target=self._beat, args=(stop,), name="zt-wasm-ticker", daemon=True).start()
@@ -50,9 +71,24 @@ class EpochTicker:
             if self._holders == 0 and self._stop is not None:
                 self._stop.set()
                 self._stop = None
+                self._awake.set()
 
     def _beat(self, stop: threading.Event) -> None:
         increment, wait, period = self._increment, stop.wait, self._period
+        idle = 0
         while not wait(period):
             self.beats += 1
             increment()
+            idle += 1
+            if self.touched:
+                self.touched, idle = False, 0
+            elif idle >= self._idle_beats:
+                self._rest(stop)
+                idle = 0
+
+    def _rest(self, stop: threading.Event) -> None:
+        self._awake.clear()
+        self.asleep = True
+        if not self.touched and not stop.is_set():
+            self._awake.wait()
+        self.asleep = False
