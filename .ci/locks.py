@@ -16,7 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 DIGEST = ROOT / "requirements" / "made-from.sha256"
 LOCKS = {
     "base.txt": ["pyproject.toml"],
-    "dev.txt": ["--all-extras", "--group", "dev", "pyproject.toml"],
+    "dev.txt": [
+        *(word for extra in ("opa", "control", "agent") for word in ("--extra", extra)),
+        *("--group", "dev", "pyproject.toml"),
+    ],
+    "tpm.txt": ["--extra", "tpm", "pyproject.toml"],  # compiled where it is installed: only with tpm2-tss at hand
     "go.txt": ["--group", "go"],
 }
 

@@ -1,0 +1,371 @@
+"""The seams of the control plane: its store, its certificate authority, and who verifies what it is sent.
+
+A transaction sees one tenant. What is written in one is there altogether or not at all, with its audit event and the
+event it announces to the sidecars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import msgspec
+
+from device_inventory.device import DeviceStatus, Ownership
+from device_inventory.enrollment import Enrollment
+from device_inventory.inventory import Device, HeldKey, KeyProtection
+from device_inventory.invitation import Invitation
+from zt_engine.core.audit import AuditEvent
+from zt_engine.core.identity import SubjectRecord
+
+
+class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which devices are wanted; what is None or empty asks for nothing."""
+
+    status: DeviceStatus | None = None
+    ownership: Ownership | None = None
+    owner: str = ""
+    text: str = ""
+    """Part of id, name, model or owner."""
+
+
+class DeviceStore(Protocol):
+    """The devices of the tenant."""
+
+    def get(self, device_id: str) -> Device | None:
+        """Return a device, locked for the rest of a writing transaction."""
+        ...
+
+    def put(self, device: Device) -> None:
+        """Insert or replace; UnavailableError STORE_CONFLICT when its version did not grow."""
+        ...
+
+    def of_key(self, spki: str) -> Device | None:
+        """Return the device a public key was ever certified for, whatever became of either."""
+        ...
+
+    def of_certificate(self, x5t: str) -> Device | None:
+        """Return the device a certificate was issued to."""
+        ...
+
+    def of_serial(self, serial_hash: str) -> Sequence[Device]:
+        """Return every device with this hardware serial, newest first."""
+        ...
+
+    def page(self, wanted: DeviceFilter, *, after: str, limit: int) -> Sequence[Device]:
+        """Return up to `limit` devices with ids above `after`, in the order of their ids."""
+        ...
+
+    def of_owner(self, owner: str) -> Sequence[Device]:
+        """Return every device enrolled for or assigned to a person."""
+        ...
+
+
+class InvitationStore(Protocol):
+    """The invitations of the tenant."""
+
+    def get(self, invitation_id: str) -> Invitation | None:
+        """Return an invitation, locked for the rest of a writing transaction."""
+        ...
+
+    def of_code(self, code_digest: str) -> Invitation | None:
+        """Return the invitation with this code, locked likewise."""
+        ...
+
+    def put(self, invitation: Invitation) -> None:
+        """Insert or replace."""
+        ...
+
+    def page(self, *, after: str, limit: int) -> Sequence[Invitation]:
+        """Return invitations in the order of their ids."""
+        ...
+
+
+class EnrollmentStore(Protocol):
+    """The enrollments of the tenant."""
+
+    def get(self, enrollment_id: str) -> Enrollment | None:
+        """Return an enrollment, locked for the rest of a writing transaction."""
+        ...
+
+    def of_device(self, device_id: str) -> Enrollment | None:
+        """Return the enrollment a device came from."""
+        ...
+
+    def put(self, enrollment: Enrollment) -> None:
+        """Insert or replace."""
+        ...
+
+    def page(self, *, state: str, after: str, limit: int) -> Sequence[Enrollment]:
+        """Return enrollments in a state (any when empty), in the order of their ids."""
+        ...
+
+
+class NonceStore(Protocol):
+    """What may be used once. Only digests are held."""
+
+    def add(self, digest: str, *, purpose: str, holder: str, expires_at: int) -> None:
+        """Remember a nonce that was handed out."""
+        ...
+
+    def use(self, digest: str, *, purpose: str, holder: str, now: int) -> bool:
+        """Whether this nonce was handed out to `holder` for `purpose`, is not over and not used; it is used then."""
+        ...
+
+    def first_use(self, digest: str, *, purpose: str, expires_at: int, now: int) -> bool:
+        """Whether an id the other side chose (`jti`) is new; it is remembered until `expires_at`."""
+        ...
+
+
+class Outbox(Protocol):
+    """What sidecars are to be told."""
+
+    def announce(self, type_: str, data: bytes) -> None:
+        """Have an event sequenced and sent after the commit. `data` is JSON."""
+        ...
+
+    def seen(self, device_id: str, *, received_at: int, facts: Sequence[str]) -> None:
+        """Have a report that changed nothing told with the next batch of `device.seen`."""
+        ...
+
+
+class AuditStore(Protocol):
+    """The audit events of the tenant; they can only be added."""
+
+    def record(self, event: AuditEvent) -> None:
+        """Add an event; its `seq` is assigned here."""
+        ...
+
+    def page(self, *, after: int, limit: int) -> Sequence[AuditEvent]:
+        """Return events in order."""
+        ...
+
+    def of(self, object_: str, *, limit: int) -> Sequence[AuditEvent]:
+        """Return the newest events about `kind:id`, newest first."""
+        ...
+
+
+class RememberedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a write that had an idempotency key."""
+
+    request_digest: str
+    status: int
+    body: bytes
+
+
+class AnswerStore(Protocol):
+    """Idempotency keys and the answers that were given."""
+
+    def get(self, actor: str, key: str) -> RememberedAnswer | None:
+        """Return the answer this actor got under this key."""
+        ...
+
+    def put(self, actor: str, key: str, answer: RememberedAnswer, *, expires_at: int) -> None:
+        """Remember an answer in the transaction of the change itself."""
+        ...
+
+
+class SidecarRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A sidecar that joined, and what it last acknowledged."""
+
+    id: str
+    public_key: Mapping[str, str]
+    joined_at: int
+    revision: str = ""
+    applied_seq: int = 0
+    seen_at: int = 0
+    refusals: tuple[str, ...] = ()
+    revoked_at: int | None = None
+
+
+class SidecarStore(Protocol):
+    """The sidecars of the tenant, and the tokens they join with."""
+
+    def get(self, sidecar_id: str) -> SidecarRecord | None:
+        """Return a sidecar."""
+        ...
+
+    def put(self, sidecar: SidecarRecord) -> None:
+        """Insert or replace."""
+        ...
+
+    def all(self) -> Sequence[SidecarRecord]:
+        """Return every sidecar."""
+        ...
+
+
+class SituationStore(Protocol):
+    """Subjects, overlays, grants, revocations and the threat level, as the JSON that sidecars are sent."""
+
+    def subject(self, issuer: str, subject_id: str) -> SubjectRecord | None:
+        """Return a subject's record."""
+        ...
+
+    def put_subject(self, record: SubjectRecord) -> None:
+        """Insert or replace."""
+        ...
+
+    def subjects(self, *, after: tuple[str, str], limit: int) -> Sequence[SubjectRecord]:
+        """Return subjects in the order of issuer and id."""
+        ...
+
+    def put(self, kind: str, id_: str, body: bytes | None) -> None:
+        """Insert, replace or (None) remove an `overlay`, `grant`, `revocation` or the `threat_level`."""
+        ...
+
+    def all(self, kind: str) -> Mapping[str, bytes]:
+        """Return everything of one kind by its id."""
+        ...
+
+
+class Transaction(Protocol):
+    """One transaction over one tenant."""
+
+    devices: DeviceStore
+    invitations: InvitationStore
+    enrollments: EnrollmentStore
+    nonces: NonceStore
+    outbox: Outbox
+    audit: AuditStore
+    answers: AnswerStore
+    sidecars: SidecarStore
+    situation: SituationStore
+
+
+class InventoryStore(Protocol):
+    """The database. Raises UnavailableError: STORE_LOCKED, STORE_FULL, STORE_DOWN, STORE_CONFLICT."""
+
+    def writing(self, tenant: str) -> AbstractContextManager[Transaction]:
+        """Open a transaction that commits at the end of the block, and is undone when the block raises."""
+        ...
+
+    def reading(self, tenant: str) -> AbstractContextManager[Transaction]:
+        """Open a transaction that sees one moment and may not write."""
+        ...
+
+    def wake(self) -> None:
+        """Tell the sequencer of this process that something was committed (called after each `writing`)."""
+        ...
+
+
+class SequencedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of the outbox that has its place."""
+
+    seq: int
+    type: str
+    data: bytes
+
+
+class ChangeLog(Protocol):
+    """The order of all changes of a tenant: used by the one sequencer, and read by those who serve the stream."""
+
+    def elect(self) -> int | None:
+        """Become the sequencer: return a fence greater than every one before, or None while another one lives."""
+        ...
+
+    def resign(self) -> None:
+        """Stop being the sequencer."""
+        ...
+
+    def sequence(self, tenant: str, *, fence: int, limit: int) -> Sequence[SequencedEvent]:
+        """Give committed events of the outbox their `seq`, gap-free; UnavailableError STORE_FENCED when deposed."""
+        ...
+
+    def gather_seen(self, tenant: str, *, now: int) -> bool:
+        """Put the reports that changed nothing into the outbox as one `device.seen`; whether there were any."""
+        ...
+
+    def events(self, tenant: str, *, after: int, limit: int) -> Sequence[SequencedEvent]:
+        """Return events above `after`, in order."""
+        ...
+
+    def span(self, tenant: str) -> tuple[int, int]:
+        """Return the first and the last `seq` there is; (1, 0) when there is none."""
+        ...
+
+    def forget(self, tenant: str, *, before: int) -> None:
+        """Drop events below a `seq`: whoever has not seen them begins with a snapshot."""
+        ...
+
+
+class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate signing request whose self-signature holds and whose key is strong enough."""
+
+    spki: str
+    jkt: str
+    jwk: Mapping[str, str]
+    der_digest: str
+    """base64url SHA-256 of the request's DER."""
+
+
+class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate as it goes to the device, with what the inventory keeps of it."""
+
+    pem: bytes
+    chain: bytes
+    key: HeldKey
+
+
+class CertificateAuthority(Protocol):
+    """Issues device certificates (profile: urn:zt:device URI, clientAuth only, CA:FALSE, hours to live)."""
+
+    def read(self, csr: bytes) -> CertificateRequest:
+        """Return the request in PEM or DER.
+
+        Raises InputError: CSR_TOO_LARGE, CSR_MALFORMED, CSR_SIGNATURE, CSR_KEY_WEAK, CSR_NAME.
+        """
+        ...
+
+    def issue(
+        self, csr: bytes, *, device_id: str, protection: KeyProtection, seconds: int, now: float
+    ) -> IssuedCertificate:
+        """Issue a certificate; every extension that was asked for is ignored. UnavailableError CA_DOWN."""
+        ...
+
+    def authorities(self) -> bytes:
+        """Return every CA that devices may come from, as PEM, the old one beside the new while they overlap."""
+        ...
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Who signed in at the identity provider."""
+
+    issuer: str
+    subject: str
+    acr: str = ""
+    amr: tuple[str, ...] = ()
+    auth_time: int | None = None
+    groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+
+
+class PersonVerifier(Protocol):
+    """ID tokens of the one issuer people enroll with, and of administrators (OpenID Connect Core 3.1.3.7)."""
+
+    def verify(self, id_token: bytes, *, now: float) -> Person:
+        """Return who signed in, or raise InputError with a TOKEN_ code."""
+        ...
+
+
+class SignedReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The claims of a JWS whose signature holds under the key it was checked with."""
+
+    header: Mapping[str, object]
+    claims: Mapping[str, object]
+
+
+class JwsVerifier(Protocol):
+    """Compact JWS of devices: typ, algorithm fixed by the key, strict encoding."""
+
+    def claimed_key(self, token: bytes) -> str:
+        """Return the `kid` of a JWS, not verified yet; InputError PROOF_MALFORMED."""
+        ...
+
+    def verify(self, token: bytes, *, jwk: Mapping[str, str], typ: str) -> SignedReport:
+        """Return what was signed; InputError PROOF_MALFORMED, PROOF_TYPE, PROOF_SIGNATURE."""
+        ...
+
+    def embedded(self, token: bytes, *, typ: str) -> tuple[Mapping[str, str], SignedReport]:
+        """Verify under the public key the header carries (`jwk`), and return both."""
+        ...
