@@ -230,14 +230,15 @@ def _fact(value: object, field: str, kind: FactKind | None) -> FactEnvelope:
         )
     return FactEnvelope(
         status=status,
-        value=None if held is None else _fact_value(held, f"{field}.value", kind),
+        value=None if held is None else read_fact_value(held, f"{field}.value", kind),
         method=_word(members["method"], f"{field}.method", METHODS),
         received_at=_instant(members["received_at"], f"{field}.received_at"),
         boot_id=_text(members.get("boot_id", ""), f"{field}.boot_id"),
     )
 
 
-def _fact_value(value: object, field: str, kind: FactKind | None) -> FactValue:
+def read_fact_value(value: object, field: str, kind: FactKind | None) -> FactValue:
+    """Return an observed value as its kind of fact has it; DeviceRecordError DEVICE_RECORD_* for any other."""
     match kind.type if kind else None:
         case "boolean":
             if not isinstance(value, bool):
