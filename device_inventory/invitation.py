@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from device_inventory.device import Ownership
+from device_inventory.device import DeviceRecordError, Ownership
 from device_inventory.inventory import DeviceKind
 
 InvitationState = Literal["open", "used", "withdrawn"]
@@ -42,3 +43,44 @@ class Invitation(Struct, frozen=True, kw_only=True):
     state: InvitationState = "open"
     enrollment: str = ""
     """The enrollment that was started with it."""
+
+
+def admit(invitation: Invitation, *, issuer: str, subject: str, now: int) -> None:
+    """Refuse whoever may not enroll with this: INVITE_FOREIGN, INVITE_WITHDRAWN, INVITE_USED, INVITE_EXPIRED.
+
+    Whose it is comes first, so that a stolen code does not even tell what became of it.
+    """
+    if not subject or (issuer, subject) != (invitation.issuer, invitation.subject):
+        raise _refuse("INVITE_FOREIGN", "the invitation is for somebody else", "subject")
+    if invitation.state == "withdrawn":
+        raise _refuse("INVITE_WITHDRAWN", "the invitation was withdrawn", "state")
+    if invitation.state == "used":
+        raise _refuse("INVITE_USED", "a device was enrolled with this invitation", "state")
+    # An enrollment that was begun in time has its own end.
+    if now >= invitation.not_after and not invitation.enrollment:
+        raise _refuse("INVITE_EXPIRED", "the invitation is over", "not_after")
+
+
+def begun(invitation: Invitation, *, enrollment: str) -> Invitation:
+    """Return the invitation with the enrollment that was started with it; it stays open until a key is certified."""
+    if invitation.state != "open" or invitation.enrollment not in ("", enrollment):
+        raise _refuse("INVITE_USED", "an enrollment was started with this invitation", "enrollment")
+    return replace(invitation, enrollment=enrollment)
+
+
+def used(invitation: Invitation, *, enrollment: str) -> Invitation:
+    """Return the invitation as it is once a key was certified: it opens nothing any more."""
+    if invitation.state != "open" or invitation.enrollment != enrollment:
+        raise _refuse("INVITE_USED", "a device was enrolled with this invitation", "state")
+    return replace(invitation, state="used")
+
+
+def withdrawn(invitation: Invitation) -> Invitation:
+    """Return the invitation withdrawn; what was enrolled with it is revoked as a device, not as an invitation."""
+    if invitation.state == "used":
+        raise _refuse("INVITE_USED", "a device was enrolled with this invitation", "state")
+    return replace(invitation, state="withdrawn")
+
+
+def _refuse(code: str, message: str, field: str) -> DeviceRecordError:
+    return DeviceRecordError(code, message, field=field)

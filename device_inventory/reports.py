@@ -66,7 +66,7 @@ _METHODS: Final[Mapping[str, Method]] = MappingProxyType(
 )
 _KEPT_FINDINGS: Final = frozenset({"DEVICE_CLONED"})
 """What only somebody who looked at the device takes away."""
-_ANOTHER_BOOT: Final = "earlier"
+ANOTHER_BOOT: Final = "earlier"
 """Names no boot there is: boots have an id of the kernel's own making."""
 
 
@@ -216,7 +216,7 @@ def _of_boot(name: str, envelope: FactEnvelope) -> FactEnvelope:
     kind = CATALOGUE.get(name)
     if kind is None or kind.freshness != "boot" or envelope.boot_id:
         return envelope
-    return replace(envelope, boot_id=_ANOTHER_BOOT)
+    return replace(envelope, boot_id=ANOTHER_BOOT)
 
 
 def _take(device: Device, source: str, claims: Claims, *, now: int, full: bool, findings: list[Finding]) -> Device:
