@@ -23,12 +23,11 @@ RETENTION_DAYS: Final = 30
 
 _LATEST: Final = (
     f"最新の値だけを保存し、端末の登録が終了してから{RETENTION_DAYS}日後に削除します。",
-    f"Only the latest value is kept. It is deleted {RETENTION_DAYS} days after the registration of the device ends.",
+    f"Only the latest value is kept, until {RETENTION_DAYS} days after the registration ends.",
 )
 _CHANGES: Final = (
     f"最新の値と直近の変化を保存し、端末の登録が終了してから{RETENTION_DAYS}日後に削除します。",
-    "The latest value and its last changes are kept. "
-    f"They are deleted {RETENTION_DAYS} days after the registration of the device ends.",
+    f"The latest value and its last changes are kept, until {RETENTION_DAYS} days after the registration ends.",
 )
 
 

@@ -58,7 +58,7 @@ _BOOT: Final[Mapping[str, FactValue]] = MappingProxyType(
         "no_security": False,
     }
 )
-_UNSUPPORTED: Final = frozenset({"NOT_SUPPORTED", "NOT_AVAILABLE"})
+_UNSUPPORTED: Final = frozenset({"not_supported", "not_available"})
 
 
 def jamf_json(chunks: Iterable[bytes], *, now: int) -> Iterator[ImportedDevice | ImportFault]:
@@ -90,7 +90,7 @@ def _device(row: Row, line: int, *, now: int) -> ImportedDevice:
         gathered.observed(fact, text(member(row, path), path) or None)
     for fact, path, words in _FACTS:
         value = member(row, path)
-        if value in _UNSUPPORTED:
+        if isinstance(value, str) and value.lower() in _UNSUPPORTED:
             gathered.missing(fact, _unsupported(fact))
         else:
             gathered.observed(fact, choice(value, words, path))
