@@ -6,7 +6,7 @@ event it announces to the sidecars.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -38,15 +38,18 @@ class DeviceStore(Protocol):
         ...
 
     def put(self, device: Device) -> None:
-        """Insert or replace; UnavailableError STORE_CONFLICT when its version did not grow."""
+        """Insert or replace; UnavailableError STORE_CONFLICT when its version did not grow, or a key is another's.
+
+        The version of a device that was read in this very transaction may stay as it is: a report may change nothing.
+        """
         ...
 
     def of_key(self, spki: str) -> Device | None:
-        """Return the device a public key was ever certified for, whatever became of either."""
+        """Return the device a public key was ever certified for, whatever became of either; locked likewise."""
         ...
 
     def of_certificate(self, x5t: str) -> Device | None:
-        """Return the device a certificate was issued to."""
+        """Return the device a certificate was issued to; locked likewise."""
         ...
 
     def of_serial(self, serial_hash: str) -> Sequence[Device]:
@@ -58,7 +61,7 @@ class DeviceStore(Protocol):
         ...
 
     def of_owner(self, owner: str) -> Sequence[Device]:
-        """Return every device enrolled for or assigned to a person."""
+        """Return every device enrolled for or assigned to a person, in the order of their ids; locked likewise."""
         ...
 
 
@@ -90,7 +93,7 @@ class EnrollmentStore(Protocol):
         ...
 
     def of_device(self, device_id: str) -> Enrollment | None:
-        """Return the enrollment a device came from."""
+        """Return the enrollment a device came from; locked likewise."""
         ...
 
     def put(self, enrollment: Enrollment) -> None:
@@ -110,7 +113,10 @@ class NonceStore(Protocol):
         ...
 
     def use(self, digest: str, *, purpose: str, holder: str, now: int) -> bool:
-        """Whether this nonce was handed out to `holder` for `purpose`, is not over and not used; it is used then."""
+        """Whether this nonce was handed out to `holder` for `purpose`, is not over and not used; it is used then.
+
+        A transaction that is undone has used nothing: what is refused after this must still be committed.
+        """
         ...
 
     def first_use(self, digest: str, *, purpose: str, expires_at: int, now: int) -> bool:
@@ -126,7 +132,10 @@ class Outbox(Protocol):
         ...
 
     def seen(self, device_id: str, *, received_at: int, facts: Sequence[str]) -> None:
-        """Have a report that changed nothing told with the next batch of `device.seen`."""
+        """Have a report that changed nothing told with the next batch of `device.seen`.
+
+        `facts` are those it confirmed; none means every fact of the record.
+        """
         ...
 
 
@@ -158,11 +167,11 @@ class AnswerStore(Protocol):
     """Idempotency keys and the answers that were given."""
 
     def get(self, actor: str, key: str) -> RememberedAnswer | None:
-        """Return the answer this actor got under this key."""
+        """Return the answer this actor got under this key, until it is pruned."""
         ...
 
     def put(self, actor: str, key: str, answer: RememberedAnswer, *, expires_at: int) -> None:
-        """Remember an answer in the transaction of the change itself."""
+        """Remember an answer in the transaction of the change itself; STORE_CONFLICT when there is one already."""
         ...
 
 
@@ -183,7 +192,7 @@ class SidecarStore(Protocol):
     """The sidecars of the tenant, and the tokens they join with."""
 
     def get(self, sidecar_id: str) -> SidecarRecord | None:
-        """Return a sidecar."""
+        """Return a sidecar, locked for the rest of a writing transaction."""
         ...
 
     def put(self, sidecar: SidecarRecord) -> None:
@@ -199,7 +208,7 @@ class SituationStore(Protocol):
     """Subjects, overlays, grants, revocations and the threat level, as the JSON that sidecars are sent."""
 
     def subject(self, issuer: str, subject_id: str) -> SubjectRecord | None:
-        """Return a subject's record."""
+        """Return a subject's record, locked for the rest of a writing transaction."""
         ...
 
     def put_subject(self, record: SubjectRecord) -> None:
@@ -234,10 +243,18 @@ class Transaction(Protocol):
 
 
 class InventoryStore(Protocol):
-    """The database. Raises UnavailableError: STORE_LOCKED, STORE_FULL, STORE_DOWN, STORE_CONFLICT."""
+    """The database. Raises UnavailableError: STORE_LOCKED, STORE_FULL, STORE_DOWN, STORE_CONFLICT.
+
+    A text that cannot be kept or looked up (NUL, more than 512 characters of a name) is InputError STORE_VALUE.
+    One transaction at a time in a thread; none is held across an `await`.
+    """
 
     def writing(self, tenant: str) -> AbstractContextManager[Transaction]:
-        """Open a transaction that commits at the end of the block, and is undone when the block raises."""
+        """Open a transaction that commits at the end of the block, and is undone when the block raises.
+
+        After an UnavailableError within the block it is undone, whatever the block does then. STORE_CONFLICT: run the
+        whole block again, if at all.
+        """
         ...
 
     def reading(self, tenant: str) -> AbstractContextManager[Transaction]:
@@ -245,7 +262,18 @@ class InventoryStore(Protocol):
         ...
 
     def wake(self) -> None:
-        """Tell the sequencer of this process that something was committed (called after each `writing`)."""
+        """Tell the sequencer of this process that something was committed.
+
+        Called by `writing` itself after each transaction that announced something.
+        """
+        ...
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called by `wake`, in the thread of whoever wrote: it must be quick and not raise."""
+        ...
+
+    def prune(self, now: int) -> int:
+        """Remove nonces, used ids and remembered answers that are over, of every tenant; return how many."""
         ...
 
 
@@ -281,7 +309,10 @@ class ChangeLog(Protocol):
         ...
 
     def span(self, tenant: str) -> tuple[int, int]:
-        """Return the first and the last `seq` there is; (1, 0) when there is none."""
+        """Return the first and the last `seq` there is; the first is one above the last when there is none: (1, 0).
+
+        A cursor that is neither `first - 1` nor within them begins with a snapshot, one above `last` as well.
+        """
         ...
 
     def forget(self, tenant: str, *, before: int) -> None:
