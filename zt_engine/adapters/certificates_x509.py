@@ -32,7 +32,7 @@ MAX_ESCAPED_BYTES = 16 * 1024
 CACHE_ENTRIES = 16_384
 MAX_CHAIN_DEPTH = 3
 
-_ESCAPED = re.compile(rb"(?:[A-Za-z0-9_.~+/=:!*'(),@-]|%[0-9A-Fa-f]{2})+")
+_ESCAPED = re.compile(rb"(?:[A-Za-z0-9_.~+/=:!*'(),@-]++|%[0-9A-Fa-f]{2})++")
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----(?:\r?\n)?")
 _DEVICE_URN = re.compile(r"urn:zt:device:[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]{1,128}){1,16}")
@@ -194,33 +194,30 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 def _checked_profile(leaf: x509.Certificate) -> str:
     """Check what the path says nothing about, and return the one name of the device."""
-    extensions = leaf.extensions
-    if _has(extensions, x509.BasicConstraints) and extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+    found = {type(extension.value): extension.value for extension in leaf.extensions}
+    constraints = found.get(x509.BasicConstraints)
+    if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
         raise InputError("CERT_AUTHORITY", "a CA's certificate is no device certificate")
     if not _is_strong(leaf):
         raise InputError("CERT_KEY_WEAK", "the device's key is too weak or of an unknown type")
-    if not _has(extensions, x509.ExtendedKeyUsage):
+    usage = found.get(x509.ExtendedKeyUsage)
+    if not isinstance(usage, x509.ExtendedKeyUsage):
         raise InputError("CERT_EKU", "the certificate does not say what it is for")
-    if ExtendedKeyUsageOID.CLIENT_AUTH not in extensions.get_extension_for_class(x509.ExtendedKeyUsage).value:
+    if ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
         raise InputError("CERT_EKU", "the certificate is not for client authentication")
-    return _device_uri(extensions)
+    return _device_uri(found.get(x509.SubjectAlternativeName))
 
 
-def _device_uri(extensions: x509.Extensions) -> str:
+def _device_uri(names: x509.ExtensionType | None) -> str:
     """Return the one URI of the subject's alternative names; the subject itself is never read (RFC 6125 spirit)."""
-    if not _has(extensions, x509.SubjectAlternativeName):
+    if not isinstance(names, x509.SubjectAlternativeName):
         raise InputError("CERT_NO_DEVICE", "the certificate names no device")
-    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) > 1:
         raise InputError("CERT_AMBIGUOUS", "the certificate names more than one device")
     if not uris or (_DEVICE_URN.fullmatch(uris[0]) is None and _SPIFFE_ID.fullmatch(uris[0]) is None):
         raise InputError("CERT_NO_DEVICE", "the certificate names no device")
     return uris[0]
-
-
-def _has(extensions: x509.Extensions, kind: type[x509.ExtensionType]) -> bool:
-    return any(isinstance(extension.value, kind) for extension in extensions)
 
 
 def _is_strong(leaf: x509.Certificate) -> bool:
