@@ -8,11 +8,16 @@ class FakeClock:
 
     def __init__(self, now: float = 1_790_000_000.0) -> None:
         self.time = now
+        self.running = 1000.0
         self.follows_a_source = True
 
     def now(self) -> float:
         """The instant it was set to."""
         return self.time
+
+    def elapsed(self) -> float:
+        """What has passed; setting the clock does not change it."""
+        return self.running
 
     def synchronised(self) -> bool:
         """What it was told."""
@@ -21,3 +26,4 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Let time pass, or jump back."""
         self.time += seconds
+        self.running += max(0.0, seconds)

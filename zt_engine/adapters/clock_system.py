@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from functools import partial
 
 STA_UNSYNC = 0x0040
 TIME_ERROR = 5
@@ -19,6 +20,8 @@ class SystemClock:
 
     def __init__(self) -> None:
         self.now = time.time
+        self.elapsed = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+        """Seconds since the machine started, those in which it slept as well; nobody can set it."""
         self._checked_at = float("-inf")
         self._synchronised = False
 

@@ -132,6 +132,9 @@ class _Clock:
     def now(self) -> float:
         return self._at
 
+    def elapsed(self) -> float:
+        return self._at
+
     def synchronised(self) -> bool:
         return True
 

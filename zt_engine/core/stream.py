@@ -1,9 +1,18 @@
-"""The change stream as values: what an event, a batch and a watermark are. Signing and reading them stands beside."""
+"""The change stream as values: what an event, a batch and a watermark are. Signing and reading them stands beside.
+
+What an event's `data` is, by its type:
+
+`device.changed` the record as sidecars hold it; `device.seen` `{at, devices: {ID: [RECEIVED_AT, [FACT, ...]]}}`,
+reports that changed nothing but the age of these facts (a bare RECEIVED_AT: of all that came with the last report);
+`subject.changed` the directory's record; `revocation.added` `{kind, key, until}`; `overlay.changed` and `grant.changed`
+the record, or `{id, removed: true}`; `continuity.changed` the declaration, or `{removed: true}`;
+`threat_level.changed` `{threat_level}`. The others belong to releases, and are counted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, Literal
+import hashlib
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -18,12 +27,29 @@ EventType = Literal[
     "revocation.added",
     "overlay.changed",
     "grant.changed",
+    "continuity.changed",
     "threat_level.changed",
 ]
+EVENT_TYPES: Final[frozenset[str]] = frozenset(get_args(EventType))
+
 BATCH_TYPE: Final = "zt-batch+jwt"
 WATERMARK_TYPE: Final = "zt-watermark+jwt"
 URGENT_TYPE: Final = "zt-urgent+jwt"
 SNAPSHOT_TYPE: Final = "zt-snapshot+jwt"
+STATUS_TYPE: Final = "zt-status+jwt"
+KEYS_TYPE: Final = "zt-keys+jwt"
+SIDECAR_TYPE: Final = "zt-sidecar+jwt"
+
+MAX_MESSAGE_BYTES: Final = 16 << 20
+"""A longer message is refused before anything of it is decoded."""
+
+
+class Announced(msgspec.Struct, frozen=True, kw_only=True):
+    """One change without a place in the order: what a snapshot is made of."""
+
+    type: str
+    """One of EVENT_TYPES; what this version does not know is counted and skipped."""
+    data: msgspec.Raw
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +57,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     seq: int
     type: str
-    """One of EventType; what this version does not know is counted and skipped."""
     data: msgspec.Raw
 
 
@@ -59,13 +84,48 @@ class Watermark(msgspec.Struct, frozen=True, kw_only=True):
     issued_at: float
 
 
+class Urgent(msgspec.Struct, frozen=True, kw_only=True):
+    """A revocation ahead of its turn: event `seq` says the same. It moves no cursor."""
+
+    tenant: str
+    fence: int
+    seq: int
+    data: msgspec.Raw
+
+
 class SnapshotPart(msgspec.Struct, frozen=True, kw_only=True):
-    """One part of everything that is true at `seq`; complete only together with all others."""
+    """One part of everything that is true at `seq`; complete only together with all others, 1 to `of`."""
 
     tenant: str
     fence: int
     seq: int
     part: int
     of: int
-    events: tuple[Mapping[str, msgspec.Raw], ...]
-    """Each `{type, data}`: what a replica that knows nothing is told."""
+    events: tuple[Announced, ...]
+    """What a replica that knows nothing is told."""
+
+
+class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What time it was at the control plane when it was asked with this nonce."""
+
+    tenant: str
+    nonce: str
+    now: float
+    keys: str = ""
+    """Digest of the present `KeySet`, so that a sidecar fetches it when it changes."""
+
+
+class KeySet(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose signatures count: the stream's keys by their ids, and the CAs that devices come from."""
+
+    tenant: str
+    version: float
+    """Grows with each change."""
+    stream_keys: dict[str, dict[str, str]]
+    device_cas: str
+
+
+def digest_of(keys: KeySet) -> str:
+    """Name a key set by what is in it."""
+    said = msgspec.json.encode((sorted(keys.stream_keys.items()), keys.device_cas))
+    return hashlib.sha256(said).hexdigest()[:32]

@@ -18,6 +18,10 @@ class Clock(Protocol):
         """Seconds since the epoch, UTC."""
         ...
 
+    def elapsed(self) -> float:
+        """Seconds since some instant, those of a suspended machine counted; only their difference means anything."""
+        ...
+
     def synchronised(self) -> bool:
         """Whether the host's clock is known to follow a time source; declassification waits for it."""
         ...

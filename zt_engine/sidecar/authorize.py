@@ -16,6 +16,7 @@ from zt_engine.core.decision import Decision
 from zt_engine.core.decision_cache import DecisionCache
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
 from zt_engine.core.generations import Generations
+from zt_engine.core.lease import Lease
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.situation import Situation
 from zt_engine.ports import Clock
@@ -79,7 +80,11 @@ class Authorizer:
         space: Space,
         cache_entries: int,
         assert_for: Assert,
+        lease: Lease | None = None,
     ) -> None:
+        """Without a lease what is known never grows stale: it comes from files beside this process."""
+        self._lease_ends = lease.ends if lease is not None else None
+        self._elapsed = clock.elapsed
         self._principals = principals
         self._replica = replica
         self._space = space
@@ -150,6 +155,7 @@ class Authorizer:
             or not memory.since <= now < memory.until
             or not self._principals.holds(memory.principal)
             or (memory.outcome.rank > OPEN_RANK and self._space.state != SPACE_OK)
+            or (self._lease_ends is not None and self._elapsed() >= self._lease_ends[memory.outcome.rank])
         ):
             return False
         cache.hits += 1
@@ -186,6 +192,8 @@ class Authorizer:
                 if cache is not None and wanted.cacheable and place.settled(moment.tick_start):
                     cache.put(key, outcome)
                     kept = True
+            if self._lease_ends is not None and self._elapsed() >= self._lease_ends[outcome.rank]:
+                raise UnavailableError("STALE_POLICY", "too long ago that the control plane was heard")
             if outcome.rank > OPEN_RANK and self._space.state != SPACE_OK:
                 return Answer(self._refuse(request, "LOG_UNAVAILABLE", place, who_of(principal)), False, place.log)
             memory = self._memory(case, outcome) if kept and not request.dpop else None

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
 
 from device_inventory.device import DeviceKey, DeviceRecord
+from device_inventory.facts import FactEnvelope
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.core.situation import Situation
 
+REPORTED = frozenset({"attested", "signed_agent", "self_report"})
+"""How facts come that a device's own report confirms."""
 SubjectKey = tuple[str, str]
 """Issuer and id."""
 Key = TypeVar("Key")
@@ -37,6 +41,14 @@ class Changes(msgspec.Struct, frozen=True):
 
     devices: Mapping[str, DeviceRecord | None] = {}
     subjects: Mapping[SubjectKey, SubjectRecord | None] = {}
+
+
+class Heard(msgspec.Struct, frozen=True, gc=False):
+    """A report that changed nothing but ages: when it came, and which facts it confirmed."""
+
+    received_at: int
+    facts: tuple[str, ...] | None = None
+    """None: all that came with the device's last report."""
 
 
 class Records(msgspec.Struct, frozen=True):
@@ -81,6 +93,30 @@ class Records(msgspec.Struct, frozen=True):
                     owners[name] = (record, key)
         index = KeyIndex(owners, doubled, keys.version + 1 if moved else keys.version)
         return Records(devices, _with(self.subjects, people) if people else self.subjects, index)
+
+    def renewed(self, heard: Mapping[str, Heard]) -> Records:
+        """Return the set after reports that changed nothing but ages: no key changes hands, no other record is touched.
+
+        A report older than what is known brings nothing, and a device nobody knows stays unknown.
+        """
+        newer = {}
+        for one, report in heard.items():
+            record = self.devices.get(one)
+            if record is not None:
+                told = renewed(record, report)
+                if told is not record:
+                    newer[one] = told
+        if not newer:
+            return self
+        owners = dict(self.keys.owners)
+        for one, record in newer.items():
+            before = self.devices[one]
+            for key in record.keys:
+                owner = owners.get(thumbprint(key))
+                if owner is not None and owner[0] is before:
+                    owners[thumbprint(key)] = (record, owner[1])
+        keys = KeyIndex(owners, self.keys.doubled, self.keys.version)
+        return Records({**self.devices, **newer}, self.subjects, keys)
 
     def becoming(self, devices: Iterable[DeviceRecord], subjects: Iterable[SubjectRecord]) -> Records:
         """Return the set that has exactly these records."""
@@ -148,6 +184,41 @@ class Replica:
         """Return the device whose key this is, unless the key's time is over."""
         found = self.state.records.keys.owners.get(thumbprint)
         return found if found is not None and now < found[1].not_after else None
+
+
+def renewed(record: DeviceRecord, report: Heard) -> DeviceRecord:
+    """Return a record with the ages a report gives it; itself when the report is no newer."""
+    at = report.received_at
+    if at <= record.report_received_at:
+        return record
+    facts = dict(record.facts)
+    younger: dict[int, FactEnvelope] = {}
+    before = record.report_received_at
+    for name in facts if report.facts is None else report.facts:
+        fact = facts.get(name)
+        if fact is None or fact.received_at >= at:
+            continue
+        if report.facts is None and (fact.received_at != before or fact.method not in REPORTED):
+            continue
+        # Facts of one report share their envelopes, and go on sharing them.
+        told = younger.get(id(fact))
+        if told is None:
+            told = younger[id(fact)] = FactEnvelope(
+                status=fact.status, value=fact.value, method=fact.method, received_at=at, boot_id=fact.boot_id
+            )
+        facts[name] = told
+    return DeviceRecord(
+        tenant=record.tenant,
+        device_id=record.device_id,
+        version=record.version,
+        status=record.status,
+        ownership=record.ownership,
+        assigned=record.assigned,
+        keys=record.keys,
+        boot_id=record.boot_id,
+        report_received_at=at,
+        facts=MappingProxyType(facts),
+    )
 
 
 def thumbprint(key: DeviceKey) -> str:
