@@ -50,8 +50,8 @@ def read_claims(
     for name in ("sub", "client_id", "jti"):
         if not is_text(claims.get(name)):
             raise InputError("TOKEN_CLAIMS", f"`{name}` is missing or no short printable text")
-    _check_audience(claims.get("aud"), config.audiences)
-    expires_at, not_before, issued_at = _check_times(claims, config, now)
+    check_audience(claims.get("aud"), config.audiences)
+    expires_at, not_before, issued_at = check_times(claims, config, now)
     x5t, jkt = _confirmation(claims)
     actors = _actors(claims, config.issuer)
     return VerifiedToken(
@@ -65,17 +65,18 @@ def read_claims(
         key_id=key_id,
         x5t=x5t,
         jkt=jkt,
-        session=_optional_text(claims, "sid"),
-        acr=_optional_text(claims, "acr"),
-        amr=_methods(claims),
-        auth_time=_auth_time(claims, issued_at, config.skew),
+        session=optional_text(claims, "sid"),
+        acr=optional_text(claims, "acr"),
+        amr=read_methods(claims),
+        auth_time=read_auth_time(claims, issued_at, config.skew),
         actor=actors[0] if actors else None,
         earlier_actors=actors[1:],
         digest=hashlib.sha256(token).hexdigest(),
     )
 
 
-def _check_audience(audience: object, accepted: tuple[str, ...]) -> None:
+def check_audience(audience: object, accepted: tuple[str, ...]) -> None:
+    """Refuse an `aud` that names none of `accepted`: TOKEN_CLAIMS, TOKEN_AUDIENCE."""
     named = [audience] if isinstance(audience, str) else audience
     if not isinstance(named, list) or not named or len(named) > MAX_LIST or not all(isinstance(n, str) for n in named):
         raise InputError("TOKEN_CLAIMS", "`aud` is neither a text nor a list of texts")
@@ -83,7 +84,7 @@ def _check_audience(audience: object, accepted: tuple[str, ...]) -> None:
         raise InputError("TOKEN_AUDIENCE", "the token was issued for another service")
 
 
-def _check_times(claims: Mapping[str, object], config: IssuerConfig, now: float) -> tuple[int, int, int]:
+def check_times(claims: Mapping[str, object], config: IssuerConfig, now: float) -> tuple[int, int, int]:
     """Return expiry, the instant from which the token counts (without skew), and the time of issue."""
     expires_at = math.floor(_numeric_date(claims, "exp"))
     issued_at = math.ceil(_numeric_date(claims, "iat"))
@@ -105,7 +106,8 @@ def _numeric_date(claims: Mapping[str, object], name: str) -> int | float:
     raise InputError("TOKEN_CLAIMS", f"`{name}` is missing or no NumericDate")
 
 
-def _auth_time(claims: Mapping[str, object], issued_at: int, skew: int) -> int | None:
+def read_auth_time(claims: Mapping[str, object], issued_at: int, skew: int) -> int | None:
+    """Return when the person signed in, or None; TOKEN_CLAIMS when that lies after the token itself."""
     if "auth_time" not in claims:
         return None
     auth_time = math.floor(_numeric_date(claims, "auth_time"))
@@ -126,7 +128,8 @@ def _confirmation(claims: Mapping[str, object]) -> tuple[str, str]:
     return confirmation.get("x5t#S256", ""), confirmation.get("jkt", "")
 
 
-def _optional_text(claims: Mapping[str, object], name: str) -> str:
+def optional_text(claims: Mapping[str, object], name: str) -> str:
+    """Return a text claim, empty where there is none; TOKEN_CLAIMS for anything else."""
     value = claims.get(name, "")
     if value == "":
         return ""
@@ -135,7 +138,8 @@ def _optional_text(claims: Mapping[str, object], name: str) -> str:
     return value
 
 
-def _methods(claims: Mapping[str, object]) -> tuple[str, ...]:
+def read_methods(claims: Mapping[str, object]) -> tuple[str, ...]:
+    """Return `amr`, empty where there is none; TOKEN_CLAIMS for anything else."""
     methods = claims.get("amr", [])
     if not isinstance(methods, list) or len(methods) > MAX_LIST or not all(is_text(item) for item in methods):
         raise InputError("TOKEN_CLAIMS", "`amr` is no list of texts")

@@ -1,0 +1,57 @@
+"""ID tokens, verified with the key sets that access tokens are verified with."""
+
+from __future__ import annotations
+
+from zt_engine.adapters.tokens_jwt import TrustedIssuer, signature_holds
+from zt_engine.core.access_token import issuer_of
+from zt_engine.core.errors import InputError
+from zt_engine.core.id_token import check_id_header, read_id_claims
+from zt_engine.core.jose import MAX_TOKEN_BYTES, split_compact
+from zt_engine.ports.inventory import Person
+
+
+class OidcPersons:
+    """The `PersonVerifier` of one issuer; `audiences` of its configuration are the client ids people sign in to.
+
+    Whoever runs the event loop keeps the key set fresh (`keys_jwks.refresh_due`); to verify may be done in any thread,
+    since it only reads the set and notes that a key was missed.
+    """
+
+    def __init__(self, issuer: TrustedIssuer) -> None:
+        self._issuer = issuer
+
+    def __repr__(self) -> str:
+        return f"OidcPersons({self._issuer.config.issuer!r})"
+
+    def verify(self, id_token: bytes, *, now: float) -> Person:
+        """Return who signed in.
+
+        Raises InputError: TOKEN_TOO_LARGE, TOKEN_MALFORMED, TOKEN_ISSUER_UNKNOWN, TOKEN_TYPE, TOKEN_ALG,
+        TOKEN_KEY_UNKNOWN, TOKEN_SIGNATURE, TOKEN_CLAIMS, TOKEN_AUDIENCE, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID;
+        UnavailableError KEYS_UNAVAILABLE.
+        """
+        config, keys = self._issuer.config, self._issuer.keys
+        parts = split_compact(
+            id_token, max_bytes=MAX_TOKEN_BYTES, malformed="TOKEN_MALFORMED", too_large="TOKEN_TOO_LARGE"
+        )
+        if issuer_of(parts.claims) != config.issuer:
+            raise InputError("TOKEN_ISSUER_UNKNOWN", "the token's issuer is not trusted here")
+        algorithm, key_id = check_id_header(parts.header, config)
+        try:
+            key = keys.keys(now).find(key_id, algorithm)
+        except InputError as error:
+            if error.code == "TOKEN_KEY_UNKNOWN":
+                keys.ask()
+            raise
+        if not signature_holds(parts, key.public, algorithm):
+            raise InputError("TOKEN_SIGNATURE", "the signature was not made by the issuer's key")
+        read = read_id_claims(parts.claims, config, now=now)
+        return Person(
+            issuer=config.issuer,
+            subject=read.subject,
+            acr=read.acr,
+            amr=read.amr,
+            auth_time=read.auth_time,
+            groups=read.groups,
+            roles=read.roles,
+        )
