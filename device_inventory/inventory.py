@@ -208,11 +208,14 @@ def proven(device: Device) -> bool:
 
 def vouched(device: Device, *, now: int) -> bool:
     """Whether anybody but an ordinary user's agent has lately spoken for the device."""
-    return any(
-        now - held.received_at < VOUCHED_FOR and (source not in OWN_SOURCES or proven(device))
-        for source, held in device.sources.items()
-        if source != AGENT
-    )
+    return any(_vouches(device, held) for held in device.sources.values() if now - held.received_at < VOUCHED_FOR)
+
+
+def _vouches(device: Device, held: SourceFacts) -> bool:
+    if held.source in OWN_SOURCES:
+        return held.source != AGENT and proven(device)
+    # What was only worked out from the agent's own word (its list of software) vouches for nothing.
+    return any(fact.method == "mdm_server" for fact in held.facts.values())
 
 
 def flapping(device: Device, name: str, source: str, *, now: int) -> bool:
