@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.csr import make_csr, new_key
+from tests.est_support import authority_in_memory
 from tests.issuer import NOW
 from zt_engine.adapters.ca_keys import (
     Authority,
@@ -193,7 +194,8 @@ def test_sidecars_and_openssl_believe_every_kind_of_key(key: object, curve: str,
     (tmp_path / "cas.pem").write_bytes(ca.authorities())
     (tmp_path / "leaf.pem").write_bytes(pem)
     said = subprocess.run(
-        ["openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-attime", str(NOW), "-CAfile", "cas.pem", "leaf.pem"],
+        ["openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-attime", str(NOW)]
+        + ["-CAfile", "cas.pem", "leaf.pem"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -218,17 +220,8 @@ _AUTHORITIES: list[X509CertificateAuthority] = []
 
 def _shared() -> X509CertificateAuthority:
     if not _AUTHORITIES:
-        _AUTHORITIES.append(X509CertificateAuthority([_in_memory()]))
+        _AUTHORITIES.append(X509CertificateAuthority([authority_in_memory()]))
     return _AUTHORITIES[0]
-
-
-def _in_memory(starts: int = NOW, *, seconds: int = 365 * DAY, name: str = "CA") -> Authority:
-    from zt_engine.adapters import ca_keys
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    digest = ca_keys._CURVES["P-256"][1]
-    certificate = ca_keys._self_signed(key, digest, name=name, starts=starts, seconds=seconds)
-    return Authority(id=f"{starts:x}", certificate=certificate, key=key)
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
@@ -245,7 +238,7 @@ def test_a_bad_request_is_refused_when_it_is_to_be_certified_as_well(ca: X509Cer
 
 
 def test_a_ca_that_sidecars_do_not_have_is_not_believed(ca: X509CertificateAuthority) -> None:
-    stranger = X509CertificateAuthority([_in_memory()])
+    stranger = X509CertificateAuthority([authority_in_memory()])
 
     with pytest.raises(InputError) as caught:
         X509CertificateVerifier(ca.authorities()).verify(escaped(issue(stranger)), now=NOW)
@@ -344,7 +337,7 @@ def test_a_ca_whose_key_was_deleted_vouches_for_what_it_signed_and_signs_no_more
 
 
 def test_no_certificate_outlives_its_ca_and_a_ca_that_has_ended_signs_nothing() -> None:
-    ca = X509CertificateAuthority([_in_memory(seconds=DAY)])
+    ca = X509CertificateAuthority([authority_in_memory(seconds=DAY)])
 
     assert read(issue(ca, now=NOW + DAY - 60)).not_valid_after_utc.timestamp() == NOW + DAY
     for moment in (NOW + DAY, NOW - 1):

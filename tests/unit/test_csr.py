@@ -19,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.csr import make_csr, new_key
+from tests.issuer import NOW
 from zt_engine.adapters.csr_x509 import MAX_CSR_BYTES, public_jwk, read_csr, same_names, spki_of
+from zt_engine.adapters.dev_issuer import DevDeviceCa
 from zt_engine.adapters.keys_weak import PUBLISHED, weakness
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import from_base64url, thumbprint, to_base64url
@@ -146,9 +148,6 @@ def test_more_names_than_anybody_needs_are_refused() -> None:
 
 
 def test_names_are_the_same_only_when_subject_and_alternatives_both_are() -> None:
-    from tests.issuer import NOW
-    from zt_engine.adapters.dev_issuer import DevDeviceCa
-
     certificate = DevDeviceCa(now=NOW).issue("laptop-1", now=NOW).certificate
     uri = x509.UniformResourceIdentifier("urn:zt:device:laptop-1")
 
@@ -257,13 +256,11 @@ def test_a_modulus_of_the_broken_chips_is_refused() -> None:
     primes = [n for n in range(2, 702) if all(n % d for d in range(2, int(n**0.5) + 1))]
     product = prod(primes)
     made = []
-    for k, a in ((1 << 54, 1234), ((1 << 54) + 99, 56789)):
-        while True:
-            k += 1
-            candidate = k * product + pow(65537, a, product)
-            if pow(2, candidate - 1, candidate) == 1:
-                made.append(candidate)
-                break
+    for start, a in ((1 << 54, 1234), ((1 << 54) + 99, 56789)):
+        candidate = start * product + pow(65537, a, product)
+        while pow(2, candidate - 1, candidate) != 1:
+            candidate += product
+        made.append(candidate)
     key = rsa.RSAPublicNumbers(65537, made[0] * made[1]).public_key()
 
     assert key.key_size >= 2048

@@ -35,10 +35,7 @@ MIN_PASSPHRASE: Final = 20
 MAX_AUTHORITIES: Final = 16
 
 _LIMIT = 64 * 1024
-_CURVES: dict[Curve, tuple[ec.EllipticCurve, hashes.SHA256 | hashes.SHA384]] = {
-    "P-256": (ec.SECP256R1(), hashes.SHA256()),
-    "P-384": (ec.SECP384R1(), hashes.SHA384()),
-}
+_CURVES: dict[Curve, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1()}
 _USAGES = (
     "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
     "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
@@ -106,9 +103,8 @@ def create_authority(
         raise _problem("CA_PASSPHRASE_WEAK", f"shorter than {MIN_PASSPHRASE} bytes", folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     starts = int(now if signs_from is None else signs_from)
-    made, digest = _CURVES[curve]
-    key = ec.generate_private_key(made)
-    certificate = _self_signed(key, digest, name=name, starts=starts, seconds=seconds)
+    key = ec.generate_private_key(_CURVES[curve])
+    certificate = self_signed(key, name=name, starts=starts, seconds=seconds)
     id_ = certificate.fingerprint(hashes.SHA256()).hex()[:16]
     # The key first: a certificate that appears is one that can sign, whatever comes in between.
     _write_new(folder / f"{id_}.key", encrypt_key(key, passphrase))
@@ -160,9 +156,8 @@ def backup_files(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted([*certificates, *keys]))
 
 
-def _self_signed(
-    key: ec.EllipticCurvePrivateKey, digest: hashes.SHA256 | hashes.SHA384, *, name: str, starts: int, seconds: int
-) -> x509.Certificate:
+def self_signed(key: ec.EllipticCurvePrivateKey, *, name: str, starts: int, seconds: int) -> x509.Certificate:
+    """Return a CA's own certificate, for a CA that signs from `starts` on."""
     public = key.public_key()
     # Two CAs never share a name: a path is found by it.
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} {secrets.token_hex(4)}"[:64])])
@@ -178,8 +173,13 @@ def _self_signed(
         .add_extension(key_usage("key_cert_sign", "crl_sign"), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
-        .sign(key, digest)
+        .sign(key, digest_of(key))
     )
+
+
+def digest_of(key: ec.EllipticCurvePrivateKey) -> hashes.SHA256 | hashes.SHA384:
+    """Return the digest that a CA's signatures are made with: as strong as its curve."""
+    return hashes.SHA384() if key.key_size == 384 else hashes.SHA256()
 
 
 def key_usage(*allowed: str) -> x509.KeyUsage:

@@ -12,13 +12,12 @@ from hashlib import sha256
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from device_inventory.inventory import HeldKey, KeyProtection
-from zt_engine.adapters.ca_keys import BACKDATED, Authority, key_usage
+from zt_engine.adapters.ca_keys import BACKDATED, Authority, digest_of, key_usage
 from zt_engine.adapters.csr_x509 import ReadRequest, read_csr
 from zt_engine.adapters.der import NULL
 from zt_engine.core.errors import UnavailableError
@@ -63,7 +62,7 @@ class X509CertificateAuthority:
             _builder(request, authority, device_id)
             .not_valid_before(dt.datetime.fromtimestamp(starts, dt.UTC))
             .not_valid_after(dt.datetime.fromtimestamp(ends, dt.UTC))
-            .sign(key, hashes.SHA384() if key.key_size == 384 else hashes.SHA256())
+            .sign(key, digest_of(key))
         )
         return IssuedCertificate(
             pem=certificate.public_bytes(Encoding.PEM),
