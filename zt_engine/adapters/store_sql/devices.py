@@ -141,7 +141,7 @@ class SqlDevices:
 
     def _claim(self, before: Device | None, device: Device) -> None:
         # INVARIANT: a row of either table is never removed nor given to another device, so no key comes back.
-        known = frozenset() if before is None else frozenset(before.keys)
+        known = () if before is None else before.keys  # few, and a key with its JWK has no hash
         for key in device.keys:
             if key in known:
                 continue
