@@ -108,8 +108,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     """What is held about this device, as far as the agent needs it."""
 
     status: str
-    items: tuple[Item, ...] = ()
-    ceiling: int | None = None
+    items: tuple[Item, ...] | None = None
+    """None when the server does not say here what is missing."""
 
 
 class _Nonce(Struct):
@@ -251,6 +251,8 @@ _Listed = TypeVar("_Listed", Progress, Accepted, Standing)
 
 
 def _tidy(answer: _Listed) -> _Listed:
+    if answer.items is None:
+        return answer
     if len(answer.items) > MOST_ITEMS:
         raise nonsense(f"more than {MOST_ITEMS} items", "items")
     items = tuple(

@@ -10,7 +10,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from device_inventory.agent.errors import AgentError, Secret
@@ -67,9 +67,9 @@ def sign_in(
         separator = "&" if urlsplit(provider.authorization_endpoint).query else "?"
         show(provider.authorization_endpoint + separator + urlencode(query))
         answer = listener.wait(elapsed, patience)
-    if "iss" in answer or provider.authorization_response_iss_parameter_supported:
-        if answer.get("iss") != provider.issuer:
-            raise AgentError("AGENT_SIGN_IN_MIXED", "the answer does not name the provider that was asked")
+    promised = "iss" in answer or provider.authorization_response_iss_parameter_supported
+    if promised and answer.get("iss") != provider.issuer:
+        raise AgentError("AGENT_SIGN_IN_MIXED", "the answer does not name the provider that was asked")
     if "code" not in answer:
         raise _refused(answer.get("error", ""), answer.get("error_description", ""))
     form = {
@@ -142,7 +142,7 @@ class _Listener:
             self._server.handle_request()
         return self._answer
 
-    def __enter__(self) -> _Listener:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
