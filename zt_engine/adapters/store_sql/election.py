@@ -7,6 +7,7 @@ the row it compares with until it is committed.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -51,10 +52,8 @@ class _AdvisoryLock:
         self._connection = connection
 
     def release(self) -> None:
-        # The lock goes with the connection, so it is really closed.
-        try:
-            self._connection.invalidate()
-        finally:
+        # It does not return to the pool: the lock goes with the connection.
+        with contextlib.suppress(SQLAlchemyError):  # one that is broken holds no lock
             self._connection.close()
 
 

@@ -47,7 +47,9 @@ class Upsert:
                 if values
                 else statement.on_conflict_do_nothing(index_elements=keys)
             )
-            self._of[dialect] = upsert if returning is None else upsert.returning(returning)
+            # The count of an insert is thrown away unless it is asked for.
+            counted = upsert.execution_options(preserve_rowcount=True)
+            self._of[dialect] = counted if returning is None else counted.returning(returning)
 
     def of(self, dialect: str) -> Insert | ReturningInsert[Any]:
         """The statement in a database's own words."""

@@ -7,6 +7,16 @@ from typing import Final
 
 import msgspec
 
+from zt_engine.core.errors import InputError
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """Return a value's JSON; InputError STORE_VALUE for a text that is no Unicode."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        raise InputError("STORE_VALUE", "a text has half a character") from None
+
 
 def _plain(value: object) -> object:
     if isinstance(value, MappingProxyType):
@@ -14,5 +24,4 @@ def _plain(value: object) -> object:
     raise NotImplementedError
 
 
-encode: Final = msgspec.json.Encoder(enc_hook=_plain).encode
-"""Return a value's JSON."""
+_encoder: Final = msgspec.json.Encoder(enc_hook=_plain)
