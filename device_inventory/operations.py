@@ -14,8 +14,8 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from device_inventory.device import DeviceRecordError, DeviceStatus, next_status
-from device_inventory.facts import DAY
-from device_inventory.inventory import Device, HeldKey, live_keys
+from device_inventory.facts import CATALOGUE, DAY
+from device_inventory.inventory import KEY_FACT, Device, HeldKey, live_keys
 from device_inventory.invitation import Invitation
 from device_inventory.notice import RETENTION_DAYS
 
@@ -169,10 +169,7 @@ def transfer(device: Device, *, to: str, now: int, reason: str) -> Device:
     if device.ownership == "byod":
         raise _refuse("TRANSFER_REFUSED", "a device of one's own is not the organisation's to give", field="ownership")
     status = device.status if device.status == "quarantined" else next_status(device.status, "quarantine")
-    keys = tuple(
-        replace(key, revoked_at=now) if key.protection in _COPYABLE and key.revoked_at is None else key
-        for key in device.keys
-    )
+    keys = _keys_revoked(device, {key.spki for key in device.keys if key.protection in _COPYABLE}, now=now)
     assigned = () if device.kind == "shared" else (to,)
     return _changed(
         device,
@@ -242,6 +239,9 @@ def renewed(device: Device, key: HeldKey, *, now: int) -> Device:
         raise _refuse("RENEWAL_TOO_OFTEN", f"{MAX_LIVE_KEYS} certificates are valid already", field="keys")
     # INVARIANT: a revoked key is never forgotten. One that merely ended is of no use to anybody, and is in time.
     kept = tuple(held for held in device.keys if held.revoked_at is not None or held.not_after + KEPT_AFTER_END > now)
+    # A key that ever lay in a file may have been copied there, wherever it is kept since.
+    places = [held.protection for held in (*kept, key) if held.spki == key.spki]
+    key = replace(key, protection=max(places, key=CATALOGUE[KEY_FACT].choices.index))
     return _changed(device, now, keys=(*kept, key))
 
 
@@ -263,10 +263,7 @@ def key_revoked(device: Device, *, x5t: str, now: int, reason: str) -> Device:
     spki = {key.spki for key in device.keys if key.x5t == x5t}
     if not spki:
         raise _refuse("KEY_UNKNOWN", "the device has no such key", field="keys")
-    keys = tuple(
-        replace(key, revoked_at=now) if key.spki in spki and key.revoked_at is None else key for key in device.keys
-    )
-    return _changed(device, now, keys=keys, reason=reason)
+    return _changed(device, now, keys=_keys_revoked(device, spki, now=now), reason=reason)
 
 
 _UNPROVEN: Final[dict[str, Any]] = {"consistent_reports": 0, "first_report_at": 0}
@@ -282,5 +279,12 @@ def _ready(device: Device, now: int) -> None:
 
 
 def _ended(device: Device, status: DeviceStatus, *, now: int, reason: str) -> Device:
-    keys = tuple(replace(key, revoked_at=now) if key.revoked_at is None else key for key in device.keys)
+    keys = _keys_revoked(device, {key.spki for key in device.keys}, now=now)
     return _changed(device, now, status=status, keys=keys, reason=reason, **_UNPROVEN)
+
+
+def _keys_revoked(device: Device, spki: Collection[str], *, now: int) -> tuple[HeldKey, ...]:
+    # INVARIANT: it is keys that are revoked, not certificates: another certificate of the same key ends with it.
+    return tuple(
+        replace(key, revoked_at=now) if key.spki in spki and key.revoked_at is None else key for key in device.keys
+    )

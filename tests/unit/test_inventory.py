@@ -189,11 +189,7 @@ def test_a_revoked_key_is_not_certified_again_by_anybody() -> None:
 
     refused("KEY_REVOKED", renewed, known, key(2, spki=key().spki), now=NOW)
     refused("KEY_REVOKED", admit_key, key().spki, known)
-    refused("KEY_REVOKED", may_renew_or_admit, known)
-
-
-def may_renew_or_admit(known: Device) -> None:
-    admit_key(known.keys[0].spki, known, device_id=known.device_id)
+    refused("KEY_REVOKED", admit_key, key().spki, known, device_id=known.device_id)
 
 
 def test_revoking_a_certificate_revokes_every_other_one_of_the_key() -> None:
@@ -209,6 +205,18 @@ def test_a_key_belongs_to_one_device() -> None:
     refused("KEY_IN_USE", admit_key, key().spki, active(), device_id="d-2")
     admit_key(key().spki, active(), device_id="d-1")
     admit_key(key().spki, None, device_id="d-2")
+
+
+def test_a_key_that_ever_lay_in_a_file_is_never_labelled_better() -> None:
+    known = renewed(activate(trusted(key(protection="file")), now=NOW), key(2, spki=key().spki), now=NOW)
+
+    assert known.keys[-1].protection == "file"
+
+
+def test_every_certificate_of_a_copyable_key_ends_when_the_device_changes_hands() -> None:
+    known = renewed(active(), key(2, spki=key().spki, protection="file"), now=NOW)
+
+    assert live_keys(transfer(known, to="sato", **WHY), now=NOW) == ()
 
 
 def test_renewing_without_end_stops_at_four_and_the_record_stays_readable() -> None:
