@@ -24,7 +24,7 @@ from device_inventory.collectors.unseen import NotObserved
 FOLDERS: Final = ("/usr/bin", "/usr/sbin", "/bin", "/sbin", "/run/current-system/sw/bin")
 MAX_OUTPUT: Final = 16 * 1024 * 1024
 
-_SESSION: Final = ("DBUS_SESSION_BUS_ADDRESS", "HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR")
+_SESSION: Final = tuple("DBUS_SESSION_BUS_ADDRESS HOME XDG_CONFIG_HOME XDG_RUNTIME_DIR".split())
 
 
 class Output(Struct, frozen=True, kw_only=True):
@@ -177,7 +177,8 @@ def _environment(command: Command) -> dict[str, str]:
 def _drain(pipe: IO[bytes], name: str, deadline: float) -> bytes:
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
-    parts, held = [], 0
+    parts: list[bytes] = []
+    held = 0
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(int(left * 1000) + 1):

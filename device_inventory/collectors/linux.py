@@ -13,14 +13,54 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from device_inventory.collectors import (
+    boot,
+    disk,
+    firewall,
+    hardware,
+    integrity,
+    itself,
+    kernels,
+    listeners,
+    mdm,
+    patch,
+    patch_history,
+    patch_pending,
+    privilege,
+    protection,
+    release,
+    screenlock,
+    sessions,
+    time_sync,
+)
+from device_inventory.collectors.boot import boot_id
 from device_inventory.collectors.machine import Collected, Found, Machine, Scope
 from device_inventory.collectors.probe import Probe
 from device_inventory.collectors.unseen import NotObserved
 from device_inventory.facts import CATALOGUE, FactKind, FactValue
 
-__all__ = ["FACTS", "HELPER_FACTS", "SLOW_FACTS", "collect"]
+__all__ = ["FACTS", "HELPER_FACTS", "SLOW_FACTS", "boot_id", "collect"]
 
-PROBES: Final[tuple[Probe, ...]] = ()
+PROBES: Final[tuple[Probe, ...]] = (
+    *itself.PROBES,
+    *release.PROBES,
+    *hardware.PROBES,
+    *boot.PROBES,
+    *kernels.PROBES,
+    *patch.PROBES,
+    *patch_history.PROBES,
+    *patch_pending.PROBES,
+    *disk.PROBES,
+    *firewall.PROBES,
+    *listeners.PROBES,
+    *protection.PROBES,
+    *screenlock.PROBES,
+    *sessions.PROBES,
+    *privilege.PROBES,
+    *integrity.PROBES,
+    *mdm.PROBES,
+    *time_sync.PROBES,
+)
 
 FACTS: Final = frozenset(name for probe in PROBES for name in probe.facts)
 """Every fact that `collect` may answer, in any scope and lane."""

@@ -6,6 +6,7 @@ raises, and `collect` turns that into the status of the facts that were asked fo
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import zlib
@@ -29,8 +30,7 @@ LARGE: Final = 64 * 1024 * 1024
 """A package database."""
 MAX_NAMES: Final = 65_536
 MAX_TEXT: Final = 256
-# What a session says of itself that a collector looks at.
-_SESSION: Final = ("HOME", "LD_PRELOAD", "XDG_CONFIG_HOME", "XDG_CURRENT_DESKTOP")
+_SESSION: Final = tuple("HOME XDG_CONFIG_HOME XDG_CURRENT_DESKTOP LD_PRELOAD".split())
 # Opening waits for nobody: a pipe that is never written to must not hold the collector.
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CHUNK: Final = 1 << 20
@@ -50,8 +50,19 @@ class Collected(Struct, frozen=True, gc=False):
 Found = Mapping[str, Collected]
 
 
-def _session() -> Mapping[str, str]:
-    return {name: os.environ[name] for name in _SESSION if name in os.environ}
+class Session(Struct, frozen=True):
+    """What the environment says of the user's session, as far as it matters."""
+
+    home: str = ""
+    config: str = ""
+    """Where the user's configuration lies when it is not in `.config`."""
+    desktop: str = ""
+    """Names of the desktop, separated by colons, as XDG has them."""
+    preload: str = ""
+
+
+def _session() -> Session:
+    return Session(*(os.environ.get(name, "") for name in _SESSION))
 
 
 class Machine(Struct, frozen=True, kw_only=True):
@@ -67,8 +78,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     run: Callable[[str], Output] = run_command
     clock: Callable[[], KernelClock] = kernel_clock
     uid: int = msgspec.field(default_factory=os.getuid)
-    session: Mapping[str, str] = msgspec.field(default_factory=_session)
-    """Environment of the user's session, as far as it matters."""
+    session: Session = msgspec.field(default_factory=_session)
     memory: Path | None = None
     """A file in which the slow lane remembers since when updates are waiting; not under `root`. None: no memory."""
 
@@ -77,12 +87,13 @@ class Machine(Struct, frozen=True, kw_only=True):
         return f"{self.root}{path}" if self.root != _SLASH else path
 
     def data(self, path: str, *, limit: int = SMALL, head: bool = False) -> bytes:
-        """Content of a plain file of at most `limit` bytes, or with `head` its beginning; raises OSError, NotObserved."""
+        """Content of a plain file of at most `limit` bytes, with `head` its beginning; raises OSError, NotObserved."""
         descriptor = os.open(self.at(path), _FLAGS)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise NotObserved("error", f"`{path}` is no plain file")
-            parts, held = [], 0
+            parts: list[bytes] = []
+            held = 0
             # Files of the kernel give a page at a time and have no size, so only the end says that it is the end.
             while held <= limit and (part := os.read(descriptor, min(_CHUNK, limit + 1 - held))):
                 parts.append(part)
@@ -93,6 +104,10 @@ class Machine(Struct, frozen=True, kw_only=True):
         if held > limit and not head:
             raise NotObserved("error", f"`{path}` is larger than {limit} bytes")
         return content[:limit]
+
+    def opened(self, path: str, *, limit: int = SMALL) -> io.BytesIO:
+        """The same as a file to read from."""
+        return io.BytesIO(self.data(path, limit=limit))
 
     def text(self, path: str, *, limit: int = SMALL, head: bool = False) -> str:
         """The same as text; bytes that are no UTF-8 become replacement characters."""
@@ -120,7 +135,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
     def names(self, path: str) -> list[str]:
         """Names in a folder, sorted; raises OSError."""
-        found = []
+        found: list[str] = []
         with os.scandir(self.at(path)) as entries:
             for entry in entries:
                 if len(found) == MAX_NAMES:
@@ -138,7 +153,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     def status(self, path: str) -> os.stat_result | None:
         """What is known of a file without opening it; None where there is none. Raises OSError when that is hidden."""
         try:
-            return os.stat(self.at(path))
+            return Path(self.at(path)).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -149,7 +164,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     def link(self, path: str) -> str | None:
         """Last name of what a symbolic link leads to; None where there is no link."""
         try:
-            return os.path.basename(os.readlink(self.at(path)))  # noqa: PTH119 - as a text: it is not followed
+            return Path(self.at(path)).readlink().name
         except OSError:
             return None
 
