@@ -19,7 +19,7 @@ from device_inventory.facts import CATALOGUE, STATUSES, FactStatus, FactValue
 _REPORT: Final = frozenset({"device", "seq", "boot_id", "delta", "collector", "facts"})
 # What binds a report to its request is checked where signatures are, and the helper's word is signed by itself.
 _REPORT_ALSO: Final = frozenset({"confirmed", "nonce", "aud", "iat", "x5t", "helper", "quote"})
-_HELPER_ALSO: Final = frozenset({"confirmed", "nonce", "device"})
+_HELPER_ALSO: Final = frozenset({"confirmed", "nonce", "device", "iat"})
 _CLAIM: Final = frozenset({"status", "value", "collected_at"})
 _COLLECTOR: Final = frozenset({"version", "scope"})
 _BOOT_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")

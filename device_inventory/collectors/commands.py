@@ -24,7 +24,7 @@ from device_inventory.collectors.unseen import NotObserved
 FOLDERS: Final = ("/usr/bin", "/usr/sbin", "/bin", "/sbin", "/run/current-system/sw/bin")
 MAX_OUTPUT: Final = 16 * 1024 * 1024
 
-_SESSION: Final = tuple("DBUS_SESSION_BUS_ADDRESS HOME XDG_CONFIG_HOME XDG_RUNTIME_DIR".split())
+_SESSION: Final = "DBUS_SESSION_BUS_ADDRESS HOME XDG_CONFIG_HOME XDG_RUNTIME_DIR"
 
 
 class Output(Struct, frozen=True, kw_only=True):
@@ -170,7 +170,7 @@ def _find(program: str) -> str | None:
 def _environment(command: Command) -> dict[str, str]:
     told = {"LC_ALL": "C", "PATH": ":".join(FOLDERS)}
     if command.session:
-        told |= {name: os.environ[name] for name in _SESSION if name in os.environ}
+        told |= {name: os.environ[name] for name in _SESSION.split() if name in os.environ}
     return told
 
 

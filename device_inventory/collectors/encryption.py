@@ -91,9 +91,7 @@ class Disks:
         first = self.number(source)
         for name in self._machine.listing("/sys/fs/btrfs"):
             folder = f"/sys/fs/btrfs/{name}/devices"
-            numbers = [
-                self._machine.word(f"/sys/class/block/{device}/dev") for device in self._machine.listing(folder)
-            ]
+            numbers = [self._machine.word(f"/sys/class/block/{device}/dev") for device in self._machine.listing(folder)]
             if first in numbers:
                 return numbers
         return [first]
@@ -105,7 +103,7 @@ class Disks:
             raise absent(f"`zfs` does not tell whether `{dataset}` is encrypted")
         if values[dataset] not in ("off", "-"):
             return True
-        return self._all(self._pool(dataset.split("/")[0]), depth)
+        return self._all(self._pool(dataset.partition("/")[0]), depth)
 
     def _pool(self, pool: str) -> list[str]:
         """Devices below a pool. `zpool list` gives a row for the pool, then indented rows for its parts."""

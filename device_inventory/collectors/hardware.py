@@ -19,7 +19,8 @@ _BLANK: Final = re.compile(
     r"|tobefilledbyo\.?e\.?m\.?|system(serialnumber|productname|manufacturer|version)|o\.?e\.?m\.?"
 )
 _VIRTUAL: Final = re.compile(
-    r"qemu|kvm|vmware|virtualbox|innotek|virtual machine|xen|bochs|parallels|openstack|google compute|bhyve|firecracker",
+    r"qemu|kvm|vmware|virtualbox|innotek|virtual machine|xen|bochs|parallels|openstack|google compute|bhyve"
+    r"|firecracker",
     re.IGNORECASE,
 )
 

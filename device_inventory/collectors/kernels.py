@@ -9,15 +9,13 @@ from device_inventory.collectors.machine import Found, Machine, seen
 from device_inventory.collectors.probe import Probe
 from device_inventory.collectors.unseen import absent
 
-_TOKEN: Final = re.compile(r"\d+|[A-Za-z]+|~")
+_PART: Final = re.compile(r"\d+|[A-Za-z]+|~")
 
 
 def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
     """A key by which versions sort as package managers sort them: numbers as numbers, `~` before the end."""
-    tokens = _TOKEN.findall(version.replace("-rc", "~rc"))
-    keys = [
-        (-1, 0, "") if token == "~" else (2, int(token), "") if token.isdigit() else (1, 0, token) for token in tokens
-    ]
+    parts = _PART.findall(version.replace("-rc", "~rc"))
+    keys = [(-1, 0, "") if part == "~" else (2, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
     return (*keys, (0, 0, ""))
 
 

@@ -35,11 +35,12 @@ from device_inventory.collectors import (
 )
 from device_inventory.collectors.boot import boot_id
 from device_inventory.collectors.machine import Collected, Found, Machine, Scope
+from device_inventory.collectors.packages import RPM_DATABASES
 from device_inventory.collectors.probe import Probe
 from device_inventory.collectors.unseen import NotObserved
 from device_inventory.facts import CATALOGUE, FactKind, FactValue
 
-__all__ = ["FACTS", "HELPER_FACTS", "SLOW_FACTS", "boot_id", "collect"]
+__all__ = ["FACTS", "HELPER_FACTS", "SLOW_FACTS", "boot_id", "collect", "slow_stamp"]
 
 PROBES: Final[tuple[Probe, ...]] = (
     *itself.PROBES,
@@ -72,6 +73,14 @@ HELPER_FACTS: Final = frozenset(name for probe in PROBES if "root" in probe.scop
     "collector_scope",
 }
 """What the root helper speaks of: the machine, and neither a person's session nor the agent."""
+
+_SLOW_SOURCES: Final = (
+    "/var/lib/dpkg/status",
+    "/var/lib/apt/lists",
+    *RPM_DATABASES,
+    "/var/cache/dnf",
+    "/var/cache/libdnf5",
+)
 
 
 def collect(machine: Machine, *, scope: Scope = "user", slow: bool = False) -> Found:
@@ -115,7 +124,7 @@ def _fits(kind: FactKind, value: FactValue) -> bool:
     match kind.type, value:
         case "boolean", bool():
             return True
-        case ("count" | "instant" | "number"), int():
+        case (("count" | "instant" | "number"), int()):
             return not isinstance(value, bool) and 0 <= value < 2**53
         case "choice", str():
             return value in kind.choices
@@ -124,3 +133,15 @@ def _fits(kind: FactKind, value: FactValue) -> bool:
         case "list", tuple():
             return len(value) <= 256 and all(0 < len(item) <= 256 and item.isprintable() for item in value)
     return False
+
+
+def slow_stamp(machine: Machine) -> str:
+    """Changes when the slow lane's answers may have: with what is installed, and with the list of updates."""
+    parts = []
+    for path in _SLOW_SOURCES:
+        try:
+            status = machine.status(path)
+        except OSError:
+            status = None
+        parts.append(str(status.st_mtime_ns) if status else "")
+    return "/".join(parts)

@@ -30,7 +30,7 @@ LARGE: Final = 64 * 1024 * 1024
 """A package database."""
 MAX_NAMES: Final = 65_536
 MAX_TEXT: Final = 256
-_SESSION: Final = tuple("HOME XDG_CONFIG_HOME XDG_CURRENT_DESKTOP LD_PRELOAD".split())
+_SESSION: Final = "HOME XDG_CONFIG_HOME XDG_CURRENT_DESKTOP LD_PRELOAD"
 # Opening waits for nobody: a pipe that is never written to must not hold the collector.
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CHUNK: Final = 1 << 20
@@ -62,7 +62,7 @@ class Session(Struct, frozen=True):
 
 
 def _session() -> Session:
-    return Session(*(os.environ.get(name, "") for name in _SESSION))
+    return Session(*(os.environ.get(name, "") for name in _SESSION.split()))
 
 
 class Machine(Struct, frozen=True, kw_only=True):

@@ -44,8 +44,6 @@ def owner(machine: Machine, path: str) -> str | None:
     """The Debian package that brought a file; None when none says so. Reads every list, so it is for rare cases."""
     wanted = {path, path.removeprefix("/usr")}
     for name in machine.listing(DPKG):
-        if name.endswith(".list") and not wanted.isdisjoint(
-            machine.text(f"{DPKG}/{name}", limit=1 << 22).splitlines()
-        ):
+        if name.endswith(".list") and not wanted.isdisjoint(machine.text(f"{DPKG}/{name}", limit=1 << 22).splitlines()):
             return name.removesuffix(".list")
     return None

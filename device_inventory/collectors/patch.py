@@ -20,7 +20,9 @@ LISTS: Final = "/var/lib/apt/lists"
 # Where dnf (4 and 5) keeps what it knows of its repositories.
 _DNF: Final = ("/var/cache/dnf", "/var/cache/libdnf5")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DATE: Final = re.compile(r"^Date: \w{3}, (\d{1,2}) (\w{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) (?:UTC|GMT|\+0000)", re.MULTILINE)
+_DATE: Final = re.compile(
+    r"^Date: \w{3}, (\d{1,2}) (\w{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) (?:UTC|GMT|\+0000)", re.MULTILINE
+)
 _NAMED: Final = re.compile(r"^(?:Label|Suite|Codename): .*security", re.MULTILINE | re.IGNORECASE)
 _REVISION: Final = re.compile(r"<revision>(\d{10})</revision>")
 _HEAD: Final = 8192
@@ -77,7 +79,8 @@ def _metadata_age(machine: Machine) -> Found:
 
 def metadata_date(machine: Machine) -> int:
     """When the newest list of security updates that is held here was made; raises when there is none."""
-    security, others = [], []
+    security: list[int] = []
+    others: list[int] = []
     for at, secure in _apt_dates(machine):
         (security if secure else others).append(at)
     # A base suite is made once for each point release, and says nothing about how lately anybody asked.
@@ -98,8 +101,8 @@ def _apt_dates(machine: Machine) -> Iterator[tuple[int, bool]]:
             head = machine.text(f"{LISTS}/{name}", limit=_HEAD, head=True)
             match = _DATE.search(head)
             if match and match[2] in _MONTHS:
-                day, year, *rest = (int(match[place]) for place in (1, 3, 4, 5, 6))
-                at = calendar.timegm((year, _MONTHS.index(match[2]) + 1, day, *rest))
+                day, year, hour, minute, second = (int(match[place]) for place in (1, 3, 4, 5, 6))
+                at = calendar.timegm((year, _MONTHS.index(match[2]) + 1, day, hour, minute, second))
                 yield at, "security" in name or _NAMED.search(head) is not None
 
 

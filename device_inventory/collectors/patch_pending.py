@@ -119,6 +119,4 @@ def _day(text: str) -> int:
     return calendar.timegm((year, month, day, 0, 0, 0))
 
 
-PROBES: Final = (
-    Probe(facts=("patch.pending_security", "patch.oldest_pending_days"), look=_pending, slow=True),
-)
+PROBES: Final = (Probe(facts=("patch.pending_security", "patch.oldest_pending_days"), look=_pending, slow=True),)
