@@ -52,6 +52,11 @@ def bounded(chunks: Iterable[bytes], faults: list[ImportFault], *, most: int = M
             return
     if head:
         yield head
+    try:
+        if decoder is not None:
+            decoder.decode(b"", final=True)
+    except UnicodeError:
+        faults.append(ImportFault(line=0, code="IMPORT_ENCODING", message="the rest is not UTF-16"))
 
 
 def lines(
@@ -86,7 +91,8 @@ def lines(
         if len(rest) > MAX_LINE:
             skipping = True
             rest.clear()
-    if rest or skipping:
+    # What was cut off is no line: half a number is another number.
+    if (rest or skipping) and not any(fault.line == 0 for fault in faults):
         number += 1
         yield from decoded(bytes(rest))
 
