@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from zt_engine.cli import audit, decide, demo, hook, init, policy, sidecar
+from zt_engine.cli import agent, audit, decide, demo, hook, init, policy, sidecar
 
 app = typer.Typer(
     name="zt",
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("decide")(decide.decide)
 app.command("demo")(demo.demo)
+app.add_typer(agent.app, name="agent", help="Enroll this machine as a device, and keep its posture known.")
 app.add_typer(sidecar.app, name="sidecar", help="Run the data plane.")
 app.add_typer(hook.app, name="hook", help="Print what a reverse proxy needs.")
 app.add_typer(policy.app, name="policy", help="Check, test and build policy.")

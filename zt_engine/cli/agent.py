@@ -1,0 +1,387 @@
+"""`zt agent`: this machine as a device: enroll it, report its posture, see what is missing, report it lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, get_args
+
+import structlog
+import typer
+
+from device_inventory.agent import oidc_browser, oidc_device
+from device_inventory.agent.collecting import ThisMachine
+from device_inventory.agent.control_plane import ControlPlane, Notice, Terms
+from device_inventory.agent.device import Device
+from device_inventory.agent.enrolling import Enroller
+from device_inventory.agent.errors import AgentError, RefusedError, Secret
+from device_inventory.agent.keys import Choice, KeyWish, Wanted
+from device_inventory.agent.link import Ticket, read_ticket
+from device_inventory.agent.loop import Loop
+from device_inventory.agent.oidc import Client, discover
+from device_inventory.agent.opening import connect, pin, to_provider, which_server
+from device_inventory.agent.state import Home, Item, State, default_home
+from device_inventory.agent.tls import safe_url
+from device_inventory.agent.unit import systemd_unit
+from zt_engine import logs
+from zt_engine.adapters.clock_system import SystemClock
+from zt_engine.cli.agent_report import Screen, as_zt_error, status_json
+from zt_engine.cli.output import Language, chosen_language, print_error
+
+app = typer.Typer(no_args_is_help=True)
+
+CLOCK = SystemClock()
+MEMORY = "updates.json"
+"""Where the collectors remember since when updates are waiting."""
+
+_IN_ORDER = frozenset({"active", "enrolled"})
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="The agent's folder. Default: ~/.local/state/zt-agent.")
+]
+Lang = Annotated[str | None, typer.Option("--lang", help="ja or en; default: the environment's.")]
+DeviceCode = Annotated[bool, typer.Option("--device-code", help="Sign in with a browser on another machine.")]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address to sign in at.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@app.callback()
+def group() -> None:
+    """Enroll this machine and keep its posture known."""
+
+
+@app.command()
+def enroll(
+    invitation: Annotated[
+        str, typer.Argument(metavar="[CODE|LINK|-]", help="What you were sent; `-` reads it. Nothing: go on.")
+    ] = "",
+    server: Annotated[str, typer.Option(help="URL of the control plane; a link says it itself.")] = "",
+    ca: Annotated[Path | None, typer.Option(help="CA certificates (PEM) the control plane is known by.")] = None,
+    key: Annotated[str, typer.Option(help="Where the key is made: auto, tpm, pkcs11 or file.")] = "auto",
+    pkcs11_module: Annotated[str, typer.Option("--pkcs11-module", help="Library of the token.")] = "",
+    pkcs11_token: Annotated[str, typer.Option("--pkcs11-token", help="Label of the token.")] = "",
+    pin_file: Annotated[str, typer.Option(help="File that holds the token's PIN, mode 0600.")] = "",
+    device_code: DeviceCode = False,
+    no_browser: NoBrowser = False,
+    again: Annotated[bool, typer.Option("--again", help="Forget the device enrolled here, and its key.")] = False,
+    proxy: Annotated[str, typer.Option(help="URL of an HTTP proxy; none is taken from the environment.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to the notice without being asked.")] = False,
+    home: HomeOption = None,
+    lang: Lang = None,
+) -> None:
+    """Enroll this machine as your device. Broken off, it is resumed by the same command, or without a code."""
+    language = chosen_language(lang)
+    wish = KeyWish(wanted=_wanted(key), module=pkcs11_module, token=pkcs11_token, pin_file=pin_file)
+    with _errors(language):
+        folder = _home(home)
+        folder.prepare()
+        text = sys.stdin.readline() if invitation == "-" else invitation
+        ticket = read_ticket(text) if text.strip() else None
+        url = which_server(folder, server, ticket)
+        pin(folder, url, ca_file=ca, ca_sha256=ticket.ca_sha256 if ticket is not None else "")
+        talk = _Terminal(language, device_code=device_code, browser=not no_browser, yes=yes, proxy=proxy)
+        wire, plane = connect(folder, url, CLOCK, language=language, proxy=proxy)
+        with wire:
+            enroller = Enroller(folder, plane, _machine(folder), CLOCK, talk, wish=wish, proxy=proxy)
+            done = enroller.enroll(_code(ticket), again=again)
+        talk.screen.enrolled(done.held.device_id, done.outcome)
+
+
+@app.command()
+def report(
+    full: Annotated[bool, typer.Option("--full", help="Say everything, not only what changed.")] = False,
+    home: HomeOption = None,
+    lang: Lang = None,
+) -> None:
+    """Look at this machine and tell the control plane now.
+
+    Exit 0: nothing is missing. 1: something is. 2: it failed.
+    """
+    language = chosen_language(lang)
+    with _errors(language):
+        folder = _home(home)
+        with _device(folder, language) as device, folder.locked():
+            _renew(device)
+            outcome = device.report(full=full)
+        Screen(language).reported(outcome)
+    raise typer.Exit(1 if outcome.answer.items else 0)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For a program.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the control plane.")] = False,
+    home: HomeOption = None,
+    lang: Lang = None,
+) -> None:
+    """Show what is missing for which label and how to mend it. Exit 0: nothing. 1: something. 2: it failed."""
+    language = chosen_language(lang)
+    screen = Screen(language)
+    with _errors(language):
+        folder = _home(home)
+        state = folder.load() if folder.path.is_dir() else None
+        items: tuple[Item, ...] = ()
+        standing, live = "", False
+        if state is not None and state.held is not None:
+            items, standing = state.reporting.items, state.reporting.status
+            if not offline:
+                try:
+                    with _device(folder, language) as device:
+                        answer = device.standing()
+                except AgentError as error:
+                    screen.offline(error)
+                else:
+                    standing, live = answer.status, True
+                    items = items if answer.items is None else answer.items
+        now = CLOCK.now()
+        if as_json:
+            print(status_json(state, items, now=now, status=standing, live=live))
+        else:
+            screen.status(state, items, now=now, status=standing)
+    raise typer.Exit(0 if _good(state, now) and standing in _IN_ORDER and not items else 1)
+
+
+@app.command()
+def run(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log debugging detail.")] = False,
+    home: HomeOption = None,
+    lang: Annotated[
+        str | None, typer.Option("--lang", help="ja or en, for what keeps it from starting; the log is English.")
+    ] = None,
+) -> None:
+    """Report every 12 to 15 minutes, sooner after a change, and renew the certificate in time, until SIGTERM."""
+    language = chosen_language(lang)
+    logs.configure(verbose=verbose)
+    log = structlog.get_logger("agent")
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+
+    def tell(event: str, /, **facts: object) -> None:
+        method = log.warning if event.endswith(("failed", "refused")) else log.info
+        method(event, **facts)
+
+    with _errors(language):
+        folder = _home(home)
+        with _device(folder, language) as device:
+            tell("agent.started", home=str(folder.path))
+            Loop(
+                device,
+                locked=folder.locked,
+                clock=CLOCK,
+                lots=secrets.SystemRandom(),
+                wait=stopped.wait,
+                tell=tell,
+            ).run()
+    tell("agent.stopped")
+
+
+@app.command()
+def lost(
+    device_id: Annotated[
+        str, typer.Option("--device", help="Another device of yours: sign in, and report that one.")
+    ] = "",
+    server: Annotated[str, typer.Option(help="URL of the control plane, on a machine that is not enrolled.")] = "",
+    ca: Annotated[Path | None, typer.Option(help="CA certificates (PEM) the control plane is known by.")] = None,
+    device_code: DeviceCode = False,
+    no_browser: NoBrowser = False,
+    yes: Yes = False,
+    home: HomeOption = None,
+    lang: Lang = None,
+) -> None:
+    """Report this device lost, or another one that you hold. It needs nobody's approval."""
+    language = chosen_language(lang)
+    screen = Screen(language)
+    with _errors(language):
+        folder = _home(home)
+        folder.prepare()
+        if not device_id:
+            held = _enrolled(folder).held
+            assert held is not None
+            _sure(screen, held.device_id, yes=yes)
+            with _device(folder, language) as device:
+                device.lost()
+        else:
+            _sure(screen, device_id, yes=yes)
+            url = which_server(folder, server, None)
+            pin(folder, url, ca_file=ca, ca_sha256="")
+            talk = _Terminal(language, device_code=device_code, browser=not no_browser, yes=yes, proxy="")
+            wire, plane = connect(folder, url, CLOCK, language=language)
+            with wire:
+                plane.lost_by_owner(talk.sign_in(plane.terms()), device_id)
+        screen.say("lost")
+
+
+@app.command("open")
+def open_portal(no_browser: NoBrowser = False, home: HomeOption = None, lang: Lang = None) -> None:
+    """Open the portal of the control plane in a browser."""
+    language = chosen_language(lang)
+    with _errors(language):
+        state = _enrolled(_home(home))
+        url = state.portal or state.url
+        if not safe_url(url):
+            raise AgentError("AGENT_PORTAL", "it is neither https nor on loopback", where=state.url)
+        Screen(language).visit(url)
+        if not no_browser:
+            _browse(url)
+
+
+@app.command()
+def unit(home: HomeOption = None) -> None:
+    """Print a systemd unit that keeps the agent running in your session."""
+    command = [*_this_program(), "agent", "run"]
+    if home is not None:
+        command += ["--home", str(home.absolute())]
+    print(systemd_unit(command), end="")
+
+
+class _Terminal:
+    """The person at this terminal."""
+
+    def __init__(self, language: Language, *, device_code: bool, browser: bool, yes: bool, proxy: str) -> None:
+        self.screen = Screen(language)
+        self._language: Language = language
+        self._device_code = device_code
+        self._browser = browser
+        self._yes = yes
+        self._proxy = proxy
+
+    def sign_in(self, terms: Terms) -> Secret:
+        """Have the person sign in, here or on another machine."""
+        client = Client(issuer=terms.issuer, client_id=terms.client_id, scope=terms.scope)
+        with to_provider(CLOCK, language=self._language, proxy=self._proxy) as wire:
+            provider = discover(wire, terms.issuer, now=CLOCK.now())
+            if self._device_code:
+                return oidc_device.sign_in(
+                    wire,
+                    provider,
+                    client,
+                    show=self.screen.prompt,
+                    pause=time.sleep,
+                    now=CLOCK.now,
+                    elapsed=CLOCK.elapsed,
+                )
+            return oidc_browser.sign_in(wire, provider, client, show=self._visit, now=CLOCK.now, elapsed=CLOCK.elapsed)
+
+    def agree(self, notice: Notice, ownership: str) -> bool:
+        """Show the notice, and ask."""
+        self.screen.notice(notice)
+        if self._yes:
+            self.screen.say("agreed")
+            return True
+        try:
+            return typer.confirm(self.screen.words("agree"))
+        except typer.Abort:
+            return False
+
+    def chose(self, choice: Choice) -> None:
+        """Say where the key is made."""
+        self.screen.chose(choice)
+
+    def step(self, name: str) -> None:
+        """Say what happens now."""
+        self.screen.step(name)
+
+    def _visit(self, url: str) -> None:
+        self.screen.visit(url)
+        if self._browser:
+            _browse(url)
+
+
+@contextlib.contextmanager
+def _errors(language: Language) -> Iterator[None]:
+    """An error of the agent is printed as everywhere; the exit status is 2."""
+    try:
+        yield
+    except AgentError as error:
+        print_error(as_zt_error(error), language)
+        raise typer.Exit(2) from None
+
+
+@contextlib.contextmanager
+def _device(folder: Home, language: Language) -> Iterator[Device]:
+    state = _enrolled(folder)
+    wire, plane = connect(folder, state.url, CLOCK, language=language, proxy=state.proxy)
+    with wire:
+        yield _working(folder, plane)
+
+
+def _good(state: State | None, now: float) -> bool:
+    """Whether the device is enrolled, has reported, and its certificate is not over."""
+    return state is not None and state.held is not None and state.held.not_after > now and state.reporting.at > 0
+
+
+def _renew(device: Device) -> None:
+    """Renew in time. A refusal is left to the report, which says what is wrong; the old certificate may still do."""
+    if device.renewal_due():
+        with contextlib.suppress(RefusedError):
+            device.renew()
+
+
+def _working(folder: Home, plane: ControlPlane) -> Device:
+    return Device(folder, plane, _machine(folder), CLOCK)
+
+
+def _machine(folder: Home) -> ThisMachine:
+    return ThisMachine(memory=folder.path / MEMORY)
+
+
+def _enrolled(folder: Home) -> State:
+    folder.prepare()
+    state = folder.load()
+    if state is None or state.held is None:
+        raise AgentError("AGENT_NOT_ENROLLED", "no device is enrolled here", where=str(folder.path))
+    return state
+
+
+def _home(option: Path | None) -> Home:
+    return Home(option.absolute() if option is not None else default_home(os.environ, Path.home()))
+
+
+def _code(ticket: Ticket | None) -> str:
+    return ticket.code if ticket is not None else ""
+
+
+def _wanted(text: str) -> Wanted:
+    for wanted in get_args(Wanted):
+        if text == wanted:
+            return wanted  # type: ignore[no-any-return]
+    raise typer.BadParameter(f"`{text}` is none of auto, tpm, pkcs11, file", param_hint="--key")
+
+
+def _sure(screen: Screen, device_id: str, *, yes: bool) -> None:
+    if not yes:
+        typer.confirm(screen.words("lost_sure", device=device_id), abort=True)
+
+
+def _browse(url: str) -> None:
+    """Bring a URL to a browser, if there is one; it was printed anyway."""
+    program = shutil.which("xdg-open")
+    if program is None:
+        return
+
+    def start() -> None:
+        quiet = subprocess.DEVNULL
+        with contextlib.suppress(OSError):
+            # One argument: a URL that is https or on loopback.
+            subprocess.run([program, url], stdin=quiet, stdout=quiet, stderr=quiet, check=False)  # noqa: S603
+
+    # Some browsers stay in the foreground.
+    threading.Thread(target=start, daemon=True).start()
+
+
+def _this_program() -> list[str]:
+    own = Path(sys.argv[0])
+    if own.name == "zt" and own.is_file():
+        return [str(own.absolute())]
+    found = shutil.which("zt")
+    return [found] if found else [sys.executable, "-c", "from zt_engine.cli import main; main()"]
