@@ -14,6 +14,8 @@ from device_inventory.importers.csv_rows import MAX_LINE, bounded
 from device_inventory.importers.rows import ImportFault, Row
 
 _MARKS: Final = re.compile(rb'["\\{}\[\]]')
+# Inside an entry: a text that ends in the same piece is passed over as a whole.
+_MARKS_IN_ENTRY: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["{}\[\]]', re.DOTALL)
 
 
 def json_rows(chunks: Iterable[bytes], *, member: str) -> Iterator[tuple[int, Row] | ImportFault]:
@@ -92,15 +94,17 @@ class _Scan:
                 self._keep(piece[at : at + 1])
                 at += 1
                 continue
+            if self._entry is not None and self._string is None:
+                at, done = self._pass_entry(piece, at)
+                if done is not None:
+                    yield done
+                continue
             mark = _MARKS.search(piece, at)
             end = len(piece) if mark is None else mark.start()
             self._keep(piece[at:end])
-            if mark is None:
-                return
             at = end + 1
-            done = self._mark(piece[end])
-            if done is not None:
-                yield done
+            if mark is not None:
+                self._mark(piece[end])
 
     def close(self) -> None:
         """Say what is missing when the document has ended."""
@@ -123,14 +127,11 @@ class _Scan:
         elif self._inside:
             self._between(content)
 
-    def _mark(self, mark: int) -> bytes | None:
+    def _mark(self, mark: int) -> None:
         kept = bytes((mark,))
         if self._string is not None:
             self._in_string(mark, kept)
-            return None
-        if self._entry is not None:
-            return self._in_entry(mark, kept)
-        if mark == ord('"'):
+        elif mark == ord('"'):
             if self._inside:
                 self._between(kept)
             self._string = bytearray()
@@ -140,7 +141,6 @@ class _Scan:
             self._open(mark)
         else:
             self._shut(mark)
-        return None
 
     def _in_string(self, mark: int, kept: bytes) -> None:
         assert self._string is not None
@@ -154,22 +154,33 @@ class _Scan:
         self._escaped = mark == ord("\\")
         self._keep(kept)
 
-    def _in_entry(self, mark: int, kept: bytes) -> bytes | None:
-        self._keep(kept)
-        if mark == ord('"'):
-            self._string = bytearray()
-        elif mark in b"{[":
-            self._depth += 1
-        elif mark in b"}]":
-            self._depth -= 1
-            if not self._depth:
-                entry, self._entry = self._entry, None
-                assert entry is not None
-                if not self._skipped:
-                    return bytes(entry)
-                self._skipped = False
-                message = f"the entry has more than {MAX_LINE} bytes"
-                self._faults.append(ImportFault(line=self.count, code="IMPORT_ROW_TOO_LARGE", message=message))
+    def _pass_entry(self, piece: bytes, begin: int) -> tuple[int, bytes | None]:
+        """Go on in an entry; return where it or the piece ends, and the entry when it did."""
+        for mark in _MARKS_IN_ENTRY.finditer(piece, begin):
+            end = mark.end()
+            sign = mark.group()
+            if sign == b'"':
+                self._keep(piece[begin:end])
+                self._string = bytearray()
+                return end, None
+            if sign in (b"{", b"["):
+                self._depth += 1
+            elif sign in (b"}", b"]"):
+                self._depth -= 1
+                if not self._depth:
+                    self._keep(piece[begin:end])
+                    return end, self._finished()
+        self._keep(piece[begin:])
+        return len(piece), None
+
+    def _finished(self) -> bytes | None:
+        entry, self._entry = self._entry, None
+        assert entry is not None
+        if not self._skipped:
+            return bytes(entry)
+        self._skipped = False
+        message = f"the entry has more than {MAX_LINE} bytes"
+        self._faults.append(ImportFault(line=self.count, code="IMPORT_ROW_TOO_LARGE", message=message))
         return None
 
     def _open(self, mark: int) -> None:
