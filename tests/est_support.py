@@ -22,7 +22,7 @@ from zt_engine.adapters.ca_x509 import X509CertificateAuthority
 from zt_engine.adapters.est_certificates import X509EstCertificates
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.control_plane.api.est import est_routes
-from zt_engine.control_plane.est import EstService, Pending
+from zt_engine.control_plane.est import RETRY_AFTER, EstService, Pending
 from zt_engine.core.audit import AuditEvent
 from zt_engine.ports.inventory import Transaction
 
@@ -61,14 +61,19 @@ def record(tx: Transaction, device: Device, *, before: Device | None, actor: str
 class Scene:
     """One EST server; `invite` makes what foreign clients come with."""
 
-    def __init__(self, *, now: float = NOW) -> None:
+    def __init__(self, *, now: float = NOW, retry_after: int = RETRY_AFTER) -> None:
         self.clock = Clock(now)
         self.store: SqlStore = open_store("sqlite://")
         self.store.migrate()
         self.ca = X509CertificateAuthority([authority_in_memory(int(now))])
         self.certificates = X509EstCertificates(self.ca)
         self.service = EstService(
-            tenant=TENANT, store=self.store, authority=self.ca, certificates=self.certificates, record=record
+            tenant=TENANT,
+            store=self.store,
+            authority=self.ca,
+            certificates=self.certificates,
+            record=record,
+            retry_after=retry_after,
         )
         self.app = FastAPI()
         self.app.include_router(est_routes(self.service, self.clock))

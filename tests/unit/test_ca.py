@@ -194,8 +194,10 @@ def test_sidecars_and_openssl_believe_every_kind_of_key(key: object, curve: str,
     (tmp_path / "cas.pem").write_bytes(ca.authorities())
     (tmp_path / "leaf.pem").write_bytes(pem)
     said = subprocess.run(
-        ["openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-attime", str(NOW)]
-        + ["-CAfile", "cas.pem", "leaf.pem"],
+        [
+            "openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-attime", str(NOW),
+            "-CAfile", "cas.pem", "leaf.pem",
+        ],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,6 +157,16 @@ def test_names_are_the_same_only_when_subject_and_alternatives_both_are() -> Non
     assert not same_names(make_csr(name="other", alternatives=[uri]), certificate)
     assert not same_names(make_csr(name=None, alternatives=[uri]), certificate)
     assert not same_names(make_csr(name="device", alternatives=[uri, x509.DNSName("more.example")]), certificate)
+
+
+def test_a_name_is_the_same_however_its_text_is_spelt() -> None:
+    """strongSwan writes PrintableString where this CA writes UTF8String."""
+    certificate = DevDeviceCa(now=NOW).issue("laptop-1", now=NOW).certificate
+    spelt = x509.NameAttribute(NameOID.COMMON_NAME, "device", _type=_ASN1Type.PrintableString)
+    uri = x509.SubjectAlternativeName([x509.UniformResourceIdentifier("urn:zt:device:laptop-1")])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([spelt])).add_extension(uri, critical=False)
+
+    assert same_names(csr.sign(KEY, hashes.SHA256()).public_bytes(Encoding.PEM), certificate)
 
 
 # Signatures.

@@ -91,8 +91,9 @@ def same_names(csr: bytes, certificate: x509.Certificate) -> bool:
     """Whether a request names exactly what the certificate names: subject, and alternative names (RFC 7030 4.2.2)."""
     parsed = parse_csr(csr)
     try:
-        wanted = (parsed.subject.public_bytes(), _alternative_names(parsed.extensions))
-        held = (certificate.subject.public_bytes(), _alternative_names(certificate.extensions))
+        # By value: clients spell a common name as PrintableString or as UTF8String, and mean the same (RFC 5280 7.1).
+        wanted = (parsed.subject, _alternatives(parsed.extensions))
+        held = (certificate.subject, _alternatives(certificate.extensions))
     except _UNPARSABLE:
         raise InputError("CSR_MALFORMED", "the request cannot be parsed") from None
     return wanted == held
@@ -191,8 +192,3 @@ def _alternatives(extensions: x509.Extensions) -> list[x509.GeneralName]:
         if isinstance(extension.value, x509.SubjectAlternativeName):
             return list(extension.value)
     return []
-
-
-def _alternative_names(extensions: x509.Extensions) -> bytes:
-    names = _alternatives(extensions)
-    return x509.SubjectAlternativeName(names).public_bytes() if names else b""

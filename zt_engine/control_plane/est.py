@@ -64,6 +64,7 @@ class EstService:
         certificates: EstCertificates,
         record: DeviceRecorder,
         lifetime: int = LIFETIME,
+        retry_after: int = RETRY_AFTER,
     ) -> None:
         self._tenant = tenant
         self._store = store
@@ -71,6 +72,7 @@ class EstService:
         self._certificates = certificates
         self._record = record
         self._lifetime = lifetime
+        self._pending = Pending(retry_after)
 
     def authorities(self) -> bytes:
         """Return the device CAs as certs-only PKCS #7, the old one and the new one while they overlap."""
@@ -148,7 +150,7 @@ class EstService:
             )
             actor = f"invitation:{invitation.id}"
             self._record(tx, device, before=None, actor=actor, action="device.enrolled", now=now)
-        return Pending(RETRY_AFTER) if waits else self._certificates.bag(issued.pem)
+        return self._pending if waits else self._certificates.bag(issued.pem)
 
     def _again(
         self, csr: bytes, request: CertificateRequest, invitation: Invitation, password: str, *, now: int
@@ -157,7 +159,7 @@ class EstService:
         with self._store.reading(self._tenant) as tx:
             enrollment, device = _enrollment(tx, invitation, _bound(password, request.spki), now=now)
         if device.approval_required and not device.approved_by:
-            return Pending(RETRY_AFTER)
+            return self._pending
         issued = self._authority.issue(
             csr, device_id=device.device_id, protection="file", seconds=self._lifetime, now=now
         )
@@ -165,7 +167,7 @@ class EstService:
             enrollment, before = _enrollment(tx, invitation, _bound(password, request.spki), now=now)
             # A second look under the lock: the approval may have been taken back by a transfer.
             if before.approval_required and not before.approved_by:
-                return Pending(RETRY_AFTER)
+                return self._pending
             device = renewed(before, issued.key, now=now)
             ends = min(enrollment.not_after, now + REPEAT_FOR)
             tx.enrollments.put(replace(enrollment, state="complete", changed_at=now, not_after=ends))
