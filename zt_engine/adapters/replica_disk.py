@@ -1,0 +1,187 @@
+"""What a sidecar was told, on its disk as it was received: signed parts of a snapshot, and the batches behind it.
+
+Everything is verified again when it is read. A new snapshot replaces the old one by a rename; a batch is one line more
+of a file. Nothing here is waited for: what a power cut takes is sent again from the cursor. One thread writes.
+
+    snapshot.jws  batches.jws  watermark.jws  clock.json
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from zt_engine.adapters.owned_files import UnownedError, examine, opened_folder, read_owned
+from zt_engine.core.errors import Problem
+from zt_engine.core.stream import MAX_MESSAGE_BYTES
+
+log = structlog.get_logger()
+
+SNAPSHOT, BATCHES, WATERMARK, CLOCK = "snapshot.jws", "batches.jws", "watermark.jws", "clock.json"
+MODE = 0o600
+SMALL = 16 << 20
+WATERMARK_EVERY = 5
+"""Of the watermarks that come, each fifth is kept."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Anchor(msgspec.Struct, frozen=True):
+    """What time it was at the control plane when this machine started, and which start that was."""
+
+    boot: str
+    zero: float
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """One message as it was kept; `start` is where it stands in its file."""
+
+    kind: str
+    raw: bytes
+    start: int
+
+
+class ReplicaDisk:
+    """One folder. `Keep` of `sidecar.sync`; nothing it does raises, `problem` says what does not work."""
+
+    def __init__(self, folder: Path) -> None:
+        self.problem: Problem | None = None
+        self._folder = folder
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._marks = 0
+        self._sizes = {SNAPSHOT: 0, BATCHES: 0}
+
+    # -- reading, before anything is written
+
+    def stored(self) -> Iterator[Stored]:
+        """Yield what was kept, in the order it has to be taken: parts, batches, the newest watermark."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with opened_folder(self._folder) as folder:
+                for name, kind in ((SNAPSHOT, "snapshot"), (BATCHES, "batch"), (WATERMARK, "watermark")):
+                    yield from self._lines(folder, name, kind)
+        except (OSError, UnownedError) as error:
+            self._fault(error)
+
+    def _lines(self, folder: int, name: str, kind: str) -> Iterator[Stored]:
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError:
+            return
+        with open(descriptor, "rb") as file:
+            examine(os.fstat(descriptor))
+            start = 0
+            while line := file.readline(MAX_MESSAGE_BYTES + 2):
+                if not line.endswith(b"\n"):
+                    break  # a write that a crash cut off
+                yield Stored(kind, line[:-1], start)
+                start += len(line)
+                self._sizes[name] = start
+
+    def anchor(self) -> float | None:
+        """Return what is known of the time, if the machine has not been started since."""
+        try:
+            raw, _ = read_owned(self._folder / CLOCK, limit=1024)
+            anchor = msgspec.json.decode(raw, type=Anchor)
+        except (OSError, UnownedError, msgspec.DecodeError):
+            return None
+        return anchor.zero if anchor.boot == boot_id() != "" else None
+
+    def cut(self, start: int) -> None:
+        """Drop what was kept of batches from a place on: it does not hold."""
+        self._sizes[BATCHES] = start
+        self._do(lambda: os.truncate(self._folder / BATCHES, start))
+
+    # -- writing
+
+    @property
+    def long(self) -> bool:
+        """Whether so many batches are kept that a new snapshot would be shorter to read."""
+        return self._sizes[BATCHES] > max(SMALL, self._sizes[SNAPSHOT] // 4)
+
+    def part(self, raw: bytes, *, first: bool, last: bool) -> None:
+        """Keep a part; the last one puts the snapshot in place of everything before."""
+        self._do(lambda: self._write_part(raw, first=first, last=last))
+
+    def _write_part(self, raw: bytes, *, first: bool, last: bool) -> None:
+        new = self._folder / f"{SNAPSHOT}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if first else os.O_APPEND)
+        with open(os.open(new, flags, MODE), "wb") as file:
+            file.write(raw + b"\n")
+            size = file.seek(0, os.SEEK_END)
+            if last:
+                file.flush()
+                os.fsync(file.fileno())
+        if last:
+            # Batches that the snapshot has already are skipped when they are read; none that it lacks are in there.
+            os.replace(new, self._folder / SNAPSHOT)
+            self._replace(BATCHES, b"")
+            self._sizes = {SNAPSHOT: size, BATCHES: 0}
+
+    def batch(self, raw: bytes) -> None:
+        """Keep a batch."""
+        self._do(lambda: self._append(raw))
+
+    def _append(self, raw: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_APPEND
+        with open(os.open(self._folder / BATCHES, flags, MODE), "ab") as file:
+            file.write(raw + b"\n")
+        self._sizes[BATCHES] += len(raw) + 1
+
+    def watermark(self, raw: bytes) -> None:
+        """Keep a watermark, now and then."""
+        if self._marks % WATERMARK_EVERY == 0:
+            self._do(lambda: self._replace(WATERMARK, raw + b"\n"))
+        self._marks += 1
+
+    def clock(self, zero: float) -> None:
+        """Keep what is known of the time."""
+        anchor = msgspec.json.encode(Anchor(boot_id(), zero))
+        self._do(lambda: self._replace(CLOCK, anchor))
+
+    def _replace(self, name: str, content: bytes) -> None:
+        new = self._folder / f"{name}.new"
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, MODE), "wb") as file:
+            file.write(content)
+        os.replace(new, self._folder / name)
+
+    def _do(self, job: Callable[[], None]) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="replica-disk", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+                self.problem = None
+            except OSError as error:
+                self._fault(error)
+
+    def _fault(self, error: OSError | UnownedError) -> None:
+        text = error.message if isinstance(error, UnownedError) else str(error.strerror)
+        if self.problem is None:
+            log.error("replica.not_kept", problem=text, where=str(self._folder))
+        self.problem = Problem(code="REPLICA_DISK", message=text, where=str(self._folder))
+
+    def close(self) -> None:
+        """Write what waits, and end."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+            self._thread = None
+
+
+def boot_id() -> str:
+    """Return what names this start of the machine; empty where that is not told."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,201 @@
+"""The sidecar's side of the change stream over HTTP: Server-Sent Events, acknowledgements, keys.
+
+Whoever answers is believed nothing: every message is signed, and is verified by whoever receives it. Here only shape
+and size are judged. A redirect is refused; an address that fails is left for the next one.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from zt_engine.core.errors import ConfigError, InputError, Problem, UnavailableError
+from zt_engine.core.stream import MAX_MESSAGE_BYTES
+
+CONNECT_SECONDS = 5.0
+SILENCE_SECONDS = 8.0
+"""A watermark comes every second; whoever says nothing for so long has nothing to say."""
+ANSWER_BYTES = 1 << 20
+EVENTS = "text/event-stream"
+SPARE = 256
+"""What the name and number of a message take beside its data."""
+
+
+class Pace:
+    """How long to wait before the next attempt: longer each time, and never as long as the others do.
+
+    After a restart of the control plane everybody comes back at once, so the first wait is drawn as well.
+    """
+
+    def __init__(self, draw: Callable[[], float], *, first: float = 0.5, longest: float = 15.0) -> None:
+        """`draw` gives numbers between 0 and 1."""
+        self._draw = draw
+        self._first = first
+        self._longest = longest
+        self._attempts = 0
+
+    def succeeded(self) -> None:
+        """Begin again with short waits."""
+        self._attempts = 0
+
+    def wait(self, *, least: float = 0.0) -> float:
+        """Return the seconds to wait now; `least` is what the other side asks for."""
+        most = min(self._longest, self._first * 2.0**self._attempts)
+        self._attempts = min(self._attempts + 1, 16)
+        return min(least, self._longest) + most * self._draw()
+
+
+class EventParser:
+    """Splits a stream of Server-Sent Events as our servers write them; keeps no more than one message."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._searched = 0
+
+    def feed(self, data: bytes) -> list[tuple[str, bytes]]:
+        """Return the messages that are complete now, each as kind and data; InputError STREAM_TOO_LARGE."""
+        rest = self._rest
+        rest += data
+        found = []
+        while (end := rest.find(b"\n\n", max(0, self._searched - 1))) >= 0:
+            message = bytes(rest[:end])
+            del rest[: end + 2]
+            self._searched = 0
+            read = _message(message)
+            if read is not None:
+                found.append(read)
+        self._searched = len(rest)
+        if len(rest) > MAX_MESSAGE_BYTES + SPARE:
+            raise InputError("STREAM_TOO_LARGE", "a message does not end")
+        return found
+
+
+def _message(text: bytes) -> tuple[str, bytes] | None:
+    kind, data = "", b""
+    for line in text.split(b"\n"):
+        name, _, value = line.partition(b": ")
+        if name == b"event":
+            kind = value.decode("ascii", "replace")
+        elif name == b"data":
+            data = value
+    return (kind, data) if kind and data else None
+
+
+class StreamClient:
+    """Speaks with one control plane at whichever of its addresses answers."""
+
+    def __init__(
+        self, urls: Sequence[str], *, statement: Callable[[], str], verify: ssl.SSLContext | bool = True
+    ) -> None:
+        """`statement` proves who asks, anew for every request."""
+        self._urls = [url.rstrip("/") for url in urls]
+        self._chosen = 0
+        self._statement = statement
+        timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+        # No proxy and no netrc of the environment: what is asked here is asked there and nowhere else.
+        self._client = httpx.AsyncClient(verify=verify, timeout=timeout, follow_redirects=False, trust_env=False)
+
+    @property
+    def url(self) -> str:
+        """The address that is asked now."""
+        return self._urls[self._chosen]
+
+    def elsewhere(self) -> None:
+        """Ask at the next address from now on."""
+        self._chosen = (self._chosen + 1) % len(self._urls)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def messages(self, *, cursor: int, least: int) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield the messages that follow a cursor, until the other end has had enough.
+
+        Raises UnavailableError STREAM_DOWN or STREAM_REFUSED, InputError STREAM_REDIRECT or STREAM_TOO_LARGE.
+        """
+        parameters = {"cursor": str(cursor), "least": str(least)}
+        async with self._open("/v1/stream", parameters) as response:
+            if response.headers.get("content-type", "").partition(";")[0] != EVENTS:
+                raise UnavailableError("STREAM_REFUSED", f"`{self.url}` answers with no stream of events")
+            parser = EventParser()
+            async for data in response.aiter_raw():
+                for message in parser.feed(data):
+                    yield message
+
+    async def snapshot(self, *, least: int) -> AsyncIterator[bytes]:
+        """Yield the signed parts of a snapshot."""
+        rest = bytearray()
+        async with self._open("/v1/snapshot", {"least": str(least)}) as response:
+            async for data in response.aiter_raw():
+                rest += data
+                while (end := rest.find(b"\n")) >= 0:
+                    yield bytes(rest[:end])
+                    del rest[: end + 1]
+                if len(rest) > MAX_MESSAGE_BYTES:
+                    raise InputError("STREAM_TOO_LARGE", "a part does not end")
+
+    async def status(self, said: Mapping[str, Any]) -> bytes:
+        """Say what was applied; return the signed answer."""
+        return await self._ask("POST", "/v1/status", content=msgspec.json.encode(said))
+
+    async def keys(self) -> bytes:
+        """Return the signed set of keys."""
+        return await self._ask("GET", "/v1/keys")
+
+    async def _ask(self, method: str, path: str, content: bytes | None = None) -> bytes:
+        headers = {"Content-Type": "application/json"} if content is not None else {}
+        async with self._open(path, {}, method=method, content=content, headers=headers) as response:
+            answer = bytearray()
+            async for data in response.aiter_raw():
+                answer += data
+                if len(answer) > ANSWER_BYTES:
+                    raise InputError("STREAM_TOO_LARGE", f"more than {ANSWER_BYTES} bytes")
+            return bytes(answer)
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        *,
+        method: str = "GET",
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        sent = {"Authorization": f"Bearer {self._statement()}", "Accept-Encoding": "identity", **(headers or {})}
+        url = self.url
+        try:
+            async with self._client.stream(
+                method, url + path, params=dict(parameters), headers=sent, content=content
+            ) as response:
+                _examine(response, url)
+                yield response
+        except httpx.HTTPError as error:
+            raise UnavailableError("STREAM_DOWN", f"`{url}`: {type(error).__name__}") from error
+
+
+def _examine(response: httpx.Response, url: str) -> None:
+    if response.is_redirect:
+        raise InputError("STREAM_REDIRECT", f"`{url}` sends elsewhere")
+    if response.status_code != 200:
+        hint = response.headers.get("retry-after", "")
+        raise UnavailableError("STREAM_REFUSED", f"`{url}` answers {response.status_code}", hint=hint)
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise UnavailableError("STREAM_REFUSED", f"`{url}` answers in an encoding that was not asked for")
+
+
+def trusting(authorities: Path | None) -> ssl.SSLContext:
+    """Return what to verify the control plane with: its own CA, or those the system believes."""
+    if authorities is None:
+        return ssl.create_default_context()
+    try:
+        return ssl.create_default_context(cafile=str(authorities))
+    except (OSError, ssl.SSLError) as error:
+        problem = Problem(code="CONFIG_FILE", message=f"no CA certificates: {error}", where=str(authorities))
+        raise ConfigError((problem,)) from None

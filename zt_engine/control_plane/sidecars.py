@@ -1,0 +1,332 @@
+"""The sidecars of a tenant: how they join, how they prove who they are, and what each of them has applied.
+
+A join token is a secret that is used once, within its time, for the sidecar it was made for. From then on a sidecar
+signs, with the key it joined with, that it is itself: for a minute, for this control plane, each statement once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from zt_engine.control_plane.context import ControlPlane
+from zt_engine.core.audit import AuditEvent
+from zt_engine.core.errors import InputError, UnavailableError
+from zt_engine.core.jose import MAX_TOKEN_BYTES, from_base64url, split_compact, thumbprint, to_base64url
+from zt_engine.core.stream import SIDECAR_TYPE, KeySet, StatusAnswer, digest_of
+from zt_engine.ports.inventory import SidecarRecord
+
+TOKEN_SECONDS = 3600
+MOST_TOKEN_SECONDS = 7 * 86_400
+PURPOSE = "sidecar"
+STATEMENT_SECONDS = 60
+SKEW_SECONDS = 60
+MAX_STATEMENTS = 100_000
+FLUSH_SECONDS = 5.0
+SILENT_SECONDS = 45
+"""After so long without a word a sidecar counts as disconnected."""
+MAX_REFUSALS = 20
+
+Why = Literal["revoked", "never_heard", "disconnected", "refused", "behind"]
+
+
+class JoinToken(msgspec.Struct, frozen=True, kw_only=True):
+    """What whoever installs a sidecar is given: where to go, whom to believe there, and the secret that admits once."""
+
+    url: str
+    ca_sha256: str
+    """Hex SHA-256 of the CA certificate (DER) of the control plane; empty when it is one everybody believes."""
+    tenant: str
+    exp: int
+    sidecar: str
+    id: str
+    """The secret."""
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sidecar is told when it joins."""
+
+    id: str
+    tenant: str
+    audience: str
+    """What its statements are addressed to, whichever address it reaches the control plane at."""
+    stream_keys: Mapping[str, Mapping[str, str]]
+    device_cas: str
+    keyset: Mapping[str, str] = {}
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sidecar says of itself."""
+
+    nonce: str
+    applied_seq: int
+    revision: str = ""
+    refusals: tuple[str, ...] = ()
+
+
+class Lagging(msgspec.Struct, frozen=True, kw_only=True):
+    """A sidecar that has not applied a change, since when it could have, and why it has not."""
+
+    sidecar: str
+    applied_seq: int
+    since: int
+    why: Why
+    refusals: tuple[str, ...] = ()
+    seen_at: int = 0
+
+
+class Sidecars:
+    """The sidecars of one control plane. For use by many threads."""
+
+    def __init__(
+        self, plane: ControlPlane, *, keys: Callable[[], Mapping[str, Mapping[str, str]]], tls_ca: bytes, ca_sha256: str
+    ) -> None:
+        """`keys` are the stream's public keys as JWKs by their ids; `tls_ca` is the PEM of whoever vouches for us."""
+        self.tls_ca = tls_ca
+        self._plane = plane
+        self._keys = keys
+        self._ca_sha256 = ca_sha256
+        self._lock = threading.Lock()
+        self._statements: dict[str, int] = {}
+        self._heard: dict[str, SidecarRecord] = {}
+        self._flushed_at = 0.0
+        self.revoked: Callable[[str], None] = lambda _: None
+        """Told about every sidecar that was revoked, so that its stream ends."""
+
+    # -- joining
+
+    def token(self, sidecar: str, *, seconds: int, actor: str, now: int) -> str:
+        """Make a join token. Only its digest is kept, so it cannot be shown again."""
+        settings = self._plane.settings
+        told = JoinToken(
+            url=settings.url,
+            ca_sha256=self._ca_sha256,
+            tenant=settings.tenant,
+            exp=now + min(seconds, MOST_TOKEN_SECONDS),
+            sidecar=sidecar,
+            id=secrets.token_urlsafe(24),
+        )
+        with self._plane.store.writing(settings.tenant) as tx:
+            tx.nonces.add(_digest(told.id), purpose=PURPOSE, holder=sidecar, expires_at=told.exp)
+            after = msgspec.json.encode({"expires_at": told.exp})
+            tx.audit.record(
+                AuditEvent(at=now, actor=actor, action="sidecar.invited", object=f"sidecar:{sidecar}", after=after)
+            )
+        return to_base64url(msgspec.json.encode(told))
+
+    def join(self, token: str, public_key: Mapping[str, str], *, now: int) -> Joined:
+        """Admit a sidecar with its key; InputError SIDECAR_TOKEN, SIDECAR_KEY."""
+        settings = self._plane.settings
+        told = read_token(token)
+        if told.tenant != settings.tenant:
+            raise InputError("SIDECAR_TOKEN", "it was made for another tenant")
+        key = _public(public_key)
+        record = SidecarRecord(id=told.sidecar, public_key=key, joined_at=now)
+        with self._plane.store.writing(settings.tenant) as tx:
+            if not tx.nonces.use(_digest(told.id), purpose=PURPOSE, holder=told.sidecar, now=now):
+                raise InputError("SIDECAR_TOKEN", "it is over, was used before, or was never given out")
+            before = tx.sidecars.get(told.sidecar)
+            tx.sidecars.put(record)
+            tx.audit.record(
+                AuditEvent(
+                    at=now,
+                    actor=f"sidecar:{told.sidecar}",
+                    action="sidecar.joined",
+                    object=f"sidecar:{told.sidecar}",
+                    before=_shown(before),
+                    after=_shown(record),
+                )
+            )
+        with self._lock:
+            self._heard.pop(told.sidecar, None)
+        # Whoever had this name and another key before is another sidecar.
+        self.revoked(told.sidecar)
+        keys = self.key_set()
+        return Joined(
+            id=told.sidecar,
+            tenant=settings.tenant,
+            audience=settings.url,
+            stream_keys=keys.stream_keys,
+            device_cas=keys.device_cas,
+        )
+
+    def key_set(self) -> KeySet:
+        """Return whom sidecars are to believe."""
+        return KeySet(
+            tenant=self._plane.settings.tenant,
+            version=self._plane.clock.now(),
+            stream_keys={kid: dict(jwk) for kid, jwk in self._keys().items()},
+            device_cas=self._plane.authority.authorities().decode("ascii"),
+        )
+
+    def revoke(self, sidecar: str, *, reason: str, actor: str, now: int) -> SidecarRecord:
+        """Cut a sidecar off for good; InputError SIDECAR_NOT_FOUND."""
+        with self._plane.store.writing(self._plane.settings.tenant) as tx:
+            before = tx.sidecars.get(sidecar)
+            if before is None:
+                raise InputError("SIDECAR_NOT_FOUND", f"there is no sidecar `{sidecar}`")
+            after = before if before.revoked_at is not None else replace(before, revoked_at=now)
+            tx.sidecars.put(after)
+            tx.audit.record(
+                AuditEvent(
+                    at=now,
+                    actor=actor,
+                    action="sidecar.revoked",
+                    object=f"sidecar:{sidecar}",
+                    reason=reason,
+                    before=_shown(before),
+                    after=_shown(after),
+                )
+            )
+        with self._lock:
+            self._heard.pop(sidecar, None)
+        self.revoked(sidecar)
+        return after
+
+    # -- proving who it is
+
+    def identify(self, statement: bytes) -> SidecarRecord:
+        """Return the sidecar that signed this; InputError AUTH_REFUSED, also for one that was revoked."""
+        settings, now = self._plane.settings, self._plane.clock.now()
+        parts = split_compact(statement, max_bytes=MAX_TOKEN_BYTES, malformed="AUTH_REFUSED", too_large="AUTH_REFUSED")
+        claimed = parts.claims.get("iss")
+        record = None
+        if isinstance(claimed, str):
+            with self._plane.store.reading(settings.tenant) as tx:
+                record = tx.sidecars.get(claimed)
+        if record is None or record.revoked_at is not None:
+            raise InputError("AUTH_REFUSED", "no sidecar of this tenant, or one that was revoked")
+        try:
+            signed = self._plane.jws.verify(statement, jwk=record.public_key, typ=SIDECAR_TYPE)
+        except InputError as error:
+            raise InputError("AUTH_REFUSED", error.message) from error
+        match signed.claims:
+            case {"iss": str() as issuer, "aud": str() as audience, "iat": int(iat), "exp": int(exp), "jti": str(jti)}:
+                if issuer != record.id or audience != settings.url:
+                    raise InputError("AUTH_REFUSED", "the statement is addressed to somebody else")
+                if not (iat - SKEW_SECONDS <= now < exp + SKEW_SECONDS and exp - iat <= STATEMENT_SECONDS):
+                    raise InputError("AUTH_REFUSED", "the statement is not for this time")
+                self._use(f"{issuer}\n{jti}", exp + SKEW_SECONDS, int(now))
+                return record
+        raise InputError("AUTH_REFUSED", "the statement lacks a claim")
+
+    def _use(self, statement: str, expires_at: int, now: int) -> None:
+        with self._lock:
+            if len(self._statements) >= MAX_STATEMENTS:
+                self._statements = {one: end for one, end in self._statements.items() if end > now}
+            if statement in self._statements or len(self._statements) >= MAX_STATEMENTS:
+                raise InputError("AUTH_REFUSED", "the statement was used before")
+            self._statements[statement] = expires_at
+
+    # -- what each has applied
+
+    def acknowledge(self, record: SidecarRecord, status: Status, *, now: float) -> StatusAnswer:
+        """Remember what a sidecar says of itself, and tell it the time."""
+        told = replace(
+            record,
+            revision=status.revision[:128],
+            applied_seq=status.applied_seq,
+            seen_at=int(now),
+            refusals=tuple(code[:64] for code in status.refusals[:MAX_REFUSALS]),
+        )
+        with self._lock:
+            self._heard[record.id] = told
+        keys = digest_of(self.key_set())
+        return StatusAnswer(tenant=self._plane.settings.tenant, nonce=status.nonce, now=now, keys=keys)
+
+    def flush(self, now: float) -> None:
+        """Write down what sidecars said; every few seconds, all of them in one transaction."""
+        if now - self._flushed_at < FLUSH_SECONDS:
+            return
+        self._flushed_at = now
+        with self._lock:
+            heard, self._heard = self._heard, {}
+        if not heard:
+            return
+        try:
+            with self._plane.store.writing(self._plane.settings.tenant) as tx:
+                for told in heard.values():
+                    known = tx.sidecars.get(told.id)
+                    if known is not None and known.public_key == told.public_key and known.seen_at <= told.seen_at:
+                        tx.sidecars.put(replace(told, revoked_at=known.revoked_at))
+        except UnavailableError:
+            with self._lock:
+                self._heard = heard | self._heard
+            raise
+
+    def all(self) -> Sequence[SidecarRecord]:
+        """Return every sidecar with what it said last."""
+        with self._plane.store.reading(self._plane.settings.tenant) as tx:
+            held = tx.sidecars.all()
+        with self._lock:
+            heard = dict(self._heard)
+        found = []
+        for record in held:
+            told = heard.get(record.id, record)
+            found.append(replace(told if told.seen_at >= record.seen_at else record, revoked_at=record.revoked_at))
+        return found
+
+    def behind(self, seq: int, *, since: float | None, now: float) -> Sequence[Lagging]:
+        """Return who has not applied event `seq`, which came at `since` as far as that is known."""
+        found = []
+        for record in self.all():
+            if record.applied_seq < seq and record.revoked_at is None:
+                began = max(record.joined_at, int(since) if since is not None else record.seen_at)
+                found.append(
+                    Lagging(
+                        sidecar=record.id,
+                        applied_seq=record.applied_seq,
+                        since=began,
+                        why=_why(record, now),
+                        refusals=record.refusals,
+                        seen_at=record.seen_at,
+                    )
+                )
+        return found
+
+
+def _why(record: SidecarRecord, now: float) -> Why:
+    if not record.seen_at:
+        return "never_heard"
+    if now - record.seen_at > SILENT_SECONDS:
+        return "disconnected"
+    return "refused" if record.refusals else "behind"
+
+
+def read_token(token: str) -> JoinToken:
+    """Read a join token, which proves nothing by itself; InputError SIDECAR_TOKEN."""
+    try:
+        if len(token) > MAX_TOKEN_BYTES:
+            raise ValueError("too long")
+        return msgspec.json.decode(from_base64url(token.strip()), type=JoinToken)
+    except (ValueError, msgspec.DecodeError):
+        raise InputError("SIDECAR_TOKEN", "it is no join token, or not all of it") from None
+
+
+def _public(key: Mapping[str, str]) -> dict[str, str]:
+    """Return an Ed25519 public key and nothing else of what was sent."""
+    try:
+        point = from_base64url(key["x"])
+    except (KeyError, ValueError):
+        point = b""
+    if key.get("kty") != "OKP" or key.get("crv") != "Ed25519" or len(point) != 32 or "d" in key:
+        raise InputError("SIDECAR_KEY", "not an Ed25519 public key as a JWK")
+    return {"kty": "OKP", "crv": "Ed25519", "x": key["x"]}
+
+
+def _digest(secret: str) -> str:
+    return to_base64url(hashlib.sha256(secret.encode()).digest())
+
+
+def _shown(record: SidecarRecord | None) -> bytes:
+    if record is None:
+        return b""
+    return msgspec.json.encode(
+        {"key": thumbprint(record.public_key), "joined_at": record.joined_at, "revoked_at": record.revoked_at}
+    )
