@@ -81,8 +81,16 @@ def registered(device: Device, facts: Mapping[str, FactEnvelope]) -> Device:
 
 
 def conflicts(device: Device, *, now: int) -> Iterator[Finding]:
-    """Facts that sources which still count disagree about; the worse value is the one that is published."""
-    names = {name for held in device.sources.values() for name in held.facts if name in CATALOGUE}
+    """Facts that sources which still count disagree about; the worse value is the one that is published.
+
+    Numbers are left out: two that were read at different times differ without anybody being wrong.
+    """
+    names = {
+        name
+        for held in device.sources.values()
+        for name in held.facts
+        if name in CATALOGUE and CATALOGUE[name].type in ("boolean", "choice", "list", "text")
+    }
     for name in sorted(names):
         better = reconcile(said(device, name, now=now), boot_id=device.boot_id, now=now)[1]
         if better:

@@ -111,7 +111,8 @@ def ingest(
     taken = _next_boot(replace(device, report_seq=report.seq, report_received_at=now), report.boot_id)
     taken = _take(taken, AGENT, report.claims, now=now, full=not report.delta, findings=findings)
     if helper is not None:
-        taken = _take(taken, HELPER, helper, now=now, full=not report.delta, findings=findings)
+        # What takes long to look for the helper leaves out until it has looked, so it never withdraws by silence.
+        taken = _take(taken, HELPER, helper, now=now, full=False, findings=findings)
     if attested:
         proofs = {
             name: Claim(status="observed", value=value, collected_at=now) for name, value in sorted(attested.items())

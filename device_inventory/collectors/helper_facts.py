@@ -33,21 +33,25 @@ class HelperFacts:
         self._machine = machine
         self._lock = threading.Lock()
         self._fast = _Pass(at=-KEPT - 1, facts={})
-        self._slow = _Pass(at=0, facts=dict.fromkeys(SLOW_FACTS, Collected("not_collected", None, "not looked yet")))
+        self._slow = _Pass(at=0, facts={})
         self._stamp = ""
 
     def at(self, now: int) -> Statement:
-        """Every fact of HELPER_FACTS with its status, value and when it was collected."""
+        """Every fact of HELPER_FACTS with its status, value and when it was collected.
+
+        Before the first slow look nothing is said of the slow facts: `not_collected` would take back what was said
+        before the machine was started.
+        """
         with self._lock:
             if not 0 <= now - self._fast.at <= KEPT:
                 self._fast = _Pass(at=now, facts=collect(self._machine(now), scope="root"))
             fast, slow = self._fast, self._slow
         said = {}
-        for name in sorted(HELPER_FACTS):
+        for name in sorted(HELPER_FACTS if slow.at else HELPER_FACTS - SLOW_FACTS):
             source = slow if name in SLOW_FACTS else fast
             fact = source.facts[name]
             value = list(fact.value) if isinstance(fact.value, tuple) else fact.value
-            said[name] = {"status": fact.status, "value": value, "collected_at": source.at or now}
+            said[name] = {"status": fact.status, "value": value, "collected_at": source.at}
         return said
 
     def serial(self, now: int) -> str:

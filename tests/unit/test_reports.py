@@ -43,14 +43,29 @@ def codes(taken: Ingested) -> set[str]:
 
 
 def test_the_channel_sets_the_method() -> None:
-    signed = {"firewall.enabled": True}
-    known = reported(trusted(), DISK, at=NOW + 900, signed=signed, attested={"boot.measured": True}).device
+    sent = {"disk.encrypted": True, "screenlock.enabled": True}
+    known = reported(trusted(values=DISK), sent, at=NOW + 900, signed=DISK, attested={"boot.measured": True}).device
 
     facts = publish(known, names=CATALOGUE, now=NOW + 900).facts
 
-    assert facts["disk.encrypted"].method == "self_report"
-    assert facts["firewall.enabled"].method == "signed_agent"
+    assert facts["screenlock.enabled"].method == "self_report"
+    assert facts["disk.encrypted"].method == "signed_agent"
     assert facts["boot.measured"].method == "attested"
+
+
+def test_a_helper_withdraws_nothing_by_silence() -> None:
+    known = reported(trusted(), {}, at=NOW + 900, signed={"firewall.enabled": True}).device
+
+    fact = published(known, "disk.encrypted", now=NOW + 900)
+
+    assert (fact.value, fact.method, fact.received_at) == (True, "signed_agent", NOW)
+
+
+def test_two_numbers_of_different_times_are_no_contradiction() -> None:
+    taken = reported(device(), {"patch.metadata_age": 3}, at=NOW, signed={"patch.metadata_age": 4})
+
+    assert "SOURCE_CONFLICT" not in codes(taken)
+    assert published(taken.device, "patch.metadata_age").value == 4
 
 
 @pytest.mark.parametrize("claim", [{"method": "attested"}, {"received_at": NOW}, {"source": "mdm"}, {"boot_id": "b"}])
