@@ -72,12 +72,16 @@ class Server:
                 break
         else:
             pytest.fail(b"".join(self.last_words).decode(errors="replace"))
-        threading.Thread(target=self.last_words.extend, args=(self.process.stderr,), daemon=True).start()
+        self._listener = threading.Thread(target=self.last_words.extend, args=(self.process.stderr,), daemon=True)
+        self._listener.start()
 
     def end(self, number: int = signal.SIGINT) -> None:
         """Have the server end: at once but orderly with SIGINT, as in a crash with SIGQUIT."""
         self.process.send_signal(number)
         self.process.wait()
+        self._listener.join()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
 
     def remove(self) -> None:
         """End the server and remove everything it wrote."""

@@ -26,29 +26,25 @@ WAIT: Final = 5.0
 """Seconds to wait for a lock or a connection."""
 
 _PRAGMAS: Final = (
-    f"PRAGMA busy_timeout = {int(WAIT * 1000)}",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA trusted_schema = OFF",
 )
 # A client that vanished must not keep its locks, nor a sequencer's host its office, until TCP notices in two hours.
-_POSTGRES_OPTIONS: Final = " ".join(
-    f"-c {name}={value}"
-    for name, value in {
-        "lock_timeout": int(WAIT * 1000),
-        "idle_in_transaction_session_timeout": 60_000,
-        "tcp_keepalives_idle": 10,
-        "tcp_keepalives_interval": 5,
-        "tcp_keepalives_count": 3,
-    }.items()
-)
+_POSTGRES: Final = {
+    "idle_in_transaction_session_timeout": 60_000,
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+}
 
 
 class Turn:
     """The turn of one writer among the threads of a process: fairer than SQLite's own waiting, which polls."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait: float) -> None:
+        self._wait = wait
         self._lock = threading.Lock()
         self._holder: int | None = None
 
@@ -57,7 +53,7 @@ class Turn:
         """Hold the turn; STORE_LOCKED when it does not come."""
         if self._holder == threading.get_ident():
             raise RuntimeError("a transaction was begun within another one")
-        if not self._lock.acquire(timeout=WAIT):
+        if not self._lock.acquire(timeout=self._wait):
             raise unavailable(LOCKED)
         self._holder = threading.get_ident()
         try:
@@ -70,12 +66,12 @@ class Turn:
 class Database:
     """Connections and transactions. `path` is the file of a SQLite database, None for any other."""
 
-    def __init__(self, engine: Engine, *, path: Path | None) -> None:
+    def __init__(self, engine: Engine, *, path: Path | None, wait: float) -> None:
         self.engine = engine
         self.path = path
         self.dialect = engine.dialect.name
         self.in_memory = self.dialect == "sqlite" and path is None
-        self._turn = Turn()
+        self._turn = Turn(wait)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -137,8 +133,8 @@ def mapped() -> Iterator[None]:
         raise ours from error
 
 
-def open_database(url: str) -> Database:
-    """Open `sqlite:///PATH`, `sqlite://` (in memory) or `postgresql+psycopg://...`.
+def open_database(url: str, *, wait: float = WAIT) -> Database:
+    """Open `sqlite:///PATH`, `sqlite://` (in memory) or `postgresql+psycopg://...`; `wait` seconds for locks.
 
     ConfigError STORE_URL, or STORE_FILE for a file that somebody else could have written.
     """
@@ -148,9 +144,9 @@ def open_database(url: str) -> Database:
         raise _refused("STORE_URL", "not the URL of a database") from None
     match parsed.drivername:
         case "sqlite":
-            return _open_sqlite(parsed)
+            return _open_sqlite(parsed, wait)
         case "postgresql+psycopg":
-            return Database(_create(parsed, _postgres_options(parsed)), path=None)
+            return Database(_create(parsed, _postgres_options(parsed, wait)), path=None, wait=wait)
     raise _refused("STORE_URL", f"no database of the kind `{parsed.drivername}`")
 
 
@@ -159,35 +155,37 @@ def _create(url: URL, options: dict[str, Any]) -> Engine:
     return create_engine(url, hide_parameters=True, **options)
 
 
-def _postgres_options(url: URL) -> dict[str, Any]:
-    given = url.query.get("options", "")
+def _postgres_options(url: URL, wait: float) -> dict[str, Any]:
+    settings = {"lock_timeout": int(wait * 1000)} | _POSTGRES
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     return {
         "pool_size": 8,
         "max_overflow": 32,
-        "pool_timeout": WAIT,
+        "pool_timeout": wait,
         "pool_pre_ping": True,
         "isolation_level": "READ COMMITTED",
-        "connect_args": {"connect_timeout": int(WAIT), "options": f"{_POSTGRES_OPTIONS} {given}".strip()},
+        "connect_args": {"connect_timeout": int(WAIT), "options": f"{options} {url.query.get('options', '')}".strip()},
     }
 
 
-def _open_sqlite(url: URL) -> Database:
-    if not url.database or url.database == ":memory:":
+def _open_sqlite(url: URL, wait: float) -> Database:
+    path = None if not url.database or url.database == ":memory:" else Path(url.database)
+    if path is None:
+        # The one connection there is: a second one would see another database.
         engine = _create(url, {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}})
-        event.listen(engine, "connect", _prepare)
-        return Database(engine, path=None)
-    path = Path(url.database)
-    _own(path)
-    engine = _create(url, {"pool_size": 8, "max_overflow": 32, "pool_timeout": WAIT})
-    event.listen(engine, "connect", _prepare)
-    return Database(engine, path=path)
+    else:
+        _own(path)
+        engine = _create(url, {"pool_size": 8, "max_overflow": 32, "pool_timeout": wait})
 
+    def prepare(connection: Any, _record: object) -> None:
+        # The driver would begin transactions by itself, and not the kind that locks.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
 
-def _prepare(connection: Any, _record: object) -> None:
-    # SQLite's driver would begin transactions by itself, and not the kind that locks.
-    connection.isolation_level = None
-    for pragma in _PRAGMAS:
-        connection.execute(pragma)
+    event.listen(engine, "connect", prepare)
+    return Database(engine, path=path, wait=wait)
 
 
 def _own(path: Path) -> None:

@@ -13,7 +13,7 @@ from zt_engine.adapters.store_sql.answers import SqlAnswers
 from zt_engine.adapters.store_sql.audit import SqlAudit
 from zt_engine.adapters.store_sql.devices import SqlDevices
 from zt_engine.adapters.store_sql.election import Election, check_fence
-from zt_engine.adapters.store_sql.engine import Database, mapped, open_database
+from zt_engine.adapters.store_sql.engine import WAIT, Database, mapped, open_database
 from zt_engine.adapters.store_sql.enrollments import SqlEnrollments
 from zt_engine.adapters.store_sql.invitations import SqlInvitations
 from zt_engine.adapters.store_sql.nonces import SqlNonces
@@ -179,9 +179,10 @@ class SqlStore:
             yield Session(connection, tenant=tenant, writing=True)
 
 
-def open_store(url: str) -> SqlStore:
+def open_store(url: str, *, wait: float = WAIT) -> SqlStore:
     """Open the database at `sqlite:///PATH`, `sqlite://` (in memory, for tests) or `postgresql+psycopg://...`.
 
-    Nothing is connected to yet, and no table made: call `migrate`. ConfigError STORE_URL or STORE_FILE.
+    STORE_LOCKED comes after `wait` seconds without a lock or a connection. Nothing is connected to yet and no table
+    made: call `migrate`. ConfigError STORE_URL or STORE_FILE.
     """
-    return SqlStore(open_database(url))
+    return SqlStore(open_database(url, wait=wait))
