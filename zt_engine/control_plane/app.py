@@ -1,0 +1,189 @@
+"""The control plane as an ASGI application: which routes there are, which of them are public, what errors look like.
+
+A room of routes is a module `control_plane.api.NAME` with `router(plane) -> APIRouter`, or a function in
+`ControlPlane.rooms` when it needs parts of its own. A route says who may call it by a dependency made by
+`access.caller` (`administrator(...)`, `device_caller`), or it is in PUBLIC and nobody has to say who they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module, util
+from typing import Any, Final, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from device_inventory.device import DeviceRecordError
+from zt_engine import __version__
+from zt_engine.control_plane.access import Identify
+from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.limits import Rate, RateLimiter
+from zt_engine.control_plane.problem import problem, problem_of
+from zt_engine.control_plane.shell import Entry, Shell
+from zt_engine.core.errors import Problem, ZtError
+
+RateName = Literal["probe", "enroll", "report"]
+
+RATES: Final[Mapping[RateName, tuple[Rate, Rate]]] = {
+    # A whole ministry may stand behind one address.
+    "probe": (Rate(60, 10), Rate(600, 100)),
+    "enroll": (Rate(100, 5), Rate(400, 50)),
+    "report": (Rate(1000, 100), Rate(4000, 400)),
+}
+"""How often public routes are answered: each address, and all together."""
+
+PUBLIC: Final[Mapping[tuple[str, str], RateName]] = {
+    ("GET", "/healthz"): "probe",
+    ("GET", "/v1/enroll/config"): "enroll",
+    ("GET", "/v1/enroll/notice"): "enroll",
+    ("POST", "/v1/enroll"): "enroll",
+    ("POST", "/v1/lost"): "enroll",
+    # Its body is signed by the device.
+    ("POST", "/v1/reports"): "report",
+    # Its body holds a join token.
+    ("POST", "/v1/sidecars"): "enroll",
+    ("GET", "/.well-known/est/cacerts"): "enroll",
+    ("GET", "/.well-known/est/csrattrs"): "enroll",
+    ("POST", "/.well-known/est/simpleenroll"): "enroll",
+    ("POST", "/.well-known/est/simplereenroll"): "enroll",
+}
+"""Every route that anybody may call, and how often. Those that take a secret verify it themselves."""
+
+BODY: Final = 64 * 1024
+BODIES: Final[Mapping[tuple[str, str], int]] = {
+    ("POST", "/v1/imports/{source}"): 2**30,
+    ("POST", "/v1/reports"): 256 * 1024,
+    ("POST", "/v1/enroll/{enrollment}/key"): 2 * 2**20,
+}
+"""Routes that take more than 64 KiB. That a request for a certificate is too large is for its reader to say."""
+
+ROOMS: Final = (
+    "health", "whoami", "devices", "invitations", "imports", "audit", "directory", "situation",
+    "enroll", "reports", "device_self", "sidecars", "stream",
+)  # fmt: skip
+
+
+def create_app(plane: ControlPlane, *, rates: Mapping[RateName, tuple[Rate, Rate]] = RATES) -> FastAPI:
+    """Return the application; RuntimeError when a route neither names its caller nor is public."""
+    app = FastAPI(
+        title="zt_engine control plane",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.plane = plane
+    for name in ROOMS:
+        module = f"zt_engine.control_plane.api.{name}"
+        if util.find_spec(module) is not None:
+            app.include_router(import_module(module).router(plane))
+    for make in plane.rooms:
+        app.include_router(make(plane))
+    limiters = {name: RateLimiter(each=each, together=together) for name, (each, together) in rates.items()}
+    app.add_middleware(Shell, plane=plane, table=tuple(_table(app, limiters)))
+    _handle_errors(app, plane)
+    return app
+
+
+def _table(app: FastAPI, limiters: Mapping[RateName, RateLimiter]) -> Iterator[Entry]:
+    seen: set[tuple[str, str]] = set()
+    for context in iter_route_contexts(app.routes):
+        path, methods = context.path_format or context.path, context.methods or ()
+        pattern = getattr(context, "path_regex", None)
+        if path is None or not isinstance(pattern, re.Pattern):
+            raise RuntimeError(f"a route that is none: {context.route!r}")
+        found = set(_identifies(getattr(context, "dependant", None)))
+        for method in sorted(methods):
+            if (method, path) in seen:
+                raise RuntimeError(f"`{method} {path}` is there twice")
+            seen.add((method, path))
+            public = (method, path) in PUBLIC
+            if len(found) != (0 if public else 1):
+                raise RuntimeError(f"`{method} {path}` has {len(found)} kinds of caller and is public: {public}")
+            yield Entry(
+                path=path,
+                pattern=pattern,
+                methods=frozenset({method}),
+                identify=next(iter(found), None),
+                rate=limiters[PUBLIC[method, path]] if public else None,
+                body=BODIES.get((method, path), BODY),
+            )
+
+
+def _identifies(dependant: Dependant | None) -> Iterator[Identify]:
+    if dependant is None:
+        return
+    identify = getattr(dependant.call, "identify", None)
+    if identify is not None:
+        yield identify
+    for inner in dependant.dependencies:
+        yield from _identifies(inner)
+
+
+def _handle_errors(app: FastAPI, plane: ControlPlane) -> None:
+    default = plane.settings.language
+
+    def language(request: Request) -> str:
+        return request.headers.get("accept-language", "")
+
+    def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ZtError | DeviceRecordError)
+        return problem_of(error, accept_language=language(request), default_language=default)
+
+    def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        faults = error.errors()
+        if any(fault["type"] == "json_invalid" for fault in faults):
+            code, status = "REQUEST_MALFORMED", 400
+        else:
+            code, status = "REQUEST_INVALID", 422
+        named = [Problem(code=code, message=str(fault["msg"]), where=_place(fault["loc"])) for fault in faults]
+        first = f"{named[0].where}: {named[0].message}" if named else ""
+        return problem(
+            code,
+            status=status,
+            detail=first,
+            accept_language=language(request),
+            default_language=default,
+            errors=named,
+        )
+
+    def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = _HTTP_CODES.get(error.status_code, "REQUEST_MALFORMED")
+        return problem(
+            code,
+            status=error.status_code,
+            detail=str(error.detail),
+            accept_language=language(request),
+            default_language=default,
+        )
+
+    handlers: Sequence[tuple[type[Exception], Any]] = (
+        (ZtError, ours),
+        (DeviceRecordError, ours),
+        (RequestValidationError, invalid),
+        (HTTPException, http),
+    )
+    for kind, handler in handlers:
+        app.add_exception_handler(kind, handler)
+
+
+_HTTP_CODES: Final = {
+    404: "REQUEST_NOT_FOUND",
+    405: "REQUEST_METHOD",
+    413: "REQUEST_TOO_LARGE",
+    415: "REQUEST_MEDIA_TYPE",
+}
+
+
+def _place(location: Sequence[Any]) -> str:
+    """Where a fault is, without repeating what was written there."""
+    return ".".join(str(part)[:64] for part in location)
