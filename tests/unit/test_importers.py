@@ -6,6 +6,7 @@ import codecs
 import json
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -650,3 +651,12 @@ def test_a_mapping_is_read_strictly(change: dict[str, Any], field: str) -> None:
 
     assert refused.value.code == "MAPPING_INVALID"
     assert refused.value.field == field
+
+
+def test_the_mapping_of_the_documentation_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs/device-inventory.md").read_text(encoding="utf-8")
+
+    shown = json.loads(page.split("```json\n", 1)[1].split("```", 1)[0])
+
+    found = one(mapped_csv(table(ROW), read_mapping(shown), now=NOW))
+    assert values(found) == {"disk.encrypted": True, "patch.oldest_pending_days": 3}
