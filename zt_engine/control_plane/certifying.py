@@ -20,9 +20,9 @@ from device_inventory.invitation import Invitation, admit, used
 from device_inventory.operations import BYOD_CEILING, admit_key, enrolled, renewed, superseded
 from zt_engine.control_plane.enrolling import actor_of, check_person, holder_of, present
 from zt_engine.control_plane.enrollment_rules import EnrollmentRules
+from zt_engine.control_plane.ledger import Ledger
 from zt_engine.control_plane.nonces import spend
 from zt_engine.control_plane.proofs import KEY_TYPE, check_about, check_message, read_helper_key
-from zt_engine.control_plane.recording import Recorder
 from zt_engine.control_plane.refusals import refusals
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import thumbprint
@@ -147,7 +147,7 @@ class Certifying:
         authority: CertificateAuthority,
         proofs: KeyProofs,
         rules: EnrollmentRules,
-        record: Recorder,
+        record: Ledger,
     ) -> None:
         self._tenant = tenant
         self._store = store

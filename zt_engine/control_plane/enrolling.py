@@ -19,9 +19,9 @@ from device_inventory.enrollment import STEPS, Enrollment, EnrollmentStep, conse
 from device_inventory.invitation import Invitation, admit, begun
 from zt_engine.control_plane.enrollment_rules import EnrollmentRules
 from zt_engine.control_plane.guesses import Guesses
+from zt_engine.control_plane.ledger import write_down
 from zt_engine.control_plane.nonces import digest, hand_out, make_secret
 from zt_engine.control_plane.refusals import refusals
-from zt_engine.core.audit import AuditEvent
 from zt_engine.core.errors import InputError
 from zt_engine.ports.inventory import InventoryStore, Person, PersonVerifier, Transaction
 
@@ -174,8 +174,8 @@ class Enrolling:
         """Count a wrong code, say in the audit when somebody used up what there is, and refuse it."""
         if self._guesses.note(name_of(person), now=now):
             with self._store.writing(self._tenant) as tx:
-                actor, object_ = actor_of(person.issuer, person.subject), f"person:{name_of(person)}"
-                tx.audit.record(AuditEvent(at=int(now), actor=actor, action="invitation.guessed", object=object_))
+                actor = actor_of(person.issuer, person.subject)
+                write_down(tx, actor=actor, action="invitation.guessed", object_=actor, now=int(now))
         if known:
             raise InputError("INVITE_FOREIGN", "the invitation is for somebody else")
         raise _unknown()
@@ -222,15 +222,18 @@ def actor_of(issuer: str, subject: str) -> str:
 
 
 def _record(tx: Transaction, enrollment: Enrollment, action: str, *, now: int) -> None:
-    after = {"state": enrollment.state, "invitation": enrollment.invitation, "acr": enrollment.acr}
-    tx.audit.record(
-        AuditEvent(
-            at=now,
-            actor=actor_of(enrollment.issuer, enrollment.subject),
-            action=action,
-            object=f"enrollment:{enrollment.id}",
-            after=msgspec.json.encode(after | {"notice": enrollment.notice_version}),
-        )
+    write_down(
+        tx,
+        actor=actor_of(enrollment.issuer, enrollment.subject),
+        action=action,
+        object_=f"enrollment:{enrollment.id}",
+        after={
+            "state": enrollment.state,
+            "invitation": enrollment.invitation,
+            "acr": enrollment.acr,
+            "notice": enrollment.notice_version,
+        },
+        now=now,
     )
 
 

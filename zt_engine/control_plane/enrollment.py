@@ -14,7 +14,7 @@ from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.enrolling import Enrolling
 from zt_engine.control_plane.enrollment_rules import EnrollmentRules
 from zt_engine.control_plane.guesses import Guesses
-from zt_engine.control_plane.recording import DeviceRecording
+from zt_engine.control_plane.ledger import Ledger
 from zt_engine.control_plane.remedies import NoReadiness, Readiness
 from zt_engine.control_plane.renewing import Losing, Renewing
 from zt_engine.control_plane.reporting import Reporting
@@ -61,7 +61,7 @@ def room(plane: ControlPlane) -> EnrollmentRoom:
     if not isinstance(parts, EnrollmentParts):
         raise TypeError(f"`extras[{PARTS!r}]` is no EnrollmentParts")
     settings, rules = plane.settings, _rules(plane, parts.rules)
-    record = DeviceRecording(settings.facts)
+    record = Ledger(settings.facts)
     proofs = KeyProofs(
         audience=settings.url,
         authority=plane.authority,

@@ -12,8 +12,8 @@ from device_inventory.operations import admit_key, may_renew, renewed, report_lo
 from zt_engine.control_plane.certifying import Certified, KeyProofs, KeyRequest, ProvenKey, no_better, seconds_left
 from zt_engine.control_plane.enrolling import actor_of
 from zt_engine.control_plane.enrollment_rules import EnrollmentRules
+from zt_engine.control_plane.ledger import Ledger
 from zt_engine.control_plane.nonces import spend
-from zt_engine.control_plane.recording import Recorder
 from zt_engine.control_plane.refusals import refusals
 from zt_engine.control_plane.reporting import device_holder
 from zt_engine.core.errors import InputError
@@ -34,7 +34,7 @@ class Renewing:
         authority: CertificateAuthority,
         proofs: KeyProofs,
         rules: EnrollmentRules,
-        record: Recorder,
+        record: Ledger,
     ) -> None:
         self._tenant = tenant
         self._store = store
@@ -113,7 +113,7 @@ class Losing:
     """Loss reports. They need no approval and cannot be taken back here: only somebody else recovers a device."""
 
     def __init__(
-        self, *, tenant: str, home_issuer: str, store: InventoryStore, people: PersonVerifier | None, record: Recorder
+        self, *, tenant: str, home_issuer: str, store: InventoryStore, people: PersonVerifier | None, record: Ledger
     ) -> None:
         self._tenant = tenant
         self._home = home_issuer

@@ -20,12 +20,11 @@ from device_inventory.facts import FactValue
 from device_inventory.inventory import Device, HeldKey, proven, publish
 from device_inventory.reports import REPORTS_APART, Ingested, ingest
 from zt_engine.control_plane.enrollment_rules import EnrollmentRules
+from zt_engine.control_plane.ledger import Ledger, write_down
 from zt_engine.control_plane.nonces import hand_out, spend
 from zt_engine.control_plane.proofs import EVIDENCE_TYPE, HELPER_TYPE, check_about, check_message
-from zt_engine.control_plane.recording import Recorder
 from zt_engine.control_plane.refusals import refusals
 from zt_engine.control_plane.remedies import Readiness, Unmet
-from zt_engine.core.audit import AuditEvent
 from zt_engine.core.errors import InputError
 from zt_engine.ports.attestation import AttestationVerifier
 from zt_engine.ports.inventory import InventoryStore, JwsVerifier, Transaction
@@ -67,7 +66,7 @@ class Reporting:
         store: InventoryStore,
         jws: JwsVerifier,
         rules: EnrollmentRules,
-        record: Recorder,
+        record: Ledger,
         readiness: Readiness,
         facts: Collection[str],
         attestation: AttestationVerifier | None = None,
@@ -184,15 +183,9 @@ class Reporting:
         if not others:
             return
         working = [other.device_id for other in others if other.status not in ("revoked", "retired")]
-        tx.audit.record(
-            AuditEvent(
-                at=now,
-                actor=device_holder(device.device_id),
-                action="device.serial_seen_again",
-                object=device_holder(device.device_id),
-                after=msgspec.json.encode({"earlier": [other.device_id for other in others], "working": working}),
-            )
-        )
+        name = device_holder(device.device_id)
+        after = {"earlier": [other.device_id for other in others], "working": working}
+        write_down(tx, actor=name, action="device.serial_seen_again", object_=name, after=after, now=now)
 
     def _answer(self, device: Device, verified: _Verified, taken: Ingested, *, now: int) -> Received:
         unmet = self.unmet(device, now=now)
