@@ -41,6 +41,18 @@ _STATUS: Final[Mapping[str, int]] = {
     "APPROVER_IS_HOLDER": 403,
     "APPROVER_IS_INVITER": 403,
     "CONTROL_FAILED": 500,
+    "SIGN_IN_WEAK": 401,
+    "SIGN_IN_OLD": 401,
+    "EVIDENCE_KEY": 401,
+    "KEY_ENDED": 401,
+    "PROOF_SIGNATURE": 401,
+    "PROOF_TIME": 401,
+    "INVITE_FOREIGN": 403,
+    # Not 429: what may be tried again in a moment is answered so, and this may not.
+    "INVITE_GUESSES": 403,
+    "PERSON_INACTIVE": 403,
+    "REPORT_STATUS": 403,
+    "LOST_UNKNOWN": 404,
 }
 # What would be right in another state of the thing it is about.
 _CONFLICTS: Final = frozenset(
@@ -61,6 +73,9 @@ _CONFLICTS: Final = frozenset(
         "ENROLLMENT_STEP_REFUSED",
         "ENROLLMENT_EXPIRED",
         "NOTICE_CHANGED",
+        "REPORT_SEQ",
+        "DEVICE_CLONED",
+        "DEVICE_ENDED",
         "RECORD_CHANGED",
     }
 )
