@@ -16,7 +16,7 @@ from device_inventory.agent import evidence
 from device_inventory.agent.collecting import SLOW_EVERY, Seen, Source, agreed_only
 from device_inventory.agent.control_plane import Accepted, ControlPlane, Credential, Standing
 from device_inventory.agent.csr import NAME, csr_digest, read_certificate
-from device_inventory.agent.errors import AgentError
+from device_inventory.agent.errors import AgentError, RefusedError
 from device_inventory.agent.evidence import Words
 from device_inventory.agent.jose import compact, payload
 from device_inventory.agent.keys import DeviceKey, open_key
@@ -100,7 +100,7 @@ class Device:
         who = _credential(key, held)
         csr = key.csr(NAME)
         claims = {
-            "nonce": self._server.nonce(who),
+            **self._renewal_nonce(who, held),
             "aud": self._server.url,
             "iat": int(self._clock.now()),
             "device": held.device_id,
@@ -122,7 +122,16 @@ class Device:
         state, held, _ = self._enrolled()
         self._server.lost(_credential(open_key(self._home, _ref(state)), held))
 
-    # -- parts of a report
+    # -- parts of a renewal and of a report
+
+    def _renewal_nonce(self, who: Credential, held: Held) -> dict[str, str]:
+        try:
+            return {"nonce": self._server.nonce(who)}
+        except RefusedError:
+            if held.not_after > self._clock.now():
+                raise
+            # A server that hands nothing to a certificate that is over may still renew it.
+            return {}
 
     def _look(self, agreed: Agreed, now: int) -> tuple[Seen, Spool]:
         """Look, and keep what was seen: the network may be hours away."""

@@ -25,6 +25,7 @@ MOST_RETRY: Final = 3600.0
 SKEW: Final = 60.0
 
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
+_TIMELY: Final = frozenset({"AUTH_EXPIRED", "PROOF_TIME"})
 _SHOWN: Final = 500
 
 T = TypeVar("T")
@@ -126,8 +127,8 @@ def read_answer(answer: Answer, type_: type[T], *, where: str, now: float) -> T:
         raise UnreachableError("AGENT_SERVER_BUSY", message, where=where, retry_after=_retry_after(answer, now))
     detail = problem.detail or problem.title or f"status {answer.status}"
     skew = _skew(answer, now)
-    if answer.status == 401 and skew is not None and abs(skew) > SKEW:
-        raise AgentError("AGENT_CLOCK", f"this machine's clock differs from the server's by {skew:.0f} s", where=where)
+    if (answer.status == 401 or problem.code in _TIMELY) and skew is not None and abs(skew) > SKEW:
+        raise AgentError("AGENT_CLOCK", f"it differs from the server's by {skew:.0f} s", where=where)
     raise RefusedError(problem.code or "AGENT_REFUSED", detail, status=answer.status, hint=problem.remedy)
 
 

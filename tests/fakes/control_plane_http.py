@@ -1,4 +1,4 @@
-"""A control plane over real HTTP that keeps to the contract, for tests of the agent: the domain behind it is the real one.
+"""A control plane over real HTTP that keeps to the contract, for tests of the agent, with the real domain behind it.
 
 It holds everything in memory. `refuse` may answer instead of it, `after` is told of every request that was carried out
 and may break the connection off before the answer is sent, which is what a client that dies sees.
@@ -121,13 +121,19 @@ class FakeControlPlane:
                 self.end_headers()
                 self.wfile.write(content)
 
-            def log_message(self, format: str, *arguments: Any) -> None:
+            def log_message(self, *arguments: Any) -> None:
                 """Say nothing."""
 
             def date_time_string(self, timestamp: Any = None) -> str:
                 return super().date_time_string(plane.clock.now())
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """A client that hangs up is no event."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
