@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -193,6 +194,37 @@ class Assertion(Section):
     seconds: Annotated[int, Field(ge=10, le=600)] = 60
 
 
+class ControlPlane(Section):
+    """The control plane this sidecar follows, once it has joined; without `url` it follows a folder alone."""
+
+    url: tuple[str, ...] = ()
+    """One or more addresses of the same control plane; the next is asked when one does not answer."""
+    ca_file: Path | None = None
+    """CA certificates (PEM) the control plane is verified with; the system's by default."""
+    state: Path = Path("state/control-plane")
+    """This sidecar's key, what it was told when it joined, and the last that is known of devices."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_ours(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            check_plane_url(url)
+        return urls
+
+
+def check_plane_url(url: str) -> None:
+    """Raise ValueError unless this is an https address, or an http one on loopback, with nothing behind the port."""
+    parts = urlsplit(url)
+    try:
+        local = parts.hostname is not None and ipaddress.ip_address(parts.hostname).is_loopback
+    except ValueError:
+        local = parts.hostname == "localhost"
+    if parts.scheme not in ("https", "http") or not parts.hostname or (parts.scheme == "http" and not local):
+        raise ValueError("a control plane is reached by https, and by http only on loopback")
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("an address of a control plane ends with its port")
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -203,6 +235,7 @@ class Settings(Section):
     policy: Policy = Policy()
     log: Log = Log()
     assertion: Assertion = Assertion()
+    control_plane: ControlPlane = ControlPlane()
     base: Path = Path()
     """The folder of the file; relative paths start here. Not a setting."""
 

@@ -64,8 +64,12 @@ class RecordChanges(msgspec.Struct, frozen=True):
 class FolderSource:
     """Reads one folder again and again; a file is parsed only when it changed. Not for use by two threads at once."""
 
-    def __init__(self, folder: Path, *, wait: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, folder: Path, *, names: Collection[str] = SINGLE_FILES, wait: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Of the single files only `names` are looked at."""
         self.folder = folder.resolve()
+        self._names = tuple(names)
         self._wait = wait
         self._devices: RecordFolder[str, DeviceRecord] = RecordFolder(
             self.folder / "devices", decode=decode_device, identify=lambda record: record.device_id, noun="device"
@@ -93,14 +97,14 @@ class FolderSource:
                 return self._singles_of(folder)
         except FileNotFoundError:
             self._singles.clear()
-            return {}, tuple(_missing(self.folder / name) for name in SINGLE_FILES)
+            return {}, tuple(_missing(self.folder / name) for name in self._names)
         except (OSError, UnownedError) as error:
             return {}, (problem_of(error, self.folder),)
 
     def _singles_of(self, folder: int) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
         changed: dict[str, Text] = {}
         problems: list[Problem] = []
-        for name in SINGLE_FILES:
+        for name in self._names:
             try:
                 status = look(name, within=folder)
                 examine(status)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,8 @@ class StreamClient:
         self, urls: Sequence[str], *, statement: Callable[[], str], verify: ssl.SSLContext | bool = True
     ) -> None:
         """`statement` proves who asks, anew for every request."""
+        self.said_date: float | None = None
+        """What time the other end said it was in its last answer: good enough to date a statement by, no more."""
         self._urls = [url.rstrip("/") for url in urls]
         self._chosen = 0
         self._statement = statement
@@ -174,6 +177,7 @@ class StreamClient:
             async with self._client.stream(
                 method, url + path, params=dict(parameters), headers=sent, content=content
             ) as response:
+                self.said_date = _date(response)
                 _examine(response, url)
                 yield response
         except httpx.HTTPError as error:
@@ -188,6 +192,13 @@ def _examine(response: httpx.Response, url: str) -> None:
         raise UnavailableError("STREAM_REFUSED", f"`{url}` answers {response.status_code}", hint=hint)
     if response.headers.get("content-encoding", "identity") != "identity":
         raise UnavailableError("STREAM_REFUSED", f"`{url}` answers in an encoding that was not asked for")
+
+
+def _date(response: httpx.Response) -> float | None:
+    try:
+        return parsedate_to_datetime(response.headers["date"]).timestamp()
+    except (KeyError, ValueError):
+        return None
 
 
 def trusting(authorities: Path | None) -> ssl.SSLContext:

@@ -38,6 +38,8 @@ WAKE_MS = 250
 GATHER_RECORDS = 100_000
 """Among so many records changes are taken up at most once a second, among a tenth of them ten times as often."""
 RECORD_FOLDERS = ("devices", "subjects")
+POLICY_FILES = ("bundle.tar.gz", "catalogue.yaml", "trust.yaml")
+"""All that a folder supplies beside a control plane."""
 
 
 class DeviceCertificates:
@@ -96,7 +98,7 @@ class Believed(msgspec.Struct, frozen=True):
 
 
 class FolderFollower:
-    """Keeps replica and active policy equal to a folder."""
+    """Keeps replica and active policy equal to a folder; of one beside a control plane only the policy."""
 
     def __init__(
         self,
@@ -111,8 +113,11 @@ class FolderFollower:
         clock: Clock,
         path_key: bytes,
         tick_seconds: int,
+        records: bool = True,
     ) -> None:
+        """Without `records` devices, subjects, situation and CAs come from elsewhere, and nothing of them is read."""
         self._folder = folder
+        self._records = records
         self._believed = believed
         self._authorizer = authorizer
         self._replica = replica
@@ -122,7 +127,7 @@ class FolderFollower:
         self._clock = clock
         self._path_key = path_key
         self._tick_seconds = tick_seconds
-        self._source = FolderSource(folder)
+        self._source = FolderSource(folder) if records else FolderSource(folder, names=POLICY_FILES)
         self._good = Change()
         self._situation_believed: Believed | None = None
         """Under whose approvers the situation in force was read."""
@@ -264,7 +269,7 @@ class FolderFollower:
                 self._faults[name] = (_problem(error, where),)
             except ZtError as error:
                 self._faults[name] = (_problem(error, f"{where}: {error.where}" if error.where else where),)
-        if named is None or named or self._faults.get("records"):
+        if self._records and (named is None or named or self._faults.get("records")):
             found, self._faults["records"] = self._source.changes(self._clock.now(), named)
             before = self._good.records or Records()
             change.records = before.changed(Changes(found.devices, found.subjects))

@@ -20,13 +20,16 @@ from zt_engine.adapters.log_segments import DecisionLog
 from zt_engine.adapters.log_settings import LogSettings, check_settings
 from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.following import DeviceCertificates, FolderFollower
+from zt_engine.bootstrap.following_control import ControlFollower
 from zt_engine.bootstrap.handover import Meeting, Predecessor, WaitingPoint
 from zt_engine.bootstrap.identity import secret_file
+from zt_engine.bootstrap.joining import read_member
 from zt_engine.bootstrap.sockets import address_of, bind
 from zt_engine.bootstrap.wiring import Shared, Wiring, best_sources, keep_fixed, problems_of, read_trusted
 from zt_engine.config import Settings, load
 from zt_engine.core.classification import Label
 from zt_engine.core.errors import UnavailableError, ZtError
+from zt_engine.core.lease import Lease, Staleness
 from zt_engine.core.trust import TrustScore
 from zt_engine.ports import Clock
 from zt_engine.sidecar.admin import AdminApp, Gauges
@@ -46,6 +49,8 @@ ADMIN = "admin"
 PATIENCE_SECONDS = 5.0
 """How long a kept-alive connection may idle after a hand-over before it is closed, so that its next request is
 answered, and told to come back to the successor."""
+REACH_SECONDS = 5.0
+"""How long a start waits for the control plane, so that its first answers are not denials."""
 DRAIN_SECONDS = 10.0
 """The longest that a process drains."""
 
@@ -66,6 +71,8 @@ class SidecarProgram:
         trusted = read_trusted(settings)
         self.wiring = Wiring(settings, trusted, trusted.sources, self._shared)
         self._meeting = Meeting(settings.path(settings.sidecar.state_dir), settings.sidecar.id)
+        lease = Lease(Staleness()) if settings.control_plane.url else None
+        member = read_member(settings) if lease is not None else None
         self.log = open_log(settings, self.clock)
         self.authorizer = Authorizer(
             principals=self.wiring.principals,
@@ -74,7 +81,20 @@ class SidecarProgram:
             space=self.log.space,
             cache_entries=settings.sidecar.cache_entries,
             assert_for=self._assert_for,
+            lease=lease,
         )
+        self.control: ControlFollower | None = None
+        if lease is not None and member is not None:
+            self.control = ControlFollower(
+                settings,
+                member,
+                read_situation=self.wiring.believed.read_situation,
+                replica=self.replica,
+                lease=lease,
+                clock=self.clock,
+                trust_devices=self._trust_devices,
+                revision=self._revision,
+            )
         self.follower = FolderFollower(
             settings.path(settings.policy.folder),
             self.wiring.believed,
@@ -86,6 +106,7 @@ class SidecarProgram:
             clock=self.clock,
             path_key=trusted.path_key,
             tick_seconds=settings.sidecar.tick_seconds,
+            records=self.control is None,
         )
         self.app = DecisionApp(
             hooks=self.wiring.hooks,
@@ -114,14 +135,20 @@ class SidecarProgram:
             self.log.start(wake=self._wake(asyncio.get_running_loop()))
             await self._refresh_keys()
             await self.follower.refresh()
+            loop = asyncio.get_running_loop()
+            if self.control is not None:
+                await self.control.load()
+                self._tasks = [loop.create_task(task) for task in self.control.tasks()]
+                await self.control.reached(REACH_SECONDS)
             turn = self._meeting.turn()
             await asyncio.to_thread(turn.__enter__)
             try:
                 await self._take_over()
             finally:
                 turn.__exit__(None, None, None)
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self.follower.follow()), loop.create_task(self._follow_keys())]
+            if self.control is not None:
+                self.control.keep()
+        self._tasks += [loop.create_task(self.follower.follow()), loop.create_task(self._follow_keys())]
         log.info("sidecar.started", sidecar=self.settings.sidecar.id, listen=self.addresses, admin=self.admin_address)
 
     async def _take_over(self) -> None:
@@ -164,8 +191,13 @@ class SidecarProgram:
             self._meeting,
             sockets=sockets,
             ready=lambda: bool(self.readiness()["ready"]),
-            released=self.handed_over.set,
+            released=self._hand_over,
         )
+
+    def _hand_over(self) -> None:
+        if self.control is not None:
+            self.control.let_go()
+        self.handed_over.set()
 
     async def stop(self) -> None:
         """Answer what was asked, close the log, free the engine. Takes `DRAIN_SECONDS` at most.
@@ -182,6 +214,8 @@ class SidecarProgram:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.control is not None:
+            await self.control.close()
         self.log.close()
         policy = self.authorizer.policy
         if policy is not None:
@@ -218,6 +252,8 @@ class SidecarProgram:
             if self._servers:
                 self._servers[0].limits = wiring.limits
             await self.follower.believe(wiring.believed)
+            if self.control is not None:
+                self.control.believe(wiring.believed.read_situation)
             log.info("config.reloaded", config=str(config))
             if waiting:
                 log.warning("config.needs_restart", settings=waiting)
@@ -266,6 +302,14 @@ class SidecarProgram:
             issued_at=case.moment.tick_start,
         )
 
+    def _trust_devices(self, authorities: bytes) -> None:
+        self._certificates.replace(authorities, where="device CAs of the control plane")
+        self.authorizer.forget_principals()
+
+    def _revision(self) -> str:
+        policy = self.authorizer.policy
+        return policy.revision if policy is not None else ""
+
     # -- for operators
 
     def readiness(self) -> dict[str, object]:
@@ -273,20 +317,26 @@ class SidecarProgram:
         policy = self.authorizer.policy
         now = self.clock.now()
         keys = {issuer: source.problem or "ok" for issuer, source in self.wiring.sources.items()}
-        return {
+        control = self.control
+        found: dict[str, object] = {
             "ready": policy is not None and self.replica.ready and self.log.state != "unavailable",
             "revision": policy.revision if policy is not None else None,
             "policy_age": round(now - self.follower.activated_at, 1) if policy is not None else None,
             "records": self.replica.ready,
             "log": self.log.state,
             "keys": keys,
-            "problems": [str(problem) for problem in self.follower.problems],
+            "problems": [
+                str(problem)
+                for problem in (*self.follower.problems, *(control.problems if control is not None else ()))
+            ],
         }
+        return found if control is None else {**found, "control_plane": control.state()}
 
     def _gauges(self) -> Gauges:
         now = self.clock.now
         authorizer = self.authorizer
         return {
+            **self._control_gauges(),
             "zt_policy_age_seconds": ("Since the policy was activated.", lambda: now() - self.follower.activated_at),
             "zt_replica_age_seconds": ("Since records were last read.", lambda: now() - (self.replica.loaded_at or 0)),
             "zt_keys_age_seconds": (
@@ -302,6 +352,24 @@ class SidecarProgram:
             "zt_log_bytes": ("Bytes of all log segments.", lambda: self.log.total_bytes),
             "zt_log_available": ("1 while the log can be written.", lambda: float(self.log.state == "ok")),
             "zt_folder_problems": ("Files of the policy folder that are refused.", lambda: len(self.follower.problems)),
+        }
+
+    def _control_gauges(self) -> Gauges:
+        control = self.control
+        if control is None:
+            return {}
+        lease, elapsed = control.lease, self.clock.elapsed
+        return {
+            "zt_stream_connected": ("1 while the control plane is heard.", lambda: float(control.connected)),
+            "zt_stream_seq": ("The last change that was applied.", lambda: control.sync.position.seq),
+            "zt_watermark_age_seconds": (
+                "Since the watermark was issued that the lease runs from; -1 without one.",
+                lambda: -1.0 if (age := lease.age(elapsed())) is None else age,
+            ),
+            "zt_clock_offset_seconds": (
+                "How far this clock is behind the control plane's.",
+                lambda: lease.offset or 0.0,
+            ),
         }
 
 

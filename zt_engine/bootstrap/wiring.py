@@ -41,6 +41,7 @@ RELOADABLE = {
     "sidecar": frozenset({"language", "help_url"}),
     "policy": frozenset({"keys", "approvers"}),
     "log": frozenset[str](),
+    "control_plane": frozenset[str](),
 }
 """Settings of these sections that a reload takes up; of every other section it takes up all."""
 

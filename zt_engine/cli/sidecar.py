@@ -12,10 +12,13 @@ import typer
 import uvloop
 
 from zt_engine import logs
+from zt_engine.adapters.clock_system import SystemClock
+from zt_engine.bootstrap import joining
 from zt_engine.bootstrap.collector import Collector
 from zt_engine.bootstrap.sidecar import SidecarProgram
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
+from zt_engine.core.joining import read_token
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -43,6 +46,29 @@ def run(
     chosen_language(lang)
     logs.configure(verbose=verbose)
     uvloop.run(serve(config))
+
+
+@app.command()
+def join(
+    token: Annotated[str, typer.Argument(help="What the control plane gave out for this sidecar.")],
+    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="CA of the control plane (PEM); `control_plane.ca_file` otherwise.")
+    ] = None,
+    lang: Annotated[str | None, typer.Option("--lang", help="ja or en.")] = None,
+) -> None:
+    """Join a control plane, once: from then on devices, people and revocations come from there."""
+    chosen_language(lang)
+    settings = load(config)
+    held = settings.control_plane.ca_file
+    authorities = ca_file or (settings.path(held) if held is not None else None)
+    url = read_token(token).url
+    member = joining.join(settings, token, authorities=authorities, now=SystemClock().now())
+    typer.echo(f"joined {url} as {member.membership.id}; what it knows is kept in {member.folder}")
+    if not settings.control_plane.url:
+        typer.echo(f'\nadd to {config}:\n\n[control_plane]\nurl = ["{url}"]')
+        if authorities is not None:
+            typer.echo(f'ca_file = "{authorities.resolve()}"')
 
 
 async def serve(config: Path) -> None:

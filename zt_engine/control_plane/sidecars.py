@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.core.audit import AuditEvent
 from zt_engine.core.errors import InputError, UnavailableError
+from zt_engine.core.joining import Joined, JoinToken, read_token, write_token
 from zt_engine.core.jose import MAX_TOKEN_BYTES, from_base64url, split_compact, thumbprint, to_base64url
 from zt_engine.core.stream import SIDECAR_TYPE, KeySet, StatusAnswer, digest_of
 from zt_engine.ports.inventory import SidecarRecord
@@ -34,31 +35,6 @@ SILENT_SECONDS = 45
 MAX_REFUSALS = 20
 
 Why = Literal["revoked", "never_heard", "disconnected", "refused", "behind"]
-
-
-class JoinToken(msgspec.Struct, frozen=True, kw_only=True):
-    """What whoever installs a sidecar is given: where to go, whom to believe there, and the secret that admits once."""
-
-    url: str
-    ca_sha256: str
-    """Hex SHA-256 of the CA certificate (DER) of the control plane; empty when it is one everybody believes."""
-    tenant: str
-    exp: int
-    sidecar: str
-    id: str
-    """The secret."""
-
-
-class Joined(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sidecar is told when it joins."""
-
-    id: str
-    tenant: str
-    audience: str
-    """What its statements are addressed to, whichever address it reaches the control plane at."""
-    stream_keys: Mapping[str, Mapping[str, str]]
-    device_cas: str
-    keyset: Mapping[str, str] = {}
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +94,7 @@ class Sidecars:
             tx.audit.record(
                 AuditEvent(at=now, actor=actor, action="sidecar.invited", object=f"sidecar:{sidecar}", after=after)
             )
-        return to_base64url(msgspec.json.encode(told))
+        return write_token(told)
 
     def join(self, token: str, public_key: Mapping[str, str], *, now: int) -> Joined:
         """Admit a sidecar with its key; InputError SIDECAR_TOKEN, SIDECAR_KEY."""
@@ -297,16 +273,6 @@ def _why(record: SidecarRecord, now: float) -> Why:
     if now - record.seen_at > SILENT_SECONDS:
         return "disconnected"
     return "refused" if record.refusals else "behind"
-
-
-def read_token(token: str) -> JoinToken:
-    """Read a join token, which proves nothing by itself; InputError SIDECAR_TOKEN."""
-    try:
-        if len(token) > MAX_TOKEN_BYTES:
-            raise ValueError("too long")
-        return msgspec.json.decode(from_base64url(token.strip()), type=JoinToken)
-    except (ValueError, msgspec.DecodeError):
-        raise InputError("SIDECAR_TOKEN", "it is no join token, or not all of it") from None
 
 
 def _public(key: Mapping[str, str]) -> dict[str, str]:
