@@ -31,7 +31,7 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceStore(Protocol):
-    """The devices of the tenant."""
+    """The devices of the tenant. In a writing transaction whatever is returned is locked until its end."""
 
     def get(self, device_id: str) -> Device | None:
         """Return a device, locked for the rest of a writing transaction."""
@@ -45,11 +45,11 @@ class DeviceStore(Protocol):
         ...
 
     def of_key(self, spki: str) -> Device | None:
-        """Return the device a public key was ever certified for, whatever became of either; locked likewise."""
+        """Return the device a public key was ever certified for, whatever became of either."""
         ...
 
     def of_certificate(self, x5t: str) -> Device | None:
-        """Return the device a certificate was issued to; locked likewise."""
+        """Return the device a certificate was issued to."""
         ...
 
     def of_serial(self, serial_hash: str) -> Sequence[Device]:
@@ -61,7 +61,7 @@ class DeviceStore(Protocol):
         ...
 
     def of_owner(self, owner: str) -> Sequence[Device]:
-        """Return every device enrolled for or assigned to a person, in the order of their ids; locked likewise."""
+        """Return every device enrolled for or assigned to a person, in the order of their ids."""
         ...
 
 

@@ -1,26 +1,29 @@
 """A backup: every row as a line of JSON, the same for both databases, so that either restores the other's.
 
 The first line says what it is, the last one how many rows there were and what their SHA-256 is, so a file that was cut
-off or changed is noticed before anything of it counts. It holds personal data and no secret: codes, nonces and
+off or changed is noticed before anything of it counts. It holds personal data and no secret: invitation codes and
 enrollment secrets are digests.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 
 import msgspec
 from sqlalchemy import Column, Connection, LargeBinary, func, insert, select, update
 
+from zt_engine.adapters.owned_files import UnownedError, examine
 from zt_engine.adapters.store_sql.columns import Json
 from zt_engine.adapters.store_sql.engine import mapped
 from zt_engine.adapters.store_sql.schema import revision
-from zt_engine.adapters.store_sql.tables import changes, counters, election, metadata, nonces, outbox
+from zt_engine.adapters.store_sql.tables import answers, changes, counters, election, metadata, nonces, outbox
 from zt_engine.core.errors import ConfigError, Problem
 
 FORMAT: Final = "zt-store-backup"
@@ -28,10 +31,12 @@ LEAP: Final = 1_000_000
 """What happened after the backup was taken is not in it, but sidecars have seen it. So the numbers of changes and
 fences go on where no sidecar can have been: every one of them begins with a snapshot, and no sequencer of before is
 believed."""
-_LEFT_OUT: Final = (changes, nonces)
-"""Nobody goes on in the old numbers, and what could be used once then must not be usable twice."""
+_LEFT_OUT: Final = (changes, nonces, answers)
+"""Nobody goes on in the old numbers; what could be used once then must not be usable twice; and an answer may hold what
+was shown once."""
 _BATCH: Final = 500
 _MAX_LINE: Final = 64 * 2**20
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _T = TypeVar("_T")
 
 
@@ -48,50 +53,74 @@ class _End(msgspec.Struct, frozen=True, kw_only=True):
 def write(connection: Connection, path: Path) -> int:
     """Write every row that a reading transaction sees. The file appears under its name when it is whole."""
     partial = path.with_name(f"{path.name}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        digest = hashlib.sha256()
-        count = 0
-        with mapped():
-            head = msgspec.json.encode(_Head(format=FORMAT, schema=revision(connection))) + b"\n"
-            digest.update(head)
-            file.write(head)
-            for line in _lines(connection):
-                digest.update(line)
-                file.write(line)
-                count += 1
-        file.write(msgspec.json.encode(_End(rows=count, sha256=digest.hexdigest())) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        partial.unlink(missing_ok=True)
+        with open(os.open(partial, _NEW, 0o600), "wb") as file:
+            count = _write_all(connection, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise _refused("STORE_BACKUP_FILE", f"`{path}` cannot be written: {error.strerror}") from error
     return count
 
 
 def load(connection: Connection, path: Path) -> int:
-    """Insert every row of a backup in a writing transaction, which the caller undoes when this raises."""
+    """Insert every row of a backup in a writing transaction, which the caller undoes when this raises.
+
+    The file is read to its end before the first row of it is inserted.
+    """
     with mapped():
         here = revision(connection)
         for table in metadata.sorted_tables:
             if table is not election and connection.execute(select(func.count()).select_from(table)).scalar_one():
                 raise _refused("STORE_NOT_EMPTY", f"`{table.name}` has rows already")
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        head = _read_line(file)
-        digest.update(head)
-        if _decoded(head, _Head) != _Head(format=FORMAT, schema=here):
-            raise _refused("STORE_BACKUP", f"not a backup of tables of version `{here}`")
-        loader = _Loader(connection)
-        line = _read_line(file)
-        while line.startswith(b"["):
-            digest.update(line)
-            loader.add(line)
-            line = _read_line(file)
-        end = _decoded(line, _End)
-        if end != _End(rows=loader.count, sha256=digest.hexdigest()) or file.read(1):
-            raise _refused("STORE_BACKUP", "cut off, or changed after it was written")
-        loader.finish()
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            examine(os.fstat(file.fileno()))
+            rows = _verify(file, schema=here)
+            file.seek(0)
+            _read_line(file)
+            loader = _Loader(connection)
+            for _ in range(rows):
+                loader.add(_read_line(file))
+            loader.finish()
+    except OSError as error:
+        raise _refused("STORE_BACKUP_FILE", f"`{path}` cannot be read: {error.strerror}") from error
+    except UnownedError as error:
+        raise _refused("STORE_BACKUP_FILE", f"`{path}` is not believed: {error.message}") from None
     _leap(connection)
-    return loader.count
+    return rows
+
+
+def _write_all(connection: Connection, file: BinaryIO) -> int:
+    digest = hashlib.sha256()
+    count = -1
+    with mapped():
+        head = msgspec.json.encode(_Head(format=FORMAT, schema=revision(connection))) + b"\n"
+        for line in chain((head,), _lines(connection)):
+            digest.update(line)
+            file.write(line)
+            count += 1
+    file.write(msgspec.json.encode(_End(rows=count, sha256=digest.hexdigest())) + b"\n")
+    return count
+
+
+def _verify(file: BinaryIO, *, schema: str | None) -> int:
+    """Return how many rows there are, once it is certain that they are those that were written."""
+    head = _read_line(file)
+    if _decoded(head, _Head) != _Head(format=FORMAT, schema=schema):
+        raise _refused("STORE_BACKUP", f"not a backup of tables of version `{schema}`")
+    digest = hashlib.sha256(head)
+    rows = 0
+    while (line := _read_line(file)).startswith(b"["):
+        digest.update(line)
+        rows += 1
+    if _decoded(line, _End) != _End(rows=rows, sha256=digest.hexdigest()) or file.read(1):
+        raise _refused("STORE_BACKUP", "cut off, or changed after it was written")
+    return rows
 
 
 def _lines(connection: Connection) -> Iterator[bytes]:
@@ -123,7 +152,6 @@ class _Loader:
         self._connection = connection
         self._table = ""
         self._rows: list[dict[str, object]] = []
-        self.count = 0
 
     def add(self, line: bytes) -> None:
         try:
@@ -131,14 +159,13 @@ class _Loader:
             table = metadata.tables[name]
             row = {column: _native(table.c[column], value) for column, value in values.items()}
         except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
-            raise _refused("STORE_BACKUP", f"row {self.count + 1} is none of ours") from None
+            raise _refused("STORE_BACKUP", "a row is none of ours") from None
         if table is outbox:
             del row["id"]  # the database counts on by itself; what was first stays first
         if name != self._table or len(self._rows) == _BATCH:
             self.finish()
         self._table = name
         self._rows.append(row)
-        self.count += 1
 
     def finish(self) -> None:
         rows, self._rows = self._rows, []

@@ -30,15 +30,19 @@ _of_certificate: Final = select(device_certificates.c.device_id).where(
 _of_serial: Final = (
     select(devices.c.body)
     .where(_mine, devices.c.serial_hash == bindparam("serial_hash", type_=Name()))
-    .order_by(devices.c.created_at.desc(), devices.c.id.desc())
+    .order_by(devices.c.id)
 )
-_of_owner: Final = select(devices.c.body).where(
-    _mine,
-    devices.c.id.in_(
-        select(device_people.c.device_id).where(
-            device_people.c.tenant == THIS_TENANT, device_people.c.subject == bindparam("subject", type_=Name())
-        )
-    ),
+_of_owner: Final = (
+    select(devices.c.body)
+    .where(
+        _mine,
+        devices.c.id.in_(
+            select(device_people.c.device_id).where(
+                device_people.c.tenant == THIS_TENANT, device_people.c.subject == bindparam("subject", type_=Name())
+            )
+        ),
+    )
+    .order_by(devices.c.id)
 )
 
 _put: Final = Upsert(devices, when=lambda row: devices.c.version < row.version)
@@ -72,7 +76,7 @@ class SqlDevices:
     def get(self, device_id: str) -> Device | None:
         """Return a device, locked for the rest of a writing transaction."""
         row = self._session.locked(_get, id=device_id)
-        return None if row is None else self._read(row, locked=True)
+        return None if row is None else self._read(row)
 
     def put(self, device: Device) -> None:
         """Insert or replace; STORE_CONFLICT when its version did not grow, or a key of it is another device's.
@@ -107,7 +111,8 @@ class SqlDevices:
         """Return every device with this hardware serial, newest first."""
         if not serial_hash:  # not known is not the same
             return ()
-        return tuple(self._read(row) for row in self._session.rows(_of_serial, serial_hash=serial_hash))
+        found = [self._read(row) for row in self._session.locked_rows(_of_serial, serial_hash=serial_hash)]
+        return tuple(sorted(found, key=lambda device: (device.created_at, device.device_id), reverse=True))
 
     def page(self, wanted: DeviceFilter, *, after: str, limit: int) -> Sequence[Device]:
         """Return up to `limit` devices with ids above `after`, in the order of their ids."""
@@ -120,22 +125,16 @@ class SqlDevices:
             query = query.where(devices.c.owner == wanted.owner)
         if wanted.text:
             query = query.where(devices.c.search.contains(wanted.text.casefold(), autoescape=True))
-        return tuple(self._read(row) for row in self._session.rows(query.order_by(devices.c.id).limit(limit)))
+        rows = self._session.locked_rows(query.order_by(devices.c.id).limit(limit))
+        return tuple(self._read(row) for row in rows)
 
     def of_owner(self, owner: str) -> Sequence[Device]:
-        """Return every device enrolled for or assigned to a person, in the order of their ids.
+        """Return every device enrolled for or assigned to a person, in the order of their ids."""
+        return tuple(self._read(row) for row in self._session.locked_rows(_of_owner, subject=owner))
 
-        INVARIANT: many are locked in one order, or two transactions could wait for each other.
-        """
-        query = _of_owner.order_by(devices.c.id)
-        if self._session.writing:
-            query = query.with_for_update()
-        rows = self._session.rows(query, subject=owner)
-        return tuple(self._read(row, locked=True) for row in rows)
-
-    def _read(self, row: Row[Any], *, locked: bool = False) -> Device:
+    def _read(self, row: Row[Any]) -> Device:
         device = _decode(row.body)
-        if locked and self._session.writing:
+        if self._session.writing:
             self._held[device.device_id] = device
         return device
 

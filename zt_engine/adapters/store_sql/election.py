@@ -52,8 +52,10 @@ class _AdvisoryLock:
         self._connection = connection
 
     def release(self) -> None:
-        # It does not return to the pool: the lock goes with the connection.
-        with contextlib.suppress(SQLAlchemyError):  # one that is broken holds no lock
+        # The lock goes with the connection at the latest, but the server may take a moment to notice that.
+        with contextlib.suppress(SQLAlchemyError):  # a connection that is broken holds no lock
+            self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+        with contextlib.suppress(SQLAlchemyError):
             self._connection.close()
 
 

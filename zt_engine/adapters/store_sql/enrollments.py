@@ -56,5 +56,5 @@ class SqlEnrollments:
         query = _mine.where(enrollments.c.id > after)
         if state:
             query = query.where(enrollments.c.state == state)
-        rows = self._session.rows(query.order_by(enrollments.c.id).limit(limit))
+        rows = self._session.locked_rows(query.order_by(enrollments.c.id).limit(limit))
         return tuple(_decode(row.body) for row in rows)

@@ -54,4 +54,4 @@ class SqlInvitations:
     def page(self, *, after: str, limit: int) -> Sequence[Invitation]:
         """Return invitations in the order of their ids."""
         query = _mine.where(invitations.c.id > after).order_by(invitations.c.id).limit(limit)
-        return tuple(_decode(row.body) for row in self._session.rows(query))
+        return tuple(_decode(row.body) for row in self._session.locked_rows(query))

@@ -43,11 +43,17 @@ class Session:
         return found[0] if found else None
 
     def locked(self, statement: Select[Any], **values: object) -> Row[Any] | None:
-        """Return the one row a query finds, for this transaction alone if it writes.
+        """Return the one row a query finds, for this transaction alone if it writes."""
+        found = self.locked_rows(statement, **values)
+        return found[0] if found else None
 
-        SQLite has one writer at a time, so there the whole database is.
+    def locked_rows(self, statement: Select[Any], **values: object) -> Sequence[Row[Any]]:
+        """Return the rows a query finds, for this transaction alone if it writes.
+
+        SQLite has one writer at a time, so there the whole database is. INVARIANT: a query for several rows has them in
+        the order of their ids, or two transactions could wait for each other.
         """
-        return self.first(statement.with_for_update() if self.writing else statement, **values)
+        return self.rows(statement.with_for_update() if self.writing else statement, **values)
 
     def change(self, statement: Update | Delete, **values: object) -> int:
         """Update or delete; return how many rows there were."""

@@ -39,4 +39,4 @@ class SqlSidecars:
 
     def all(self) -> Sequence[SidecarRecord]:
         """Return every sidecar, in the order of their ids."""
-        return tuple(_decode(row.body) for row in self._session.rows(_all.order_by(sidecars.c.id)))
+        return tuple(_decode(row.body) for row in self._session.locked_rows(_all.order_by(sidecars.c.id)))

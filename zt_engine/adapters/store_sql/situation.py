@@ -61,7 +61,7 @@ class SqlSituation:
         """Return subjects in the order of issuer and id."""
         place = tuple_(subjects.c.issuer, subjects.c.id)
         query = _subjects.where(place > after).order_by(subjects.c.issuer, subjects.c.id).limit(limit)
-        return tuple(_decode(row.body) for row in self._session.rows(query))
+        return tuple(_decode(row.body) for row in self._session.locked_rows(query))
 
     def put(self, kind: str, id_: str, body: bytes | None) -> None:
         """Insert, replace or (None) remove an `overlay`, `grant`, `revocation` or the `threat_level`."""

@@ -168,7 +168,8 @@ class SqlStore:
     def restore(self, path: Path) -> int:
         """Load a backup into an empty, migrated database, altogether or not at all; return the number of rows.
 
-        ConfigError STORE_BACKUP for a file that is no whole backup, STORE_NOT_EMPTY for a database that is in use.
+        ConfigError STORE_BACKUP for a file that is no whole backup, STORE_NOT_EMPTY for a database that is in use,
+        STORE_BACKUP_FILE for a file that cannot be read, or that somebody else could have written.
         """
         with self._database.writing() as connection:
             return backup.load(connection, path)

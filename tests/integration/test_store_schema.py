@@ -1,0 +1,112 @@
+"""The migrations make exactly the tables the program knows, whoever runs them and however often."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from tests.postgres import server
+from tests.store_support import KINDS, ON_DISK, TENANT, device, opened, store_url
+from zt_engine.adapters.store_sql import open_store
+from zt_engine.adapters.store_sql.tables import election, metadata
+from zt_engine.core.errors import ConfigError
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_migrations_make_the_tables_of_the_program(kind: str, tmp_path: Path) -> None:
+    with opened(kind, tmp_path) as store, store._database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
+
+
+def test_every_table_begins_with_the_tenant_and_so_does_every_key() -> None:
+    tables = [table for table in metadata.sorted_tables if table is not election]
+
+    assert all(not table.c.tenant.nullable for table in tables)
+    assert [table.name for table in tables if next(iter(table.primary_key)).name != "tenant"] == ["outbox"]
+    unique = [index for table in tables for index in table.indexes if index.unique]
+    assert {index.table.name for index in unique} == {"invitations", "enrollments"}
+    assert all(next(iter(index.columns)).name == "tenant" for index in unique)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_migrating_again_changes_nothing(kind: str, tmp_path: Path) -> None:
+    with opened(kind, tmp_path) as store:
+        with store.writing(TENANT) as tx:
+            tx.devices.put(device())
+        fence = store.elect()
+        store.migrate()
+
+        with store.reading(TENANT) as tx:
+            assert tx.devices.get("d1") == device()
+        assert store.elect() == fence + 1
+
+
+@pytest.mark.parametrize("kind", ON_DISK)
+def test_programs_that_start_together_migrate_once(kind: str, tmp_path: Path) -> None:
+    if kind == "postgresql":
+        with server().database(template="template1") as url:
+            migrate_together(url)
+    else:
+        with store_url(kind, tmp_path) as url:
+            migrate_together(url)
+
+
+def migrate_together(url: str) -> None:
+    stores = [open_store(url) for _ in range(4)]
+    with ThreadPoolExecutor(len(stores)) as pool:
+        list(pool.map(lambda store: store.migrate(), stores))
+    with stores[0]._database.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
+    assert stores[0].elect() == 1
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_database_that_a_newer_program_changed_is_left_alone(kind: str, tmp_path: Path) -> None:
+    with opened(kind, tmp_path) as store:
+        with store._database.writing() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+        with pytest.raises(ConfigError) as caught:
+            store.migrate()
+
+        assert caught.value.code == "STORE_SCHEMA"
+        assert "9999" in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ON_DISK)
+def test_a_migration_that_fails_leaves_no_table(kind: str, tmp_path: Path) -> None:
+    """Something in the way of the last table: none of those before it stays."""
+    if kind == "postgresql":
+        with server().database(template="template1") as url:
+            migrate_blocked(url)
+    else:
+        with store_url(kind, tmp_path) as url:
+            migrate_blocked(url)
+
+
+def migrate_blocked(url: str) -> None:
+    store = open_store(url)
+    with store._database.writing() as connection:
+        connection.execute(text("CREATE TABLE election (id INTEGER)"))
+    with pytest.raises(Exception, match="already exists"):
+        store.migrate()
+    with store._database.writing() as connection:
+        connection.execute(text("DROP TABLE election"))
+    store.migrate()
+    assert store.elect() == 1
+    store.close()
+
+
+def test_the_migrations_are_shipped_in_the_package() -> None:
+    folder = resources.files("zt_engine.adapters.store_sql") / "migrations"
+
+    assert (folder / "env.py").is_file()
+    assert any(entry.name.startswith("v0001_") for entry in (folder / "versions").iterdir())
