@@ -7,11 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from device_inventory.enrollment import Enrollment
+from msgspec.structs import replace
+
+from device_inventory.enrollment import Enrollment, after_approval
 from device_inventory.facts import CATALOGUE
 from device_inventory.inventory import Device, HeldKey
 from device_inventory.invitation import Invitation
 from device_inventory.notice import NOTICE_VERSION
+from device_inventory.operations import approve
 from tests.fakes.certificate_authority import FakeAuthority, fake_csr
 from tests.fakes.persons import ISSUER, FakePersons
 from tests.unit.inventory_support import COLLECTED, claims
@@ -30,7 +33,7 @@ from zt_engine.control_plane.reporting import Received, Reporting
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import thumbprint
 from zt_engine.ports.attestation import Attested
-from zt_engine.ports.inventory import CertificateRequest
+from zt_engine.ports.inventory import CertificateRequest, DeviceFilter
 
 NOW = 1_790_000_000
 TENANT = "mofa"
@@ -143,8 +146,6 @@ class Office:
         return code
 
     def change_invitation(self, code: str, **changes: Any) -> None:
-        from msgspec.structs import replace
-
         with self.store.writing(TENANT) as tx:
             invitation = tx.invitations.of_code(digest(code))
             tx.invitations.put(replace(invitation, **changes))
@@ -154,6 +155,17 @@ class Office:
         with self.store.writing(TENANT) as tx:
             before = tx.devices.get(device.device_id)
             self.ledger(tx, device, before=before, actor="admin:suzuki", action=action, now=self.now)
+
+    def approve(self, device_id: str) -> None:
+        """Have a second person approve a device, and its enrollment with it."""
+        with self.store.writing(TENANT) as tx:
+            before = tx.devices.get(device_id)
+            enrollment = tx.enrollments.of_device(device_id)
+            assert before is not None
+            assert enrollment is not None
+            after = approve(before, by="suzuki", now=self.now)
+            tx.enrollments.put(after_approval(enrollment, now=self.now))
+            self.ledger(tx, after, before=before, actor="admin:suzuki", action="device.approved", now=self.now)
 
     # -- what an agent does
 
@@ -210,8 +222,6 @@ class Office:
         return found
 
     def devices(self) -> list[Device]:
-        from zt_engine.ports.inventory import DeviceFilter
-
         with self.store.reading(TENANT) as tx:
             return list(tx.devices.page(DeviceFilter(), after="", limit=1000))
 
@@ -270,13 +280,14 @@ class Machine:
         helper_claims: Mapping[str, Any] | None = None,
         typ: str = "zt-posture+jwt",
         kid: str | None = None,
+        said: Mapping[str, Any] | None = None,
         **changes: Any,
     ) -> bytes:
         """A full report, right unless the changes make it wrong."""
         now = self.office.now
         self.seq += 1
         nonce = self.office.reporting.nonce(self.device_id, now=now) if nonce is None else nonce
-        said = {
+        told = {
             "nonce": nonce,
             "aud": URL,
             "iat": now,
@@ -287,12 +298,13 @@ class Machine:
             "delta": False,
             "collector": {"version": "1.0", "scope": "user"},
             **claims(values, at=now),
-        } | changes
+        }
+        told |= changes | dict(said or {})
         if helper is not None:
             word = {"nonce": nonce, "device": self.device_id, **claims(values, at=now), **(helper_claims or {})}
-            said["helper"] = helper.sign(word, typ="zt-helper+jwt").decode()
-        said = {name: value for name, value in said.items() if value is not ...}
-        return (signer or self.key).sign(said, typ=typ, kid=self.held.x5t if kid is None else kid)
+            told["helper"] = helper.sign(word, typ="zt-helper+jwt").decode()
+        told = {name: value for name, value in told.items() if value is not ...}
+        return (signer or self.key).sign(told, typ=typ, kid=self.held.x5t if kid is None else kid)
 
     def report(self, values: Mapping[str, Any] = COLLECTED, **changes: Any) -> Received:
         return self.office.reporting.receive(self.evidence(values, **changes), now=self.office.now)
