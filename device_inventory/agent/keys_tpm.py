@@ -54,7 +54,8 @@ class TpmKey:
         """Make the key, unless it is there."""
         if home.read(ref.name) is None:
             with _tpm() as tpm, _storage(tpm) as parent:
-                private, public, *_ = tpm.create(parent, None, _SIGNING, _ATTRIBUTES)
+                template = _library().TPM2B_PUBLIC.parse(_SIGNING, objectAttributes=_ATTRIBUTES)
+                private, public, *_ = tpm.create(parent, None, template)
                 held = _Wrapped(public=_text(public.marshal()), private=_text(private.marshal()))
             home.write(ref.name, msgspec.json.encode(held))
         return cls.open(home, ref)

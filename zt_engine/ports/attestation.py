@@ -34,3 +34,14 @@ class AttestationVerifier(Protocol):
     def boot(self, quote: object, *, device: Device, nonce: str, now: float) -> Mapping[str, FactValue]:
         """Return the facts a quote proves of the boot of a device; InputError ATTESTATION_REFUSED."""
         ...
+
+
+class AttestationChallenger(Protocol):
+    """Has a TPM show that its attestation key lives beside its endorsement key: once, before anything is attested."""
+
+    def challenge(self, statement: Mapping[str, object], *, now: float) -> Mapping[str, str]:
+        """Return `{credential, secret}`, which only the TPM with both keys opens; InputError ATTESTATION_REFUSED.
+
+        What it takes out of them goes into every later statement as the attestation key's `token`.
+        """
+        ...
