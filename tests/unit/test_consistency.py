@@ -12,7 +12,8 @@ from device_inventory.consistency import BOOTS_KEPT, TURNS_WINDOW, follow
 from device_inventory.facts import CATALOGUE
 from device_inventory.inventory import Device, Stream, publish
 from device_inventory.operations import activate, release
-from tests.unit.inventory_support import NOW, device, reported
+from device_inventory.reports import ingest
+from tests.unit.inventory_support import NOW, device, helper, report, reported
 
 DISK = {"disk.encrypted": True}
 
@@ -130,6 +131,18 @@ def test_somebody_who_looked_may_release_it() -> None:
     assert reported(released, DISK, at=NOW + 360, boot_id="b2").refusal is None
 
 
+def test_after_a_release_whichever_machine_remains_goes_on_and_the_other_is_found_again() -> None:
+    released = release(cloned().device, now=NOW + 300, reason="the copy was destroyed")
+
+    original = reported(released, DISK, at=NOW + 360, boot_id="b1")
+    copy = reported(original.device, DISK, at=NOW + 420, boot_id="b2")
+    again = reported(copy.device, DISK, at=NOW + 480, boot_id="b1")
+
+    assert original.refusal is None
+    assert again.refusal is not None
+    assert again.refusal.code == "DEVICE_CLONED"
+
+
 def registered() -> Device:
     known = reported(device(), DISK, at=NOW, signed={"device.serial_hash": "a" * 64, "device.model": "X1"}).device
     return activate(known, now=NOW)
@@ -150,6 +163,22 @@ def test_another_serial_number_is_another_machine() -> None:
     assert taken.changed
     assert "REGISTRATION_DRIFT" in taken.device.findings
     assert taken.device.serial_hash == "a" * 64
+
+
+def test_sidecars_that_read_no_serial_number_are_told_of_the_quarantine_all_the_same() -> None:
+    names = ["disk.encrypted"]
+    known = ingest(registered(), report(DISK, seq=2, at=NOW + 30), now=NOW + 30, names=names).device
+
+    taken = ingest(
+        known,
+        report(DISK, seq=3, at=NOW + 60),
+        helper=helper({"device.serial_hash": "b" * 64}, at=NOW + 60),
+        now=NOW + 60,
+        names=names,
+    )
+
+    assert taken.changed
+    assert taken.device.version == known.version + 1
 
 
 def test_another_model_is_told_and_no_more() -> None:
