@@ -27,13 +27,13 @@ class StrictRecords:
 
     def subject(self, raw: bytes) -> SubjectRecord:
         """Return a subject's record; ConfigError SUBJECT_RECORD_*."""
-        return decode_subject(raw, where="")
+        return decode_subject(raw, where="record")
 
     def check(self, kind: RecordKind, raw: bytes) -> None:
         """Refuse what sidecars would refuse or leave out; ConfigError with every fault.
 
         Codes: SITUATION_*, OVERLAY_*, GRANT_*, and APPROVAL_* when the approvals do not hold.
         """
-        found = decode_situation(_DOCUMENTS[kind] % raw, where="", approvers=self._approvers)
+        found = decode_situation(_DOCUMENTS[kind] % raw, where="record", approvers=self._approvers)
         if found.problems:
             raise ConfigError(found.problems)

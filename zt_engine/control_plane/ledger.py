@@ -6,6 +6,7 @@ ahead of its turn, and the record that follows says for good what the revocation
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -62,7 +63,9 @@ class Ledger:
 def revoke(tx: Transaction, kind: str, key: str, until: int | None) -> None:
     """Hold a revocation for sidecars that come later, and tell the others."""
     body = msgspec.json.encode({"kind": kind, "key": key, "until": until})
-    tx.situation.put("revocation", f"{kind}:{key}", body)
+    # One that ends sooner does not take the place of one that ends later.
+    name = hashlib.sha256(f"{kind}\n{until}\n{key}".encode()).hexdigest()
+    tx.situation.put("revocation", name, body)
     tx.outbox.announce("revocation.added", body)
 
 

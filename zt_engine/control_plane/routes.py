@@ -8,8 +8,9 @@ from urllib.parse import unquote
 
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from zt_engine.core.instants import LATEST
 from zt_engine.core.strict_json import read_object
 
 
@@ -45,3 +46,8 @@ class Model(BaseModel):
 
 PathText = Annotated[str, Path(min_length=1, max_length=512), AfterValidator(unquote)]
 """A path parameter that may hold any character; `path_of` left its slashes escaped."""
+Words = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Named = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Reason = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""Why something is done: it stands in the audit for ever."""
+Instant = Annotated[int, Field(ge=1, le=LATEST, description="Epoch seconds.")]

@@ -1,0 +1,139 @@
+"""What is going on, as administrators declare it: overlays, grants, continuity, revocations, the threat level.
+
+Every record is read with the sidecars' own reader before it is kept. What loosens (a grant, a declaration) carries the
+signatures of approvers, whose keys are not here: it is kept and announced as it was signed, or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.ledger import revoke, write_down
+from zt_engine.core.errors import InputError
+from zt_engine.ports.inventory import Transaction
+
+Kind = Literal["overlay", "grant", "continuity"]
+
+MOST: Final[Mapping[str, int]] = {"overlay": 1_000, "grant": 2_000, "continuity": 1, "revocation": 200_000}
+"""What a sidecar reads at most."""
+SHOWN_REVOCATIONS: Final = 1_000
+_LEVEL: Final = "threat_level"
+
+
+class Declarations:
+    """The situation of a control plane."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+
+    def put(
+        self, tx: Transaction, kind: Kind, id_: str, record: Mapping[str, Any], *, actor: str, now: int
+    ) -> dict[str, Any]:
+        """Insert or replace a record; ConfigError with the sidecar reader's codes, RECORD_ID, RECORDS_FULL."""
+        if record.get("id") != id_:
+            raise InputError("RECORD_ID", "the record has another id than its URL", where="id")
+        raw = _written(record)
+        self._plane.records.check(kind, raw)
+        held = tx.situation.all(kind)
+        if kind == "continuity":
+            # There is one declaration at a time.
+            for other in held.keys() - {id_}:
+                tx.situation.put(kind, other, None)
+        elif id_ not in held and len(held) >= MOST[kind]:
+            raise InputError("RECORDS_FULL", f"there are {len(held)} already; remove some that are over")
+        tx.situation.put(kind, id_, raw)
+        tx.outbox.announce(f"{kind}.changed", raw)
+        reason = record.get("reason") or record.get("cause") or ""
+        self._write_down(tx, kind, id_, held.get(id_), raw, actor=actor, reason=str(reason), now=now)
+        return dict(record)
+
+    def remove(self, tx: Transaction, kind: Kind, id_: str, *, actor: str, reason: str, now: int) -> None:
+        """Remove a record; RECORD_NOT_FOUND."""
+        held = tx.situation.all(kind).get(id_)
+        if held is None:
+            raise InputError("RECORD_NOT_FOUND", f"there is no such {kind}")
+        tx.situation.put(kind, id_, None)
+        tx.outbox.announce(f"{kind}.changed", msgspec.json.encode({"id": id_, "removed": True}))
+        self._write_down(tx, kind, id_, held, None, actor=actor, reason=reason, now=now)
+
+    def set_level(self, tx: Transaction, level: int, *, actor: str, reason: str, now: int) -> dict[str, int]:
+        """Set the threat level."""
+        before = tx.situation.all(_LEVEL).get("")
+        after = msgspec.json.encode({"threat_level": level})
+        tx.situation.put(_LEVEL, "", after)
+        tx.outbox.announce("threat_level.changed", after)
+        self._write_down(tx, _LEVEL, "", before, after, actor=actor, reason=reason, now=now)
+        return {"threat_level": level}
+
+    def revoke(
+        self, tx: Transaction, kind: str, key: str, until: int | None, *, actor: str, reason: str, now: int
+    ) -> dict[str, Any]:
+        """Revoke something; it cannot be taken back before its end."""
+        record = {"kind": kind, "key": key, "until": until}
+        self._plane.records.check("revocation", msgspec.json.encode(record))
+        if until is not None and until <= now:
+            raise InputError("RECORD_ID", "the end lies in the past", where="until")
+        revoke(tx, kind, key, until)
+        object_ = f"{kind}:{key}"[:512]
+        write_down(tx, actor=actor, action="revocation.added", object_=object_, reason=reason, after=record, now=now)
+        return record
+
+    def everything(self, tx: Transaction, *, now: int) -> dict[str, Any]:
+        """Return the whole situation; of revocations those that end last, and how many there are."""
+        level = tx.situation.all(_LEVEL).get("")
+        revocations = [msgspec.json.decode(body) for body in tx.situation.all("revocation").values()]
+        live = [one for one in revocations if one["until"] is None or one["until"] >= now]
+        live.sort(key=lambda one: (one["until"] is not None, -(one["until"] or 0), one["kind"], one["key"]))
+        continuity = [msgspec.json.decode(body) for body in tx.situation.all("continuity").values()]
+        return {
+            "threat_level": msgspec.json.decode(level)["threat_level"] if level is not None else 0,
+            "overlays": [msgspec.json.decode(body) for body in tx.situation.all("overlay").values()],
+            "grants": [msgspec.json.decode(body) for body in tx.situation.all("grant").values()],
+            "continuity": continuity[0] if continuity else None,
+            "revocations": live[:SHOWN_REVOCATIONS],
+            "revocations_in_force": len(live),
+        }
+
+    def _write_down(
+        self,
+        tx: Transaction,
+        kind: str,
+        id_: str,
+        before: bytes | None,
+        after: bytes | None,
+        *,
+        actor: str,
+        reason: str,
+        now: int,
+    ) -> None:
+        write_down(
+            tx,
+            actor=actor,
+            action=f"{kind}.{'removed' if after is None else 'changed'}",
+            object_=f"{kind}:{id_}",
+            reason=reason,
+            before=None if before is None else msgspec.json.decode(before),
+            after=None if after is None else msgspec.json.decode(after),
+            now=now,
+        )
+
+
+def forget_ended(tx: Transaction, *, before: int) -> int:
+    """Remove revocations that ended before an instant; return how many."""
+    gone = 0
+    for id_, body in tx.situation.all("revocation").items():
+        until = msgspec.json.decode(body)["until"]
+        if isinstance(until, int) and until < before:
+            tx.situation.put("revocation", id_, None)
+            gone += 1
+    return gone
+
+
+def _written(record: Mapping[str, Any]) -> bytes:
+    # As it came, so that the signatures over it hold.
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
