@@ -15,6 +15,7 @@ NOW = 1_800_000_000  # 2027-01-15
 BOOT = NOW - 86_400
 DAY = 86_400
 UID = 1000
+LISTED_DATE = "Thu, 14 Jan 2027 06:00:00 UTC"
 FIRMWARE = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
@@ -157,7 +158,7 @@ def plain_debian(root: Path) -> Tree:
     tree.file(
         "/var/lib/apt/lists/deb.debian.org_debian-security_dists_bookworm-security_InRelease",
         "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nOrigin: Debian\nLabel: Debian-Security\n"
-        "Suite: stable-security\nDate: Thu, 14 Jan 2027 06:00:00 UTC\nValid-Until: Thu, 21 Jan 2027 06:00:00 UTC\n",
+        f"Suite: stable-security\nDate: {LISTED_DATE}\nValid-Until: Thu, 21 Jan 2027 06:00:00 UTC\n",
     )
     tree.file(
         "/var/lib/apt/lists/deb.debian.org_debian_dists_bookworm_InRelease",
@@ -239,7 +240,9 @@ def btrfs_on_luks(root: Path) -> Tree:
     tree.mounted.clear()
     for place, letter in enumerate("bc"):
         tree.block(f"sd{letter}", f"8:{16 * (place + 1)}")
-        tree.block(f"dm-{place}", f"253:{place}", uuid=f"CRYPT-LUKS2-{letter}", dm=f"luks-{letter}", on=(f"sd{letter}",))
+        tree.block(
+            f"dm-{place}", f"253:{place}", uuid=f"CRYPT-LUKS2-{letter}", dm=f"luks-{letter}", on=(f"sd{letter}",)
+        )
         tree.link(f"/sys/fs/btrfs/0000-1111/devices/dm-{place}", f"/sys/devices/virtual/block/dm-{place}")
     tree.mount("0:30", "/", "btrfs", "/dev/mapper/luks-b")
     tree.mount("0:30", "/home", "btrfs", "/dev/mapper/luks-b")

@@ -13,6 +13,7 @@ import socket
 import stat
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -92,8 +93,12 @@ def _ask(path: Path, request: dict[str, str], uid: int) -> object:
             connection.connect(str(path))
             if peer_uid(connection) != uid:
                 raise HelperError("HELPER_FOREIGN", "somebody else answers for the helper")
-            connection.sendall(json.dumps(request).encode() + b"\n")
+            with suppress(BrokenPipeError, ConnectionResetError):
+                # Who is refused is answered before the question is read, and that answer can still be had.
+                connection.sendall(json.dumps(request).encode() + b"\n")
             line = _line(connection, deadline)
+    except (BlockingIOError, ConnectionResetError):
+        raise HelperError("HELPER_BUSY", "the helper takes no more questions now") from None
     except TimeoutError:
         raise HelperError("HELPER_SILENT", f"the helper did not answer within {PATIENCE} s") from None
     except OSError:

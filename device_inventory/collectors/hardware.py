@@ -14,11 +14,11 @@ _DMI: Final = "/sys/class/dmi/id"
 _TREE: Final = "/proc/device-tree"
 _HEAD: Final = 16 * 1024
 # What makers leave in the field when they have nothing to say, in lower case and without blanks.
-_BLANK: Final = re.compile(
+BLANK: Final = re.compile(
     r"|none|n/?a|0+|1234567890?|x+|\.+|-+|default(string)?|notspecified|notapplicable|unknown|invalid|oem"
     r"|tobefilledbyo\.?e\.?m\.?|system(serialnumber|productname|manufacturer|version)|o\.?e\.?m\.?"
 )
-_VIRTUAL: Final = re.compile(
+VIRTUAL: Final = re.compile(
     r"qemu|kvm|vmware|virtualbox|innotek|virtual machine|xen|bochs|parallels|openstack|google compute|bhyve"
     r"|firecracker",
     re.IGNORECASE,
@@ -46,7 +46,7 @@ def _serial(machine: Machine) -> Found:
 
 def _field(machine: Machine, name: str) -> str:
     text = (machine.optional(f"{_DMI}/{name}") or "").strip()
-    return "" if _BLANK.fullmatch("".join(text.lower().split())) else text
+    return "" if BLANK.fullmatch("".join(text.lower().split())) else text
 
 
 def _vm(machine: Machine) -> Found:
@@ -62,7 +62,7 @@ def _vm(machine: Machine) -> Found:
     told = "\n".join(names).strip() or (machine.optional(f"{_TREE}/model") or "")
     if not told:
         raise absent("neither processor nor firmware tells")
-    return {"vm": seen(_VIRTUAL.search(told) is not None)}
+    return {"vm": seen(VIRTUAL.search(told) is not None)}
 
 
 PROBES: Final = (

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -60,9 +61,8 @@ def load_or_make_key(folder: Path) -> HelperKey:
         return HelperKey(_load(path))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
-    part = folder / f"{KEY_FILE}.{os.getpid()}"
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor, name = tempfile.mkstemp(dir=folder)  # for its owner only
+    part = Path(name)
     with os.fdopen(descriptor, "wb") as file:
         file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         file.flush()
@@ -83,11 +83,13 @@ def _load(path: Path) -> ec.EllipticCurvePrivateKey:
         raise
     except OSError as error:
         raise HelperError("HELPER_KEY", f"the key cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise HelperError("HELPER_KEY", "the key is not a file that only this user can read")
-        content = file.read(_MAX_KEY)
+        content = os.read(descriptor, _MAX_KEY)
+    finally:
+        os.close(descriptor)
     try:
         key = load_pem_private_key(content, password=None)
     except (ValueError, TypeError):

@@ -7,7 +7,6 @@ for its own facts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
@@ -36,9 +35,7 @@ from device_inventory.collectors import (
 from device_inventory.collectors.boot import boot_id
 from device_inventory.collectors.machine import Collected, Found, Machine, Scope
 from device_inventory.collectors.packages import RPM_DATABASES
-from device_inventory.collectors.probe import Probe
-from device_inventory.collectors.unseen import NotObserved
-from device_inventory.facts import CATALOGUE, FactKind, FactValue
+from device_inventory.collectors.probe import Probe, ask
 
 __all__ = ["FACTS", "HELPER_FACTS", "SLOW_FACTS", "boot_id", "collect", "slow_stamp"]
 
@@ -94,45 +91,8 @@ def collect(machine: Machine, *, scope: Scope = "user", slow: bool = False) -> F
     found: dict[str, Collected] = {}
     for probe in PROBES:
         if scope in probe.scopes and (slow or not probe.slow):
-            found.update(_look(probe, machine))
+            found.update(ask(probe, machine))
     return found
-
-
-def _look(probe: Probe, machine: Machine) -> Iterator[tuple[str, Collected]]:
-    try:
-        answers = probe.look(machine)
-        trouble = Collected("error", None, "the collector said nothing of it")
-    except NotObserved as reason:
-        answers, trouble = {}, Collected(reason.status, None, reason.detail)
-    except FileNotFoundError as error:
-        answers, trouble = {}, Collected("not_collected", None, f"there is no `{error.filename}`")
-    except PermissionError as error:
-        answers, trouble = {}, Collected("not_collected", None, f"`{error.filename}` may not be read")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is these facts that are not known
-        answers, trouble = {}, Collected("error", None, f"the collector failed with {type(error).__name__}")
-    for name in probe.facts:
-        yield name, _checked(CATALOGUE[name], answers.get(name, trouble))
-
-
-def _checked(kind: FactKind, answer: Collected) -> Collected:
-    if answer.status == "observed" and not _fits(kind, answer.value):
-        return Collected("error", None, "the collector found a value of the wrong type")
-    return answer
-
-
-def _fits(kind: FactKind, value: FactValue) -> bool:
-    match kind.type, value:
-        case "boolean", bool():
-            return True
-        case (("count" | "instant" | "number"), int()):
-            return not isinstance(value, bool) and 0 <= value < 2**53
-        case "choice", str():
-            return value in kind.choices
-        case "text", str():
-            return 0 < len(value) <= 256 and value.isprintable()
-        case "list", tuple():
-            return len(value) <= 256 and all(0 < len(item) <= 256 and item.isprintable() for item in value)
-    return False
 
 
 def slow_stamp(machine: Machine) -> str:

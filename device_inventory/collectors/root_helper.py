@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import selectors
 import signal
 import socket
 import stat
@@ -35,6 +36,7 @@ MAX_CONNECTIONS: Final = 16
 MAX_OF_ONE_USER: Final = 4
 
 _ASKED: Final = re.compile(r"[\x21-\x7e]{1,256}")
+_PAUSE: Final = 0.05
 _FIRST_PERSON: Final = 1000
 _SERVICES: Final = range(61_184, 65_536)
 """Users that systemd makes up for services, and `nobody`."""
@@ -60,23 +62,33 @@ class RootHelper:
         self._open: Counter[int] = Counter()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        self._waker, self._woken = socket.socketpair()
 
     def serve(self) -> None:
         """Answer until `stop`; a connection is one question."""
-        while not self._stopped.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                # Stopped, or out of descriptors for a moment: the one ends the loop, the other passes.
-                self._stopped.wait(0.05)
-                continue
-            self._take(connection)
+        with self._listener, self._woken, self._waker, selectors.DefaultSelector() as selector:
+            self._listener.setblocking(False)
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while not self._stopped.is_set():
+                selector.select()
+                try:
+                    connection, _ = self._listener.accept()
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self._stopped.wait(_PAUSE)  # out of descriptors, until some are let go of
+                    continue
+                self._take(connection)
 
     def stop(self) -> None:
-        """End `serve`; questions that are being answered are finished by their own time limit."""
+        """End `serve`; questions that are being answered are finished by their own time limit.
+
+        The listening socket is closed and not shut down: it may be systemd's as well, which then goes on listening.
+        """
         self._stopped.set()
         with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
+            self._waker.send(b"x")
 
     def _take(self, connection: socket.socket) -> None:
         uid = peer_uid(connection)
@@ -92,6 +104,8 @@ class RootHelper:
             with connection, suppress(OSError):
                 connection.setblocking(False)
                 connection.send(_encoded({"error": refusal}))
+                # What was sent and not read would be taken for a broken connection at the other end.
+                connection.recv(MAX_REQUEST)
             return
         threading.Thread(target=self._converse, args=(connection, uid), daemon=True).start()
 

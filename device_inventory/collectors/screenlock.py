@@ -130,12 +130,12 @@ def _section(text: str) -> tuple[dict[str, str], set[str]]:
     fixed: set[str] = set()
     inside = False
     for line in (raw.strip() for raw in text.splitlines()):
-        if match := _SECTION.fullmatch(line):
+        if line == "[$i]":
+            fixed.add("")  # the whole file
+        elif match := _SECTION.fullmatch(line):
             inside = match[1] == "Daemon"
             if match[2] and inside:
                 fixed.add("")
-        elif line == "[$i]":
-            fixed.add("")  # the whole file
         elif inside and "=" in line:
             name, value = line.split("=", 1)
             plain = name.strip().lower()

@@ -119,7 +119,9 @@ def test_the_log_of_the_firmware_is_as_good_as_a_register(tmp_path: Path) -> Non
         ("[new]\n", ("error", None)),
     ],
 )
-def test_the_level_of_lockdown_is_the_one_in_brackets(content: str, expected: tuple[str, object], tmp_path: Path) -> None:
+def test_the_level_of_lockdown_is_the_one_in_brackets(
+    content: str, expected: tuple[str, object], tmp_path: Path
+) -> None:
     tree = plain_debian(tmp_path)
     tree.file("/sys/kernel/security/lockdown", content)
 
@@ -136,7 +138,7 @@ def test_the_release_is_what_the_system_calls_itself(tmp_path: Path) -> None:
 
 def test_a_quoted_release_is_read_as_a_shell_would(tmp_path: Path) -> None:
     tree = plain_debian(tmp_path)
-    tree.file("/etc/os-release", "# x\nID='my-os'\nVERSION_ID=\"1\\\"2\"\nBUILD_ID=2027-01\nevil=$(id)\n\n")
+    tree.file("/etc/os-release", '# x\nID=\'my-os\'\nVERSION_ID="1\\"2"\nBUILD_ID=2027-01\nevil=$(id)\n\n')
 
     assert facts(tree, "os.id", "os.version", "os.build") == [
         ("observed", "my-os"), ("observed", '1"2'), ("observed", "2027-01"),
@@ -271,7 +273,9 @@ def test_the_serial_number_leaves_as_a_hash_and_for_root_only_where_the_kernel_s
     assert fact(tree, "device.model").value == "LENOVO 21CB"
 
 
-@pytest.mark.parametrize("serial", ["", "To be filled by O.E.M.", "Default string", "0", "None", "System Serial Number"])
+@pytest.mark.parametrize(
+    "serial", ["", "To be filled by O.E.M.", "Default string", "0", "None", "System Serial Number"]
+)
 def test_a_serial_number_that_many_machines_share_is_none(serial: str, tmp_path: Path) -> None:
     tree = ubuntu_luks(tmp_path)
     tree.file("/sys/class/dmi/id/product_serial", f"{serial}\n")

@@ -67,7 +67,9 @@ def test_one_disk_of_btrfs_in_the_clear_is_enough(tmp_path: Path) -> None:
     assert fact(tree).value is False
 
 
-@pytest.mark.parametrize("uuid", ["CRYPT-VERITY-0123-root", "CRYPT-INTEGRITY-0123-x", "LVM-CRYPT-x", "mpath-CRYPT-", ""])
+@pytest.mark.parametrize(
+    "uuid", ["CRYPT-VERITY-0123-root", "CRYPT-INTEGRITY-0123-x", "LVM-CRYPT-x", "mpath-CRYPT-", ""]
+)
 def test_what_only_checks_or_is_only_called_so_does_not_encrypt(uuid: str, tmp_path: Path) -> None:
     tree = plain_debian(tmp_path)
     tree.block("dm-0", "253:0", uuid=uuid, dm="x", on=("sda2",))
@@ -98,7 +100,7 @@ def test_what_starts_the_machine_and_what_nobody_writes_does_not_count(tmp_path:
 
 
 def test_a_read_only_view_hides_no_disk(tmp_path: Path) -> None:
-    """A confined agent sees everything read-only. If that took mounts away, nothing would be left to be in the clear."""
+    """A confined agent sees everything read-only: if that took mounts away, none would be left to be in the clear."""
     tree = ubuntu_luks(tmp_path)
     tree.block("sdb1", "8:17")
     tree.mount("8:17", "/srv", "ext4", "/dev/sdb1", view="ro", options="rw")

@@ -34,7 +34,7 @@ def claims(found: dict[str, Collected]) -> dict[str, object]:
 
 
 def test_the_collector_sends_what_the_notice_says_and_nothing_else() -> None:
-    assert FACTS == allowed("corp")
+    assert allowed("corp") == FACTS
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -43,7 +43,9 @@ def test_every_tree_gives_facts_of_the_catalogue_with_the_right_types(name: str,
     found = collect(TREES[name](tmp_path).machine(), scope=scope, slow=True)
 
     assert found.keys() <= CATALOGUE.keys()
-    assert all(fact.status in STATUSES and (fact.value is None) is (fact.status != "observed") for fact in found.values())
+    assert all(
+        fact.status in STATUSES and (fact.value is None) is (fact.status != "observed") for fact in found.values()
+    )
     # What takes a report in reads it as strictly.
     assert read_helper_claims(claims(found)).unknown == ()
 
