@@ -22,6 +22,7 @@ from zt_engine.core.stream import Announced, Batch, Event, SnapshotPart, Urgent,
 from zt_engine.core.stream_signing import seal
 from zt_engine.sidecar.events import Readers
 from zt_engine.sidecar.replica import Replica
+from zt_engine.sidecar.shared_facts import shared
 from zt_engine.sidecar.sync import KeepNothing, Sync
 
 TENANT = "default"
@@ -29,7 +30,7 @@ KEY = StreamKey.generate()
 OTHER_KEY = StreamKey.generate()
 KEYS: Mapping[str, PublicKey] = {KEY.key_id: KEY.public()}
 READERS = Readers(
-    device=lambda raw, where: decode_device(raw, where=where),
+    device=lambda raw, where: shared(decode_device(raw, where=where)),
     subject=lambda raw, where: decode_subject(raw, where=where),
     situation=lambda raw, where: decode_situation(raw, where=where),
 )

@@ -33,6 +33,7 @@ from zt_engine.core.stream_signing import unseal
 from zt_engine.ports import Clock
 from zt_engine.sidecar.events import Readers
 from zt_engine.sidecar.replica import Replica
+from zt_engine.sidecar.shared_facts import shared
 from zt_engine.sidecar.sync import KINDS, KeepNothing, Sync
 
 log = structlog.get_logger()
@@ -354,7 +355,7 @@ def _harmless() -> Any:
 def readers(read_situation: ReadSituation) -> Readers:
     """Return the strict readers of records."""
     return Readers(
-        device=lambda raw, where: decode_device(raw, where=where),
+        device=lambda raw, where: shared(decode_device(raw, where=where)),
         subject=lambda raw, where: decode_subject(raw, where=where),
         situation=read_situation,
     )

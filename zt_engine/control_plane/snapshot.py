@@ -115,7 +115,7 @@ class Snapshots:
             yield b"[" + b",".join(waiting) + b"]"
 
     def _told(self, tx: Transaction, now: int) -> Iterator[tuple[str, bytes]]:
-        yield from situation_data(tx)
+        yield from situation_data(tx, now)
         after = ""
         while page := tx.devices.page(DeviceFilter(), after=after, limit=PAGE):
             for device in page:
@@ -128,15 +128,21 @@ class Snapshots:
             place = (people[-1].issuer, people[-1].id)
 
 
-def situation_data(tx: Transaction) -> Iterator[tuple[str, bytes]]:
-    """Yield what is going on, as events say it. Calm is said, never left out."""
+class _Ending(msgspec.Struct):
+    until: int | str | None = None
+
+
+def situation_data(tx: Transaction, now: int) -> Iterator[tuple[str, bytes]]:
+    """Yield what is going on, as events say it. Calm is said, never left out; a revocation that has ended is."""
     levels = tx.situation.all("threat_level")
     yield "threat_level.changed", next(iter(levels.values()), b'{"threat_level":0}')
     for kind in ("overlay", "grant", "continuity"):
         for body in tx.situation.all(kind).values():
             yield f"{kind}.changed", body
     for body in tx.situation.all("revocation").values():
-        yield "revocation.added", body
+        until = msgspec.json.decode(body, type=_Ending).until
+        if not isinstance(until, int) or until >= now:
+            yield "revocation.added", body
 
 
 def device_data(record: DeviceRecord) -> bytes:

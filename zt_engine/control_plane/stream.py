@@ -93,6 +93,10 @@ class Origin:
         """Say that something was committed."""
         self._woken.set()
 
+    def cut(self, sidecar: str) -> None:
+        """End the streams of a sidecar. From any thread."""
+        self._send(self.hub.cut, sidecar)
+
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin; what there is to send is sent on this loop."""
         self._loop = loop

@@ -17,7 +17,7 @@ _MODULUS = 1 << _BITS
 
 
 class Revocations:
-    """Kinds and keys, each until an instant; the later end counts."""
+    """Kinds and keys, each until the instant that was said last: as the inventory holds them."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, str], int] = {}
@@ -31,10 +31,10 @@ class Revocations:
         return ((kind, key, until) for (kind, key), until in self._until.items())
 
     def add(self, kind: str, key: str, until: int | None) -> bool:
-        """Add a revocation (None: for ever); whether anything is revoked longer than before."""
+        """Add a revocation (None: for ever); whether anything is another than before."""
         end = FOREVER if until is None else until
         before = self._until.get((kind, key))
-        if before is not None and before >= end:
+        if before == end:
             return False
         if before is not None:
             self._sum -= _hash(kind, key, before)

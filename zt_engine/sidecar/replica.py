@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
 
 from device_inventory.device import DeviceKey, DeviceRecord
-from device_inventory.facts import FactEnvelope
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.core.situation import Situation
+from zt_engine.sidecar.shared_facts import SharedFacts
 
 REPORTED = frozenset({"attested", "signed_agent", "self_report"})
 """How facts come that a device's own report confirms."""
@@ -191,22 +190,7 @@ def renewed(record: DeviceRecord, report: Heard) -> DeviceRecord:
     at = report.received_at
     if at <= record.report_received_at:
         return record
-    facts = dict(record.facts)
-    younger: dict[int, FactEnvelope] = {}
-    before = record.report_received_at
-    for name in facts if report.facts is None else report.facts:
-        fact = facts.get(name)
-        if fact is None or fact.received_at >= at:
-            continue
-        if report.facts is None and (fact.received_at != before or fact.method not in REPORTED):
-            continue
-        # Facts of one report share their envelopes, and go on sharing them.
-        told = younger.get(id(fact))
-        if told is None:
-            told = younger[id(fact)] = FactEnvelope(
-                status=fact.status, value=fact.value, method=fact.method, received_at=at, boot_id=fact.boot_id
-            )
-        facts[name] = told
+    facts = SharedFacts.of(record.facts)
     return DeviceRecord(
         tenant=record.tenant,
         device_id=record.device_id,
@@ -217,7 +201,7 @@ def renewed(record: DeviceRecord, report: Heard) -> DeviceRecord:
         keys=record.keys,
         boot_id=record.boot_id,
         report_received_at=at,
-        facts=MappingProxyType(facts),
+        facts=facts.renewed(report.facts, at, before=record.report_received_at, methods=REPORTED),
     )
 
 

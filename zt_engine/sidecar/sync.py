@@ -201,7 +201,9 @@ class Sync:
         if not same or part.part != len(self._parts) + 1 or part.of > MAX_PARTS:
             self._parts.clear()
             raise InputError("STREAM_SNAPSHOT", f"part {part.part} of {part.of} does not follow the one before it")
-        self._parts.append(prepared)
+        # What was read is kept, not what it was read from: that may be a hundred megabytes.
+        bare = msgspec.structs.replace(part, events=())
+        self._parts.append(msgspec.structs.replace(prepared, message=bare, raw=b""))
         self.keep.part(prepared.raw, first=part.part == 1, last=part.part == part.of)
         if part.part == part.of:
             parts, self._parts = self._parts, []

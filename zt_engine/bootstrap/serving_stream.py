@@ -1,0 +1,77 @@
+"""The change stream of a control plane, wired: its key, its order, its sidecars.
+
+origin = open_stream(plane, key, shared=...)     # before the application is made
+origin.start(loop)                               # on the loop that serves it
+origin.stop()
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from zt_engine.adapters.owned_files import UnownedError, read_owned
+from zt_engine.adapters.store_sql import SqlStore
+from zt_engine.adapters.stream_keys import StreamKey
+from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.sidecars import Sidecars
+from zt_engine.control_plane.stream import Origin
+from zt_engine.core.errors import ConfigError, Problem
+
+MAX_KEY_BYTES = 16 << 10
+
+
+def open_stream(
+    plane: ControlPlane,
+    key: StreamKey,
+    *,
+    shared: bool,
+    others: Sequence[StreamKey] = (),
+    tls_ca: bytes = b"",
+    connections: int = 1000,
+) -> Origin:
+    """Return the stream of a control plane, and put it where its routes find it (`plane.extras`).
+
+    `shared`: other control planes work on the same database. `others` are keys that sidecars believe as well: the one
+    before this, or the one after it. `tls_ca` is the CA (PEM) that sidecars verify this control plane with.
+    """
+    jwks = {one.key_id: one.jwk for one in (key, *others)}
+    sidecars = Sidecars(plane, keys=lambda: jwks, tls_ca=tls_ca, ca_sha256=_digest(tls_ca))
+    origin = Origin(
+        tenant=plane.settings.tenant,
+        store=plane.store,
+        changes=plane.changes,
+        key=key,
+        clock=plane.clock,
+        facts=sorted(plane.settings.facts),
+        shared=shared,
+        connections=connections,
+        housekeeping=sidecars.flush,
+    )
+    sidecars.revoked = origin.cut
+    if isinstance(plane.store, SqlStore):
+        plane.store.on_commit(origin.wake)
+    plane.extras["stream"] = origin
+    plane.extras["sidecars"] = sidecars
+    return origin
+
+
+def read_stream_key(path: Path) -> StreamKey:
+    """Read a key of the stream from a file of its owner's alone; ConfigError STREAM_KEY_INVALID."""
+    try:
+        raw, _ = read_owned(path, limit=MAX_KEY_BYTES)
+    except (OSError, UnownedError) as error:
+        message = error.message if isinstance(error, UnownedError) else str(error.strerror)
+        problem = Problem(code="STREAM_KEY_INVALID", message=message, where=str(path))
+        raise ConfigError((problem,)) from None
+    return StreamKey.load(raw, where=str(path))
+
+
+def _digest(pem: bytes) -> str:
+    if not pem:
+        return ""
+    return hashlib.sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).hexdigest()
