@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -212,6 +212,113 @@ class ControlPlane(Section):
         return urls
 
 
+def _serves(listen: str) -> str:
+    host, colon, port = listen.rpartition(":")
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        known = bool(colon) and 0 <= int(port) < 65536
+    except ValueError:
+        known = False
+    if not known:
+        raise _listen_fault(f"`{listen}` is no address with a port", "for example `127.0.0.1:9443` or `[::]:9443`")
+    return listen
+
+
+class Control(Section):
+    """The control plane of this installation, `zt control run`: where it serves, what it keeps and with which keys."""
+
+    listen: Annotated[str, AfterValidator(_serves)] = "127.0.0.1:9443"
+    """Off loopback only with `cert_file` and `key_file`."""
+    url: str = ""
+    """How it is addressed from outside; by default from `listen`."""
+    cert_file: Path | None = None
+    """Certificate and chain of the TLS listener (PEM)."""
+    key_file: Path | None = None
+    ca_file: Path | None = None
+    """The CA of that certificate (PEM), which invitations and join tokens name, where it is one of your own."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses whose `X-Forwarded-For` is believed."""
+    database: str = "sqlite:///control/zt.db"
+    """Or `postgresql+psycopg://USER@HOST/DATABASE`; its password is in a file (`PGPASSFILE`), never here."""
+    admins: Path = Path("control/admins.json")
+    stream_key_file: Path = Path("keys/stream.pem")
+    device_cas: Path = Path("control/device-ca")
+    passphrase_file: Path = Path("keys/device-ca.passphrase")
+    facts: tuple[str, ...] = ()
+    """Facts that sidecars are told; empty means every one of the catalogue."""
+    approval_above: Annotated[int, Field(ge=0, le=1000)] = 200
+    invitation_hours: Annotated[int, Field(ge=1, le=720)] = 72
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Control:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("`cert_file` and `key_file` go together")
+        host = self.listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
+        if self.cert_file is None and not ipaddress.ip_address(host).is_loopback:
+            raise ValueError("off loopback it serves TLS only: give `cert_file` and `key_file`")
+        if self.url:
+            check_plane_url(self.url)
+        if urlsplit(self.database).password is not None:
+            raise ValueError("a password does not belong here: put it into a file that `PGPASSFILE` names")
+        return self
+
+    @property
+    def public_url(self) -> str:
+        """How it is addressed from outside, without a slash at the end."""
+        scheme = "http" if self.cert_file is None else "https"
+        return (self.url or f"{scheme}://{self.listen}").rstrip("/")
+
+
+class Enrollment(Section):
+    """How people enroll devices with the control plane; without `issuer` only robots do, over EST."""
+
+    issuer: str = ""
+    """One of `[[issuers]]`, at which people sign in."""
+    client_id: str = ""
+    """Of the agent, at that issuer."""
+    scopes: tuple[str, ...] = ("openid",)
+    sign_in_acr: tuple[str, ...] = ()
+    """`acr` or `amr` values one of which a sign-in must show; empty: any sign-in."""
+    sign_in_seconds: Annotated[int, Field(ge=60)] | None = None
+    """How old a sign-in may be."""
+    attestation: Literal["none", "optional", "required"] = "none"
+    tpm_roots: Path | None = None
+    """CAs of TPM makers (PEM) whose chips are believed."""
+    tpm_chips: Path | None = None
+    """Chips that were registered beforehand, one digest a line; a foreign one is refused then."""
+    tpm_secret_file: Path = Path("keys/tpm-challenge.key")
+    certificate_hours: Annotated[int, Field(ge=1, le=24)] = 24
+    enrollment_hours: Annotated[int, Field(ge=1, le=168)] = 24
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Enrollment:
+        if bool(self.issuer) != bool(self.client_id):
+            raise ValueError("`issuer` and `client_id` go together")
+        if self.attestation != "none" and self.tpm_roots is None and self.tpm_chips is None:
+            raise ValueError("attestation needs `tpm_roots` or `tpm_chips`: nothing is believed otherwise")
+        return self
+
+
+class Administrators(Section):
+    """Tokens of administrators, beside the admin keys: an issuer, and which values of a claim mean which role."""
+
+    issuer: str = ""
+    """One of `[[issuers]]`; empty: admin keys only."""
+    audience: str = ""
+    roles_claim: str = "roles"
+    viewer: tuple[str, ...] = ()
+    helpdesk: tuple[str, ...] = ()
+    approver: tuple[str, ...] = ()
+    security: tuple[str, ...] = ()
+    owner: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Administrators:
+        if bool(self.issuer) != bool(self.audience):
+            raise ValueError("`issuer` and `audience` go together")
+        return self
+
+
 def check_plane_url(url: str) -> None:
     """Raise ValueError unless this is an https address, or an http one on loopback, with nothing behind the port."""
     parts = urlsplit(url)
@@ -236,6 +343,9 @@ class Settings(Section):
     log: Log = Log()
     assertion: Assertion = Assertion()
     control_plane: ControlPlane = ControlPlane()
+    control: Control = Control()
+    enrollment: Enrollment = Enrollment()
+    administrators: Administrators = Administrators()
     base: Path = Path()
     """The folder of the file; relative paths start here. Not a setting."""
 
@@ -252,8 +362,51 @@ class Settings(Section):
         return relative if relative.is_absolute() else self.base / relative
 
 
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+class ControlSettings(Settings):
+    """The same file as a control plane reads it: a machine that runs nothing else has no proxies."""
+
+    proxies: tuple[Proxy, ...] = ()
+
+    @property
+    def database_url(self) -> str:
+        """The database, with the path of a file made absolute."""
+        kind, marker, path = self.control.database.partition("sqlite:///")
+        if kind or not marker or not path or path.startswith("/"):
+            return self.control.database
+        return f"sqlite:///{self.path(Path(path))}"
+
+
+def load_control(path: Path, environ: Mapping[str, str] | None = None) -> ControlSettings:
+    """Read the settings of a control plane, or raise ConfigError as `load` does, also for issuers nobody configured."""
+    settings = _load(path, environ, ControlSettings)
+    known = {issuer.issuer for issuer in settings.issuers}
+    problems = [
+        Problem(
+            code="CONFIG_VALUE",
+            message=f"`{name}.issuer` is `{issuer}`, which is none of `[[issuers]]`",
+            where=str(path),
+            hint="its key set is configured there",
+        )
+        for name, issuer in (
+            ("enrollment", settings.enrollment.issuer),
+            ("administrators", settings.administrators.issuer),
+        )
+        if issuer and issuer not in known
+    ]
+    if problems:
+        raise ConfigError(tuple(problems))
+    return settings
+
+
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings, or raise ConfigError with every fault: file, line where TOML gives it, key and hint."""
+    return _load(path, environ, Settings)
+
+
+def _load(path: Path, environ: Mapping[str, str] | None, model: type[SettingsT]) -> SettingsT:
     environ = os.environ if environ is None else environ
     try:
         text = path.read_text(encoding="utf-8")
@@ -273,7 +426,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     problems, overridden = _overrides(values, environ)
     values["base"] = path.parent.resolve()
     try:
-        settings = Settings.model_validate(values)
+        settings = model.model_validate(values)
     except ValidationError as error:
         faults = error.errors()
         places = [fault["loc"] for fault in faults]

@@ -11,14 +11,20 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from zt_engine.adapters.admin_keys import AdminKey, digest_of, make_key, written
 from zt_engine.adapters.bundle_signing import BundleSigningKey
+from zt_engine.adapters.ca_keys import create_authority, read_passphrase
 from zt_engine.adapters.dev_issuer import DevDeviceCa
+from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.bootstrap.packs import compiled_bundle, pack_folder
 from zt_engine.core.bundle import sign_bundle
 from zt_engine.core.errors import ConfigError, Problem
 
 PRIVATE, PUBLIC = 0o600, 0o644
 CA_DAYS = 3650
+ADMIN_KEY = "keys/admin.key"
+CA_UNLOCKED_BY = "keys/device-ca.passphrase"
+DEVICE_CA = "control/device-ca"
 
 
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +34,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     language: str = "ja"
     listen: str = "127.0.0.1:9191"
     admin_listen: str = "127.0.0.1:9192"
+    control_listen: str = "127.0.0.1:9443"
     hosts: tuple[str, ...] = ()
     channel: str = "open"
     issuer: str = ""
@@ -46,7 +53,10 @@ def install(folder: Path, choices: Choices, *, now: float, bundle: bytes | None 
         raise ConfigError((problem,))
     sources = pack_folder(choices.pack)
     bundle_key = BundleSigningKey.generate(f"bundle-{secrets.token_hex(4)}")
-    files = _files(choices, sources, bundle_key, bundle or compiled_bundle(choices.pack), now)
+    files = {
+        **_files(choices, sources, bundle_key, bundle or compiled_bundle(choices.pack), now),
+        **_control_files(),
+    }
     for relative, (content, mode) in files.items():
         path = folder / relative
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -55,6 +65,14 @@ def install(folder: Path, choices: Choices, *, now: float, bundle: bytes | None 
             file.write(content)
     for empty in ("policy/devices", "policy/subjects", "log", "checkpoints"):
         (folder / empty).mkdir(parents=True, exist_ok=True, mode=0o700)
+    authority = create_authority(
+        folder / DEVICE_CA,
+        name="Device CA of this installation's control plane",
+        passphrase=read_passphrase(folder / CA_UNLOCKED_BY),
+        now=now,
+    )
+    with (folder / "policy/device-cas.pem").open("ab") as file:
+        file.write(authority.pem)
 
 
 def _files(
@@ -78,8 +96,21 @@ def _files(
         "policy/trust.yaml": (_read(sources / "trust.yaml"), PUBLIC),
         "policy/devices/EXAMPLE.json.txt": (DEVICE_EXAMPLE.encode(), PUBLIC),
         "policy/subjects/EXAMPLE.json.txt": (SUBJECT_EXAMPLE.encode(), PUBLIC),
-        ".gitignore": (b"keys/\nlog/\ncheckpoints/\nstate/\n", PUBLIC),
+        ".gitignore": (b"keys/\nlog/\ncheckpoints/\nstate/\ncontrol/\n", PUBLIC),
         "policy/situation.json": (msgspec.json.format(msgspec.json.encode(situation), indent=2) + b"\n", PUBLIC),
+    }
+
+
+def _control_files() -> Mapping[str, tuple[bytes, int]]:
+    """What the control plane begins with: one administrator, the key of its stream, the passphrase of its device CA."""
+    key = make_key()
+    owner = AdminKey(name="owner", role="owner", sha256=digest_of(key))
+    return {
+        ADMIN_KEY: (key + b"\n", PRIVATE),
+        "control/admins.json": (written((owner,)), PRIVATE),
+        "keys/stream.pem": (StreamKey.generate().pem(), PRIVATE),
+        CA_UNLOCKED_BY: (secrets.token_urlsafe(32).encode() + b"\n", PRIVATE),
+        "keys/tpm-challenge.key": (secrets.token_hex(32).encode() + b"\n", PRIVATE),
     }
 
 
@@ -94,6 +125,7 @@ def configuration(choices: Choices, bundle_key: str) -> str:
         language=choices.language,
         listen=_toml(choices.listen),
         admin=_toml(choices.admin_listen),
+        control=_toml(choices.control_listen),
         hosts=", ".join(map(_toml, choices.hosts)),
         channel=choices.channel,
         bundle_key=bundle_key,
@@ -151,6 +183,10 @@ keys = ["keys/{bundle_key}.pub.pem"]
 [log]
 dir = "log"
 checkpoints = "checkpoints"       # better another disk or machine: checkpoints prove that nothing was cut off
+
+[control]                         # zt control run: the device inventory; see docs/control-plane.md
+listen = {control}
+database = "sqlite:///control/zt.db"
 """
 
 ISSUER = """\
@@ -176,6 +212,4 @@ def _private(key: Ed25519PrivateKey) -> bytes:
 
 
 def _public(key: Ed25519PrivateKey) -> bytes:
-    return key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -97,7 +97,7 @@ def read_trusted(settings: Settings) -> Trusted:
         issuers=issuers,
         sources={config.issuer: faults.of(partial(key_source, config, where=config.issuer)) for config in issuers},
         bundle_keys=faults.of(lambda: load_public_keys(_bundle_keys(settings))),
-        approvers=faults.of(lambda: read_approvers(_approver_pems(settings))),
+        approvers=faults.of(lambda: read_approvers(approver_pems(settings))),
         asserter=faults.of(lambda: _asserter(settings)),
         path_key=faults.of(lambda: secret_file(settings.path(settings.log.path_key_file))),
     )
@@ -184,7 +184,8 @@ def _asserter(settings: Settings) -> Asserter | None:
     return load_asserter(path, sidecar=settings.sidecar.id, seconds=settings.assertion.seconds)
 
 
-def _approver_pems(settings: Settings) -> dict[str, bytes]:
+def approver_pems(settings: Settings) -> dict[str, bytes]:
+    """Return the public key of each approver by the name of the person."""
     return _pems(settings, [(approver.person, approver.key) for approver in settings.policy.approvers])
 
 

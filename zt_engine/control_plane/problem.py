@@ -40,6 +40,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "APPROVER_IS_HOLDER": 403,
     "APPROVER_IS_INVITER": 403,
     "CONTROL_FAILED": 500,
+    "ADMINS_FILE": 503,
     "SIGN_IN_WEAK": 401,
     "SIGN_IN_OLD": 401,
     "EVIDENCE_KEY": 401,

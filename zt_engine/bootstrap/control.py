@@ -1,0 +1,197 @@
+"""The composition root of the control plane: its parts, its listener, and what goes on beside requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import structlog
+import uvicorn
+
+from zt_engine.adapters.clock_system import SystemClock
+from zt_engine.adapters.keys_jwks import refresh_due
+from zt_engine.adapters.tls_client_certificate import ClientCertificateProtocol, server_context, trust_also
+from zt_engine.bootstrap.control_parts import Parts, read_authority, read_parts
+from zt_engine.bootstrap.serving_stream import open_stream
+from zt_engine.bootstrap.wiring import problems_of
+from zt_engine.config import ControlSettings
+from zt_engine.control_plane.app import create_app
+from zt_engine.control_plane.housekeeping import Housekeeping
+from zt_engine.core.errors import ConfigError, Problem, ZtError
+from zt_engine.ports import Clock
+
+log = structlog.get_logger()
+
+HOUSEKEEPING_SECONDS = 60.0
+KEY_CHECK_SECONDS = 1.0
+DRAIN_SECONDS = 10
+BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    """Whoever runs the program handles its signals, and is told when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class ControlProgram:
+    """One control plane: `start`, `stop`. Everything that can be wrong with the settings is found when it is made."""
+
+    def __init__(self, settings: ControlSettings, *, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.parts: Parts = read_parts(settings, self.clock)
+        control = settings.control
+        self.origin = open_stream(
+            self.parts.plane,
+            self.parts.stream_key,
+            shared=not settings.database_url.startswith("sqlite"),
+            tls_ca=self.parts.tls_ca,
+        )
+        self.app = create_app(self.parts.plane)
+        self._context = context = self._tls()
+        self._server = _Server(
+            uvicorn.Config(
+                self.app,
+                http=ClientCertificateProtocol,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=bool(control.trusted_proxies),
+                forwarded_allow_ips=list(control.trusted_proxies),
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+                ssl_context_factory=None if context is None else lambda _config, _default: context,
+            )
+        )
+        self._housekeeping = Housekeeping(self.parts.plane)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._serving: asyncio.Task[None] | None = None
+        self._socket: socket.socket | None = None
+        self.address = ""
+
+    async def start(self) -> None:
+        """Listen and serve; ConfigError CONFIG_LISTEN where it cannot. Returns when requests are answered."""
+        loop = asyncio.get_running_loop()
+        self._socket = _listen(self.settings.control.listen)
+        host, port = self._socket.getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        await self._refresh_keys()
+        self.origin.start(loop)
+        self._serving = loop.create_task(self._server.serve(sockets=[self._socket]))
+        listening = loop.create_task(self._server.listening.wait())
+        await asyncio.wait((listening, self._serving), return_when=asyncio.FIRST_COMPLETED)
+        if not listening.done():
+            listening.cancel()
+            await self._serving
+            raise RuntimeError("the listener ended before it began")
+        self._tasks = [loop.create_task(self._follow_keys()), loop.create_task(self._keep_house())]
+        log.info("control.started", listen=self.address, url=self.settings.control.public_url)
+
+    async def wait(self) -> None:
+        """Return when the listener has ended by itself, which it does not as long as all is well."""
+        if self._serving is not None:
+            await asyncio.shield(self._serving)
+
+    async def stop(self) -> None:
+        """Take no more connections, answer what was asked, end the streams. Takes `DRAIN_SECONDS` at most."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._serving is not None:
+            self._server.should_exit = True
+            # Streams never end by themselves, and the listener waits for what is under way.
+            self.origin.stop()
+            await self._serving
+        if self._socket is not None:
+            self._socket.close()
+        self.parts.store.close()
+        log.info("control.stopped", listen=self.address)
+
+    async def reload(self) -> bool:
+        """Read the device CAs again, for one that was made meanwhile; with a fault those of before stay in use."""
+        try:
+            await asyncio.to_thread(read_authority, self.settings, self.parts.authority)
+        except ZtError as error:
+            for problem in problems_of(error):
+                log.error("device_cas.refused", code=problem.code, where=problem.where, problem=problem.message)
+            return False
+        if self._context is not None:
+            trust_also(self._context, self.parts.authority.authorities())
+        log.info("device_cas.reloaded")
+        return True
+
+    # -- what goes on beside requests
+
+    async def _follow_keys(self) -> None:
+        while True:
+            await asyncio.sleep(KEY_CHECK_SECONDS)
+            await self._refresh_keys()
+
+    async def _refresh_keys(self) -> None:
+        for failure in await refresh_due(self.parts.sources, self.clock.now()):
+            log.error("keys.refused", code=failure.code, problem=failure.message, where=failure.where)
+
+    async def _keep_house(self) -> None:
+        while True:
+            if self.origin.sequencing:
+                await self._tidy()
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _tidy(self) -> None:
+        try:
+            done = await asyncio.to_thread(self._housekeeping.turn, now=int(self.clock.now()))
+        except ZtError as error:
+            log.warning("housekeeping.failed", code=error.code, problem=error.message)
+        except Exception as error:  # INVARIANT: one turn that fails does not end all others.
+            log.exception("housekeeping.failed", error=type(error).__name__)
+        else:
+            if done.expired or done.retired or done.forgotten:
+                log.info("housekeeping.done", expired=done.expired, retired=done.retired, forgotten=done.forgotten)
+
+    def _tls(self) -> ssl.SSLContext | None:
+        control = self.settings.control
+        if control.cert_file is None or control.key_file is None:
+            return None
+        certificate, key = self.settings.path(control.cert_file), self.settings.path(control.key_file)
+        try:
+            return server_context(
+                certificate=str(certificate), key=str(key), authorities=self.parts.authority.authorities()
+            )
+        except OSError as error:  # what TLS says is one as well
+            text = error.strerror or "certificate and key do not fit"
+            raise _fault("CONFIG_FILE", text, str(certificate)) from None
+
+
+def _listen(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, int(port)))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise _fault("CONFIG_LISTEN", f"`{listen}`: {error.strerror}", "control.listen") from None
+    return sock
+
+
+def _fault(code: str, message: str, where: str) -> ConfigError:
+    return ConfigError((Problem(code=code, message=message, where=where),))

@@ -1,0 +1,246 @@
+"""The parts of a control plane, read from the settings and the files they name; every fault at once."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from pathlib import Path
+from ssl import PEM_cert_to_DER_cert
+from typing import Any
+
+import msgspec
+
+from device_inventory.facts import CATALOGUE, suggestion
+from zt_engine.adapters.admin_keys import Administrators, AdminKeys, OidcAdministrators
+from zt_engine.adapters.approvals import read_approvers
+from zt_engine.adapters.attestation_tpm import TpmAttestation
+from zt_engine.adapters.ca_keys import load_authorities, read_passphrase
+from zt_engine.adapters.ca_x509 import X509CertificateAuthority
+from zt_engine.adapters.control_records import StrictRecords
+from zt_engine.adapters.est_certificates import X509EstCertificates
+from zt_engine.adapters.jws_device import DeviceJws
+from zt_engine.adapters.keys_fetch import key_source
+from zt_engine.adapters.keys_jwks import KeySource
+from zt_engine.adapters.person_oidc import OidcPersons
+from zt_engine.adapters.store_sql import SqlStore, open_store
+from zt_engine.adapters.stream_keys import StreamKey
+from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
+from zt_engine.adapters.tpm_endorsement import read_makers
+from zt_engine.bootstrap.activation import read_trust
+from zt_engine.bootstrap.identity import home_issuer, issuer_configs, secret_file
+from zt_engine.bootstrap.serving_stream import read_stream_key
+from zt_engine.bootstrap.wiring import Faults, approver_pems
+from zt_engine.config import ControlSettings
+from zt_engine.control_plane.api.est import est_routes
+from zt_engine.control_plane.context import ControlPlane, Enrolling, PlaneSettings
+from zt_engine.control_plane.enrollment import PARTS, EnrollmentParts
+from zt_engine.control_plane.enrollment_rules import EnrollmentRules
+from zt_engine.control_plane.est import EstService
+from zt_engine.control_plane.ledger import Ledger
+from zt_engine.control_plane.remedies import ModelReadiness, NoReadiness, Readiness
+from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.core.issuer import IssuerConfig
+from zt_engine.ports import Clock
+from zt_engine.ports.inventory import PersonVerifier
+
+HOUR = 3600
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """A control plane with what its program looks after beside serving it."""
+
+    plane: ControlPlane
+    store: SqlStore
+    authority: X509CertificateAuthority
+    stream_key: StreamKey
+    tls_ca: bytes
+    sources: tuple[KeySource, ...]
+
+
+def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
+    """Read everything the settings name; raises ConfigError with every fault. The database is made or brought up."""
+    faults = Faults()
+    control = settings.control
+    configs = {config.issuer: config for config in faults.of(lambda: issuer_configs(settings)) or ()}
+    sources = {issuer: faults.of(partial(key_source, config, where=issuer)) for issuer, config in configs.items()}
+    facts = faults.of(lambda: _facts(control.facts))
+    authority = faults.of(lambda: X509CertificateAuthority(_authorities(settings)))
+    keys = faults.of(lambda: AdminKeys(settings.path(control.admins)))
+    approvers = faults.of(lambda: read_approvers(approver_pems(settings)))
+    stream_key = faults.of(lambda: read_stream_key(settings.path(control.stream_key_file)))
+    tls_ca = faults.of(lambda: _bytes(settings, control.ca_file))
+    attestation = faults.of(lambda: _attestation(settings))
+    readiness = faults.of(lambda: _readiness(settings))
+    store = faults.of(lambda: opened_store(settings))
+    faults.check()
+    record = Ledger(facts)
+    parts = EnrollmentParts(rules=_rules(settings), attestation=attestation, readiness=readiness)
+    extras: dict[str, Any] = {PARTS: parts, "ca_sha256": _pin(tls_ca)}
+    est = EstService(
+        tenant=settings.sidecar.tenant,
+        store=store,
+        authority=authority,
+        certificates=X509EstCertificates(authority),
+        record=record,
+        lifetime=settings.enrollment.certificate_hours * HOUR,
+    )
+    plane = ControlPlane(
+        settings=_plane_settings(settings, facts),
+        store=store,
+        changes=store,
+        clock=clock,
+        administrators=Administrators(keys, _administrators(settings, configs, sources)),
+        records=StrictRecords(approvers),
+        authority=authority,
+        jws=DeviceJws(),
+        people=_people(settings, configs, sources),
+        rooms=(lambda _plane: est_routes(est, clock),),
+        extras=extras,
+    )
+    return Parts(
+        plane=plane,
+        store=store,
+        authority=authority,
+        stream_key=stream_key,
+        tls_ca=tls_ca,
+        sources=tuple(sources.values()),
+    )
+
+
+def read_authority(settings: ControlSettings, authority: X509CertificateAuthority) -> None:
+    """Read the device CAs again, as after one was made; ConfigError leaves those of before in use."""
+    authority.replace(_authorities(settings))
+
+
+def opened_store(settings: ControlSettings) -> SqlStore:
+    """Open the database and bring its tables to this version; ConfigError or UnavailableError with a STORE_ code."""
+    url = settings.database_url
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = open_store(url)
+    try:
+        store.migrate()
+    except Exception:
+        store.close()
+        raise
+    return store
+
+
+def _authorities(settings: ControlSettings) -> Any:
+    control = settings.control
+    passphrase = read_passphrase(settings.path(control.passphrase_file))
+    return load_authorities(settings.path(control.device_cas), passphrase=passphrase)
+
+
+def _plane_settings(settings: ControlSettings, facts: frozenset[str]) -> PlaneSettings:
+    control, enrollment = settings.control, settings.enrollment
+    return PlaneSettings(
+        tenant=settings.sidecar.tenant,
+        url=control.public_url,
+        home_issuer=home_issuer(settings),
+        language=settings.sidecar.language,
+        facts=facts,
+        approval_above=control.approval_above,
+        invitation_seconds=control.invitation_hours * HOUR,
+        enrolling=Enrolling(
+            issuer=enrollment.issuer,
+            client_id=enrollment.client_id,
+            scopes=enrollment.scopes,
+            attestation=enrollment.attestation,
+            certificate_seconds=enrollment.certificate_hours * HOUR,
+        ),
+    )
+
+
+def _rules(settings: ControlSettings) -> EnrollmentRules:
+    enrollment = settings.enrollment
+    return EnrollmentRules(
+        sign_in=frozenset(enrollment.sign_in_acr),
+        sign_in_age=enrollment.sign_in_seconds,
+        attestation=enrollment.attestation,
+        hardware=_chips(settings),
+        enrollment_seconds=enrollment.enrollment_hours * HOUR,
+    )
+
+
+def _administrators(
+    settings: ControlSettings, configs: dict[str, IssuerConfig], sources: dict[str, KeySource]
+) -> OidcAdministrators | None:
+    held = settings.administrators
+    if not held.issuer:
+        return None
+    config = msgspec.structs.replace(configs[held.issuer], audiences=(held.audience,))
+    return OidcAdministrators(
+        JwtVerifier([TrustedIssuer(config, sources[held.issuer])]),
+        claim=held.roles_claim,
+        roles={
+            "viewer": held.viewer,
+            "helpdesk": held.helpdesk,
+            "approver": held.approver,
+            "security": held.security,
+            "owner": held.owner,
+        },
+        home_issuer=home_issuer(settings),
+    )
+
+
+def _people(
+    settings: ControlSettings, configs: dict[str, IssuerConfig], sources: dict[str, KeySource]
+) -> PersonVerifier | None:
+    issuer = settings.enrollment.issuer
+    if not issuer:
+        return None
+    config = msgspec.structs.replace(configs[issuer], audiences=(settings.enrollment.client_id,))
+    return OidcPersons(TrustedIssuer(config, sources[issuer]))
+
+
+def _attestation(settings: ControlSettings) -> TpmAttestation | None:
+    enrollment = settings.enrollment
+    if enrollment.attestation == "none":
+        return None
+    roots = read_makers(_bytes(settings, enrollment.tpm_roots)) if enrollment.tpm_roots is not None else ()
+    secret = secret_file(settings.path(enrollment.tpm_secret_file))
+    return TpmAttestation(roots=roots, registered=_chips(settings) or frozenset(), secret=secret)
+
+
+def _chips(settings: ControlSettings) -> frozenset[str] | None:
+    path = settings.enrollment.tpm_chips
+    if path is None:
+        return None
+    return frozenset(_bytes(settings, path).decode("ascii", "replace").split())
+
+
+def _readiness(settings: ControlSettings) -> Readiness:
+    """What the policy's trust file knows of good and bad facts; nobody can be asked where there is no policy."""
+    path = settings.path(settings.policy.folder) / "trust.yaml"
+    if not path.exists():
+        return NoReadiness()
+    return ModelReadiness(read_trust(path.read_bytes(), where=str(path)))
+
+
+def _facts(names: tuple[str, ...]) -> frozenset[str]:
+    problems = []
+    for name in names:
+        if name not in CATALOGUE:
+            close = suggestion(name)
+            hint = f"did you mean `{close}`?" if close else ""
+            text = f"`control.facts`: `{name}` is no fact"
+            problems.append(Problem(code="CONFIG_VALUE", message=text, hint=hint))
+    if problems:
+        raise ConfigError(tuple(problems))
+    return frozenset(names or CATALOGUE)
+
+
+def _bytes(settings: ControlSettings, path: Path | None) -> bytes:
+    if path is None:
+        return b""
+    try:
+        return settings.path(path).read_bytes()
+    except OSError as error:
+        problem = Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(settings.path(path)))
+        raise ConfigError((problem,)) from None
+
+
+def _pin(tls_ca: bytes) -> str:
+    """The digest by which an invitation names the CA of the listener; empty where everybody believes it anyway."""
+    return hashlib.sha256(PEM_cert_to_DER_cert(tls_ca.decode("ascii"))).hexdigest() if tls_ca else ""
