@@ -70,6 +70,7 @@ def _table() -> Mapping[str, Command]:
             "cinnamon-lockdown": fast("gsettings list-recursively org.cinnamon.desktop.lockdown", session=True),
             "rpm-owners": Command(words=("rpm", "-q", "-f", "--qf", r"%{NAME}\n", *BINARIES)),
             "rpm-core": Command(words=("rpm", "-q", "--qf", r"%{NAME} %{INSTALLTIME}\n", *RPM_CORE)),
+            "rpm-all": slow(r"rpm -qa --qf %{NAME}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\t%{SOURCERPM}\t%{ARCH}\n"),
             "apt-pending": slow("apt-get -q -s -o Debug::NoLocking=true --with-new-pkgs upgrade"),
             "dnf-pending": slow("dnf -q -C updateinfo info --security"),
         }

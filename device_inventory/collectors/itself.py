@@ -39,12 +39,15 @@ def program_hash() -> str:
     return digest.hexdigest()
 
 
-def _agent(machine: Machine) -> Found:
+def _version(machine: Machine) -> Found:
     try:
-        version = program_version()
+        return {"agent.version": shown(program_version())}
     except metadata.PackageNotFoundError:
         raise absent("the program was not installed") from None
-    return {"agent.version": shown(version), "agent.hash": seen(program_hash())}
+
+
+def _hash(machine: Machine) -> Found:
+    return {"agent.hash": seen(program_hash())}
 
 
 def _as_user(machine: Machine) -> Found:
@@ -56,7 +59,8 @@ def _as_root(machine: Machine) -> Found:
 
 
 PROBES: Final = (
-    Probe(facts=("agent.version", "agent.hash"), look=_agent),
+    Probe(facts=("agent.version",), look=_version),
+    Probe(facts=("agent.hash",), look=_hash),
     Probe(facts=("collector_scope",), look=_as_user, scopes=("user",)),
     Probe(facts=("collector_scope",), look=_as_root, scopes=("root",)),
 )

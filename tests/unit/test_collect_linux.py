@@ -147,3 +147,10 @@ def test_the_program_tells_itself_the_same_every_time(tmp_path: Path) -> None:
 
     assert first == second
     assert len(first) == 64
+
+
+def test_the_documentation_names_every_fact_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "collectors.md").read_text(encoding="utf-8")
+    section = page.split("\n## Facts\n", 1)[1].split("\n## ", 1)[0]
+
+    assert {line.split("`")[1] for line in section.splitlines() if line.startswith("| `")} == FACTS
