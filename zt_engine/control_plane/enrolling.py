@@ -135,14 +135,14 @@ class Enrolling:
 
     def nonce(self, enrollment_id: str, *, now: float) -> str:
         """Return a nonce for this enrollment's key; ENROLLMENT_STEP_REFUSED before the notice was agreed to."""
-        instant = int(now)
         with self._store.writing(self._tenant) as tx:
-            enrollment = present(tx, enrollment_id)
-            if expired(enrollment, now=instant):
-                raise InputError("ENROLLMENT_EXPIRED", "the enrollment took too long; ask for a new invitation")
-            if enrollment.state not in _KEYED:
-                raise InputError("ENROLLMENT_STEP_REFUSED", f"an enrollment that is `{enrollment.state}` makes no key")
-            return hand_out(tx, purpose="key", holder=holder_of(enrollment), now=instant)
+            enrollment = _keyed(tx, enrollment_id, now=int(now))
+            return hand_out(tx, purpose="key", holder=holder_of(enrollment), now=int(now))
+
+    def keyed(self, enrollment_id: str, *, now: float) -> Enrollment:
+        """Return an enrollment whose next step, or last one, is its key; refused as for a nonce."""
+        with self._store.reading(self._tenant) as tx:
+            return _keyed(tx, enrollment_id, now=int(now))
 
     def _begun(self, tx: Transaction, invitation: Invitation, person: Person, secret: str, *, now: int) -> Enrollment:
         enrollment = Enrollment(
@@ -186,6 +186,15 @@ def present(tx: Transaction, enrollment_id: str) -> Enrollment:
     enrollment = tx.enrollments.get(enrollment_id)
     if enrollment is None:
         raise InputError("AUTH_ENROLLMENT", "there is no such enrollment; start it again")
+    return enrollment
+
+
+def _keyed(tx: Transaction, enrollment_id: str, *, now: int) -> Enrollment:
+    enrollment = present(tx, enrollment_id)
+    if expired(enrollment, now=now):
+        raise InputError("ENROLLMENT_EXPIRED", "the enrollment took too long; ask for a new invitation")
+    if enrollment.state not in _KEYED:
+        raise InputError("ENROLLMENT_STEP_REFUSED", f"an enrollment that is `{enrollment.state}` makes no key")
     return enrollment
 
 

@@ -20,7 +20,7 @@ from zt_engine.control_plane.renewing import Losing, Renewing
 from zt_engine.control_plane.reporting import Reporting
 from zt_engine.core.errors import InputError
 from zt_engine.pages.registry import Code, registry
-from zt_engine.ports.attestation import AttestationVerifier
+from zt_engine.ports.attestation import AttestationChallenger, AttestationVerifier
 
 PARTS: Final = "enrollment"
 """Under which name `ControlPlane.extras` holds `EnrollmentParts`."""
@@ -32,6 +32,8 @@ class EnrollmentParts(msgspec.Struct, frozen=True, kw_only=True):
     rules: EnrollmentRules = EnrollmentRules()
     """Its `attestation` is the one of `PlaneSettings.enrolling`, and no certificate lives longer than is set there."""
     attestation: AttestationVerifier | None = None
+    challenger: AttestationChallenger | None = None
+    """What has a TPM show its two keys, where attestation needs that first."""
     readiness: Readiness = NoReadiness()
     codes: Mapping[str, Code] | None = None
     """What codes mean to people; None: the engine's own, without those of a pack."""
@@ -41,6 +43,7 @@ class EnrollmentRoom(msgspec.Struct, frozen=True, kw_only=True):
     """The use cases, ready to be called."""
 
     codes: Mapping[str, Code]
+    challenger: AttestationChallenger | None
     certifying: Certifying
     reporting: Reporting
     renewing: Renewing
@@ -81,6 +84,7 @@ def room(plane: ControlPlane) -> EnrollmentRoom:
         )
     return EnrollmentRoom(
         codes=registry() if parts.codes is None else parts.codes,
+        challenger=parts.challenger,
         certifying=Certifying(
             tenant=settings.tenant,
             store=plane.store,

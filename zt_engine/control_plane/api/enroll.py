@@ -158,6 +158,14 @@ def _key(plane: ControlPlane, routes: APIRouter, ground: EnrollmentRoom) -> None
         """Get what the new key has to sign, within a minute."""
         return {"nonce": ground.enrolling.nonce(who.id, now=plane.clock.now()), "expires_in": LIFETIME}
 
+    @routes.post("/v1/enroll/{enrollment}/attestation", responses=problems(409))
+    def attestation(enrollment: str, statement: dict[str, Any], who: Caller) -> dict[str, str]:
+        """Get what only the TPM opens that has both keys of the statement."""
+        if ground.challenger is None:
+            raise InputError("ATTESTATION_OFF", "nobody verifies attestations here")
+        ground.enrolling.keyed(who.id, now=plane.clock.now())
+        return dict(ground.challenger.challenge(statement, now=plane.clock.now()))
+
     @routes.post("/v1/enroll/{enrollment}/key", responses=problems(409))
     def key(enrollment: str, body: KeyBody, who: Caller) -> dict[str, Any]:
         """Have the device's key certified."""
