@@ -65,6 +65,7 @@ class Plane:
         store: SqlStore | None = None,
         connections: int = 1000,
     ) -> None:
+        self.closed = False
         self.port = port or free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.clock = clock or SystemClock()
@@ -96,6 +97,7 @@ class Plane:
 
     def close(self) -> None:
         """Stop serving, in order."""
+        self.closed = True
         self.thread.call(self.origin.stop)
         self.server.should_exit = True
         self._serving.result(20)
@@ -137,7 +139,10 @@ class Plane:
 
     def token(self, sidecar: str = "edge-1") -> str:
         """A join token."""
-        made: str = self.plane.extras["sidecars"].token(sidecar, seconds=600, actor="admin:owner", now=self.now())
+        with self.store.writing(TENANT) as tx:
+            made: str = self.plane.extras["sidecars"].token(
+                tx, sidecar, seconds=600, actor="admin:owner", now=self.now()
+            )
         return made
 
 

@@ -10,8 +10,19 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.clock import FakeClock
-from tests.sidecar_support import CASE, NOTE, PUBLIC, InProcess, edit, in_process, installation, wait_for
-from tests.stream_server import Plane, enrolled, free_port, serving
+from tests.sidecar_support import (
+    CASE,
+    NOTE,
+    PUBLIC,
+    Client,
+    InProcess,
+    edit,
+    in_process,
+    installation,
+    question,
+    wait_for,
+)
+from tests.stream_server import Plane, enrolled, free_port
 from tests.world import subject
 from zt_engine.bootstrap.joining import join
 from zt_engine.bootstrap.sandbox import Device, Sandbox
@@ -68,10 +79,11 @@ def plane(site: Site) -> Iterator[Plane]:
         site.join(plane)
         yield plane
     finally:
-        plane.close()
+        if not plane.closed:
+            plane.close()
 
 
-def test_what_is_revoked_is_denied_at_the_next_request(site: Site, plane: Plane) -> None:
+def test_what_is_lost_or_revoked_is_denied_at_the_next_request(site: Site, plane: Plane) -> None:
     with in_process(site.sandbox) as sidecar:
         assert site.asked(sidecar) == "200"
 
@@ -79,3 +91,168 @@ def test_what_is_revoked_is_denied_at_the_next_request(site: Site, plane: Plane)
 
         wait_for(lambda: site.asked(sidecar) != "200", "the denial", seconds=5)
         assert site.asked(sidecar) == "DEVICE_REVOKED"
+
+
+def test_what_changes_at_the_control_plane_changes_here_without_a_file(site: Site, plane: Plane) -> None:
+    with in_process(site.sandbox) as sidecar:
+        assert site.asked(sidecar) == "200"
+
+        plane.put_subject(subject("tanaka", version=2, status="suspended"))
+        wait_for(lambda: site.asked(sidecar) != "200", "the denial", seconds=5)
+        plane.put_subject(subject("tanaka", version=3))
+        wait_for(lambda: site.asked(sidecar) == "200", "the allow", seconds=5)
+
+        assert sidecar.program.readiness()["control_plane"]["connected"]  # type: ignore[index]
+
+
+def test_silence_ends_what_may_be_decided_label_by_label_and_its_end_opens_it_again(site: Site, plane: Plane) -> None:
+    clock = FakeClock(time.time())
+    token = site.sandbox.token("tanaka", device=site.laptop, lifetime=3000)
+    asked = {url: question(site.sandbox, url, device=site.laptop, token=token) for url in (PUBLIC, NOTE, CASE)}
+    with in_process(site.sandbox, clock=clock) as sidecar:
+        client = Client(sidecar.address)
+
+        def answers() -> list[str]:
+            replies = [client.send(raw) for raw in asked.values()]
+            return ["200" if reply.status == 200 else str(reply.reason) for reply in replies]
+
+        wait_for(lambda: answers() == ["200", "200", "200"], "the allows")
+        assert answers() == ["200", "200", "200"]  # remembered, and asked for with the same bytes
+        plane.close()
+
+        clock.advance(65)
+        assert answers() == ["200", "200", "STALE_POLICY"]
+        clock.advance(86_400)
+        assert answers()[1:] == ["STALE_POLICY", "STALE_POLICY"] or answers()[2] == "STALE_POLICY"
+        client.close()
+
+
+def test_a_control_plane_that_comes_back_is_found_again(site: Site, plane: Plane) -> None:
+    with in_process(site.sandbox) as sidecar:
+        assert site.asked(sidecar) == "200"
+        plane.close()
+        wait_for(lambda: not sidecar.program.control.connected, "the loss")  # type: ignore[union-attr]
+        assert site.asked(sidecar) == "200"  # the lease of C2 still runs
+
+        again = site.plane()
+        try:
+            wait_for(lambda: sidecar.program.control.connected, "the return")  # type: ignore[union-attr]
+            again.revoke("laptop-1")
+            wait_for(lambda: site.asked(sidecar) == "DEVICE_REVOKED", "the denial", seconds=5)
+        finally:
+            again.close()
+
+
+def test_what_was_known_survives_a_restart_without_the_control_plane(site: Site, plane: Plane) -> None:
+    clock = FakeClock(time.time())
+    with in_process(site.sandbox, clock=clock) as sidecar:
+        assert site.asked(sidecar) == "200"
+        plane.lose("laptop-1")
+        wait_for(lambda: site.asked(sidecar) == "DEVICE_REVOKED", "the denial", seconds=5)
+        sidecar.thread.call(sidecar.program.control.updates.set)  # type: ignore[union-attr]
+    plane.close()
+
+    with in_process(site.sandbox, clock=clock) as sidecar:
+        assert site.asked(sidecar) == "DEVICE_REVOKED"
+        assert site.asked(sidecar, PUBLIC) == "200"
+        clock.advance(65)
+        assert "STREAM_DOWN" in str(sidecar.program.readiness()["problems"])
+
+
+@pytest.mark.parametrize("name", ["snapshot.jws", "batches.jws"])
+def test_a_replica_that_was_changed_on_the_disk_is_not_believed(site: Site, plane: Plane, name: str) -> None:
+    with in_process(site.sandbox) as sidecar:
+        plane.lose("laptop-1")
+        wait_for(lambda: site.asked(sidecar) == "DEVICE_REVOKED", "the denial", seconds=5)
+    plane.close()
+    kept = site.sandbox.folder / "state/control-plane/replica" / name
+    raw = bytearray(kept.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    kept.write_bytes(raw)
+
+    with in_process(site.sandbox) as sidecar:
+        control = sidecar.program.control
+        assert control is not None
+        if name == "snapshot.jws":
+            assert (control.sync.position.seq, sidecar.program.replica.ready) == (0, False)
+            assert site.asked(sidecar, NOTE) in ("DEVICE_UNKNOWN", "STALE_POLICY", "SUBJECT_UNKNOWN")
+        else:
+            assert sidecar.program.replica.ready
+
+
+def test_a_sidecar_that_never_heard_anything_decides_nothing_above_c0(site: Site, plane: Plane) -> None:
+    plane.close()
+
+    with in_process(site.sandbox) as sidecar:
+        token = site.sandbox.token("tanaka")
+        replies = [sidecar.ask(url, token=token) for url in (NOTE, CASE)]
+
+        assert [reply.status for reply in replies] == [403, 403]
+        assert replies[0].reason == "STALE_POLICY"
+        assert not sidecar.program.readiness()["ready"]
+
+
+def test_a_revoked_sidecar_is_cut_off_and_comes_no_more(site: Site, plane: Plane) -> None:
+    with in_process(site.sandbox) as sidecar:
+        control = sidecar.program.control
+        assert control is not None
+        wait_for(lambda: plane.origin.hub.connected == ("edge-1",), "the stream")
+
+        with plane.store.writing("default") as tx:
+            sidecars = plane.plane.extras["sidecars"]
+            sidecars.revoke(tx, "edge-1", reason="sold", actor="admin:owner", now=plane.now())
+        sidecars.cut("edge-1")
+
+        wait_for(lambda: control.fault is not None and control.fault.code == "STREAM_REFUSED", "the refusal")
+        assert plane.origin.hub.connected == ()
+
+
+def test_a_wrong_clock_is_let_in_and_decides_nothing_secret(site: Site, plane: Plane) -> None:
+    clock = FakeClock(time.time() - 3600)
+    with in_process(site.sandbox, clock=clock) as sidecar:
+        control = sidecar.program.control
+        assert control is not None
+        wait_for(lambda: control.lease.offset is not None and control.connected, "the time")
+
+        assert 3500 < (control.lease.offset or 0) < 3700
+        assert control.lease.ends[200] > clock.elapsed()
+        assert control.lease.ends[300] < clock.elapsed()
+
+
+# -- joining
+
+
+def test_a_token_admits_once_and_only_in_its_time(site: Site, plane: Plane) -> None:
+    settings, token = load(site.sandbox.config, {}), plane.token("edge-2")
+
+    assert join(settings, token, authorities=None, now=time.time()).membership.id == "edge-2"
+    with pytest.raises(UnavailableError, match="SIDECAR_TOKEN"):
+        join(settings, token, authorities=None, now=time.time())
+    with pytest.raises(InputError, match="SIDECAR_TOKEN"):
+        join(settings, plane.token("edge-3"), authorities=None, now=time.time() + 3600)
+    with pytest.raises(InputError, match="SIDECAR_TOKEN"):
+        join(settings, plane.token("edge-3")[:-9], authorities=None, now=time.time())
+
+
+def test_what_it_joined_with_is_its_owner_s_alone(site: Site, plane: Plane) -> None:
+    folder = site.sandbox.folder / "state/control-plane"
+
+    assert plane.port
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()} == {
+        "sidecar.pem": 0o600, "membership.json": 0o600,
+    }  # fmt: skip
+
+
+def test_a_sidecar_that_has_not_joined_does_not_start(site: Site) -> None:
+    with pytest.raises(ConfigError, match="SIDECAR_NOT_JOINED"), in_process(site.sandbox):
+        pass
+
+
+def test_files_beside_a_control_plane_say_nothing_of_devices_and_people(site: Site, plane: Plane) -> None:
+    site.sandbox.subject("tanaka", status="suspended")
+    site.sandbox.device("laptop-1", assigned=[], facts={}, certificate=site.laptop.certificate, status="revoked")
+    site.sandbox.situation(threat_level=4, revocations=[{"kind": "device", "key": "laptop-1", "until": None}])
+
+    with in_process(site.sandbox) as sidecar:
+        assert plane.port
+        assert site.asked(sidecar) == "200"

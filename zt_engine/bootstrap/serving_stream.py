@@ -52,7 +52,8 @@ def open_stream(
         connections=connections,
         housekeeping=sidecars.flush,
     )
-    sidecars.revoked = origin.cut
+    sidecars.ended = origin.cut
+    sidecars.listening = lambda: origin.hub.connected
     if isinstance(plane.store, SqlStore):
         plane.store.on_commit(origin.wake)
     plane.extras["stream"] = origin

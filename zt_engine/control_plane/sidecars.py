@@ -21,7 +21,7 @@ from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.joining import Joined, JoinToken, read_token, write_token
 from zt_engine.core.jose import MAX_TOKEN_BYTES, from_base64url, split_compact, thumbprint, to_base64url
 from zt_engine.core.stream import SIDECAR_TYPE, KeySet, StatusAnswer, digest_of
-from zt_engine.ports.inventory import SidecarRecord
+from zt_engine.ports.inventory import SidecarRecord, Transaction
 
 TOKEN_SECONDS = 3600
 MOST_TOKEN_SECONDS = 7 * 86_400
@@ -72,12 +72,14 @@ class Sidecars:
         self._statements: dict[str, int] = {}
         self._heard: dict[str, SidecarRecord] = {}
         self._flushed_at = 0.0
-        self.revoked: Callable[[str], None] = lambda _: None
-        """Told about every sidecar that was revoked, so that its stream ends."""
+        self.ended: Callable[[str], None] = lambda _: None
+        """Told about every sidecar whose streams have to end."""
+        self.listening: Callable[[], Sequence[str]] = tuple
+        """Says which sidecars have a stream open here."""
 
     # -- joining
 
-    def token(self, sidecar: str, *, seconds: int, actor: str, now: int) -> str:
+    def token(self, tx: Transaction, sidecar: str, *, seconds: int, actor: str, now: int) -> str:
         """Make a join token. Only its digest is kept, so it cannot be shown again."""
         settings = self._plane.settings
         told = JoinToken(
@@ -88,12 +90,11 @@ class Sidecars:
             sidecar=sidecar,
             id=secrets.token_urlsafe(24),
         )
-        with self._plane.store.writing(settings.tenant) as tx:
-            tx.nonces.add(_digest(told.id), purpose=PURPOSE, holder=sidecar, expires_at=told.exp)
-            after = msgspec.json.encode({"expires_at": told.exp})
-            tx.audit.record(
-                AuditEvent(at=now, actor=actor, action="sidecar.invited", object=f"sidecar:{sidecar}", after=after)
-            )
+        tx.nonces.add(_digest(told.id), purpose=PURPOSE, holder=sidecar, expires_at=told.exp)
+        after = msgspec.json.encode({"expires_at": told.exp})
+        tx.audit.record(
+            AuditEvent(at=now, actor=actor, action="sidecar.invited", object=f"sidecar:{sidecar}", after=after)
+        )
         return write_token(told)
 
     def join(self, token: str, public_key: Mapping[str, str], *, now: int) -> Joined:
@@ -119,10 +120,8 @@ class Sidecars:
                     after=_shown(record),
                 )
             )
-        with self._lock:
-            self._heard.pop(told.sidecar, None)
         # Whoever had this name and another key before is another sidecar.
-        self.revoked(told.sidecar)
+        self.cut(told.sidecar)
         keys = self.key_set()
         return Joined(
             id=told.sidecar,
@@ -141,29 +140,31 @@ class Sidecars:
             device_cas=self._plane.authority.authorities().decode("ascii"),
         )
 
-    def revoke(self, sidecar: str, *, reason: str, actor: str, now: int) -> SidecarRecord:
-        """Cut a sidecar off for good; InputError SIDECAR_NOT_FOUND."""
-        with self._plane.store.writing(self._plane.settings.tenant) as tx:
-            before = tx.sidecars.get(sidecar)
-            if before is None:
-                raise InputError("SIDECAR_NOT_FOUND", f"there is no sidecar `{sidecar}`")
-            after = before if before.revoked_at is not None else replace(before, revoked_at=now)
-            tx.sidecars.put(after)
-            tx.audit.record(
-                AuditEvent(
-                    at=now,
-                    actor=actor,
-                    action="sidecar.revoked",
-                    object=f"sidecar:{sidecar}",
-                    reason=reason,
-                    before=_shown(before),
-                    after=_shown(after),
-                )
+    def revoke(self, tx: Transaction, sidecar: str, *, reason: str, actor: str, now: int) -> SidecarRecord:
+        """Have a sidecar cut off for good; InputError SIDECAR_NOT_FOUND. Call `cut` when that is committed."""
+        before = tx.sidecars.get(sidecar)
+        if before is None:
+            raise InputError("SIDECAR_NOT_FOUND", f"there is no sidecar `{sidecar}`")
+        after = before if before.revoked_at is not None else replace(before, revoked_at=now)
+        tx.sidecars.put(after)
+        tx.audit.record(
+            AuditEvent(
+                at=now,
+                actor=actor,
+                action="sidecar.revoked",
+                object=f"sidecar:{sidecar}",
+                reason=reason,
+                before=_shown(before),
+                after=_shown(after),
             )
+        )
+        return after
+
+    def cut(self, sidecar: str) -> None:
+        """End what a sidecar has open here, and forget what it said."""
         with self._lock:
             self._heard.pop(sidecar, None)
-        self.revoked(sidecar)
-        return after
+        self.ended(sidecar)
 
     # -- proving who it is
 
@@ -221,6 +222,7 @@ class Sidecars:
         if now - self._flushed_at < FLUSH_SECONDS:
             return
         self._flushed_at = now
+        self._cut_revoked()
         with self._lock:
             heard, self._heard = self._heard, {}
         if not heard:
@@ -235,6 +237,15 @@ class Sidecars:
             with self._lock:
                 self._heard = heard | self._heard
             raise
+
+    def _cut_revoked(self) -> None:
+        """End the streams of those whom another control plane revoked."""
+        open_here = set(self.listening())
+        if open_here:
+            with self._plane.store.reading(self._plane.settings.tenant) as tx:
+                revoked = [one.id for one in tx.sidecars.all() if one.revoked_at is not None and one.id in open_here]
+            for sidecar in revoked:
+                self.cut(sidecar)
 
     def all(self) -> Sequence[SidecarRecord]:
         """Return every sidecar with what it said last."""

@@ -40,6 +40,10 @@ class Snapshot:
         self._places = places
         self._lock = threading.Lock()
 
+    def __del__(self) -> None:
+        # Whoever still reads it keeps it; the file has no name, and goes with the last of them.
+        self._file.close()
+
     def __len__(self) -> int:
         return len(self._places)
 

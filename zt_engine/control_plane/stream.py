@@ -148,7 +148,10 @@ class Origin:
             self._sequence(elapsed)
         else:
             self._follow()
-        self._housekeeping(self._clock.now())
+        try:
+            self._housekeeping(self._clock.now())
+        except UnavailableError as error:  # it is tried again, and the office does not depend on it
+            log.warning("stream.housekeeping_failed", code=error.code)
 
     def _try_to_be_elected(self) -> None:
         fence = self._changes.elect()

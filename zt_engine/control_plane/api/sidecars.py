@@ -11,13 +11,14 @@ from pydantic import Field
 
 from zt_engine.control_plane.access import Administrator, administrator, caller, credential
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.idempotency import Answer, Writing, once
 from zt_engine.control_plane.problem import problems
 from zt_engine.control_plane.routes import Model, strict_router
 from zt_engine.control_plane.sidecars import MOST_TOKEN_SECONDS, TOKEN_SECONDS, Lagging, Sidecars, Status
 from zt_engine.control_plane.stream import Origin
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.stream_signing import Signed
-from zt_engine.ports.inventory import SidecarRecord
+from zt_engine.ports.inventory import SidecarRecord, Transaction
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Id = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
@@ -115,11 +116,17 @@ def _for_sidecars(plane: ControlPlane, routes: APIRouter) -> None:
 
 
 def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
-    @routes.post("/v1/sidecars/tokens", status_code=201, responses=problems())
-    def token(body: TokenBody, who: MayWrite) -> dict[str, Any]:
+    @routes.post("/v1/sidecars/tokens", status_code=201, responses=problems(), response_class=Response)
+    def token(body: TokenBody, who: MayWrite, write: Writing) -> Response:
         """Make a token with which a sidecar joins, once. It is shown here and never again."""
-        made = sidecars_of(plane).token(body.sidecar, seconds=body.seconds, actor=who.actor, now=plane.now())
-        return {"token": made, "sidecar": body.sidecar, "expires_at": plane.now() + body.seconds}
+        sidecars, now = sidecars_of(plane), plane.now()
+
+        def work(tx: Transaction) -> Answer:
+            made = sidecars.token(tx, body.sidecar, seconds=body.seconds, actor=who.actor, now=now)
+            told = {"sidecar": body.sidecar, "expires_at": now + body.seconds}
+            return Answer(status=201, body=told, secrets={"token": made})
+
+        return once(plane, write, work)
 
     @routes.get("/v1/sidecars", responses=problems())
     def every(who: MayRead) -> dict[str, Any]:
@@ -154,11 +161,17 @@ def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
         wanted = seq or _last(plane)
         return {"seq": wanted, "items": [_plain(one) for one in _behind(plane, wanted)]}
 
-    @routes.post("/v1/sidecars/{sidecar}/revoke", responses=problems())
-    def revoke(sidecar: Id, body: ReasonBody, who: MayWrite) -> dict[str, Any]:
+    @routes.post("/v1/sidecars/{sidecar}/revoke", responses=problems(), response_class=Response)
+    def revoke(sidecar: Id, body: ReasonBody, who: MayWrite, write: Writing) -> Response:
         """Cut a sidecar off for good. What it knows grows stale, and it decides nothing more."""
-        record = sidecars_of(plane).revoke(sidecar, reason=body.reason, actor=who.actor, now=plane.now())
-        return _plain(record)
+        sidecars, now = sidecars_of(plane), plane.now()
+
+        def work(tx: Transaction) -> Answer:
+            return Answer(body=_plain(sidecars.revoke(tx, sidecar, reason=body.reason, actor=who.actor, now=now)))
+
+        answer = once(plane, write, work)
+        sidecars.cut(sidecar)
+        return answer
 
 
 def _signed(plane: ControlPlane, message: Signed) -> bytes:
