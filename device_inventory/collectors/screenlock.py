@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal
 
 from device_inventory.collectors.machine import Found, Machine, seen, unknown
@@ -52,8 +53,10 @@ def _desktop(machine: Machine) -> Desktop:
 
 def _gnome(machine: Machine, desktop: Desktop) -> Found:
     settings: dict[str, str] = {}
-    for part in ("screensaver", "session", "lockdown"):
-        answer = machine.run(f"{desktop}-{part}")
+    parts = ("screensaver", "session", "lockdown")
+    with ThreadPoolExecutor(len(parts)) as pool:  # each takes longer to start than everything else here
+        answers = list(pool.map(machine.run, [f"{desktop}-{part}" for part in parts]))
+    for part, answer in zip(parts, answers, strict=True):
         if answer.status != 0:
             raise absent(f"the settings of `{desktop}` cannot be read")
         for line in answer.text.splitlines():

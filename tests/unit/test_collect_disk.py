@@ -157,6 +157,33 @@ def test_what_is_known_to_be_in_the_clear_outweighs_what_is_not_known(tmp_path: 
     assert fact(tree).value is False
 
 
+@pytest.mark.parametrize(("name", "encrypted"), [("dm-0", True), ("sda2", False)])
+def test_a_source_by_another_name_is_followed(name: str, encrypted: bool, tmp_path: Path) -> None:
+    tree = btrfs_on_luks(tmp_path)
+    tree.mounted.clear()
+    tree.link("/dev/disk/by-uuid/0123", f"/dev/{name}")
+    tree.mount("0:30", "/", "btrfs", "/dev/disk/by-uuid/0123")
+
+    assert fact(tree).value is encrypted
+
+
+def test_bcachefs_names_all_its_devices(tmp_path: Path) -> None:
+    tree = btrfs_on_luks(tmp_path)
+    tree.mounted.clear()
+    tree.mount("0:30", "/", "bcachefs", "/dev/dm-0:/dev/dm-1")
+    assert fact(tree).value is True
+
+    tree.mount("0:31", "/srv", "bcachefs", "/dev/dm-0:/dev/sda2")
+    assert fact(tree).value is False
+
+
+def test_a_file_system_on_something_unknown_is_not_collected(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.mount("0:30", "/", "btrfs", "none")
+
+    assert fact(tree).status == "not_collected"
+
+
 def test_a_stack_without_an_end_is_not_collected(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.block("dm-0", "253:0", uuid="LVM-x", dm="x", on=("dm-0",))
