@@ -9,6 +9,7 @@ import os
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.hazmat.primitives.padding import PKCS7
@@ -27,7 +28,7 @@ _AES256_CBC = bytes.fromhex("060960864801650304012a")
 _KEY_BYTES = 32
 
 
-def encrypt_key(key: ec.EllipticCurvePrivateKey, passphrase: bytes) -> bytes:
+def encrypt_key(key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey, passphrase: bytes) -> bytes:
     """Return PEM of an EncryptedPrivateKeyInfo (RFC 5958 3) under PBES2 with scrypt and AES-256-CBC."""
     salt, vector = os.urandom(16), os.urandom(16)
     secret = Scrypt(salt=salt, length=_KEY_BYTES, n=COST, r=BLOCK, p=PARALLEL).derive(passphrase)

@@ -1,0 +1,229 @@
+"""`zt device`: what administrators do to devices, by asking the control plane with an admin key."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from zt_engine.adapters.control_http import ControlClient, read_key
+from zt_engine.bootstrap.installation import ADMIN_KEY
+from zt_engine.cli.device_report import as_json, plain, say, show_list, show_one
+from zt_engine.cli.output import chosen_language
+from zt_engine.config import CONFIG_NAME, load_control
+from zt_engine.core.instants import parse_instant
+from zt_engine.core.jose import to_base64url
+
+app = typer.Typer(no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(help="The device's id.")]
+Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; it stands in the audit for ever.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+SHOWN_PROBLEMS = 50
+
+
+class _Where:
+    """Which control plane is asked, and as whom; set by the group's options."""
+
+    config: Path = Path(CONFIG_NAME)
+    server: str = ""
+    key: Path | None = None
+    ca: Path | None = None
+    lang: str | None = None
+
+
+@app.callback()
+def group(
+    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="Says where the control plane is.")] = Path(
+        CONFIG_NAME
+    ),
+    server: Annotated[str, typer.Option(help="URL of the control plane, instead of --config.")] = "",
+    key: Annotated[
+        Path | None, typer.Option(envvar="ZT_ADMIN_KEY_FILE", help="The admin key; default: keys/admin.key.")
+    ] = None,
+    ca: Annotated[Path | None, typer.Option(help="CA certificates (PEM) the control plane is known by.")] = None,
+    lang: Annotated[str | None, typer.Option("--lang", help="ja or en; default: the environment's.")] = None,
+) -> None:
+    """List devices, and approve, quarantine, revoke, invite."""
+    _Where.config, _Where.server, _Where.key, _Where.ca, _Where.lang = config, server, key, ca, lang
+    chosen_language(lang)
+
+
+@contextlib.contextmanager
+def _client() -> Iterator[ControlClient]:
+    url, key, ca = _Where.server, _Where.key, _Where.ca
+    if not url or key is None:
+        settings = load_control(_Where.config)
+        url = url or settings.control.public_url
+        key = key or settings.path(Path(ADMIN_KEY))
+        if ca is None and settings.control.ca_file is not None:
+            ca = settings.path(settings.control.ca_file)
+    client = ControlClient(url.rstrip("/"), key=read_key(key), ca_file=ca, language=chosen_language(_Where.lang))
+    with contextlib.closing(client):
+        yield client
+
+
+@app.command("list")
+def list_(
+    status: Annotated[str, typer.Option(help="enrolled, active, quarantined, lost, revoked, retired.")] = "",
+    ownership: Annotated[str, typer.Option(help="corp, byod or shared.")] = "",
+    owner: Annotated[str, typer.Option(help="Whose.")] = "",
+    q: Annotated[str, typer.Option("--search", "-s", help="Part of id, name, model or owner.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 200,
+    json_: AsJson = False,
+) -> None:
+    """List devices."""
+    with _client() as client:
+        query = {"status": status, "ownership": ownership, "owner": owner, "q": q}
+        found = list(client.pages("v1", "devices", most=limit, **query))
+    if json_:
+        print(as_json(found))
+    else:
+        show_list(Console(), found, chosen_language(_Where.lang), now=time.time())
+
+
+@app.command()
+def show(device: Id, json_: AsJson = False) -> None:
+    """Show everything that is held of a device, who says so, and what was done to it."""
+    with _client() as client:
+        found = client.get("v1", "devices", device)
+    if json_:
+        print(as_json(found))
+    else:
+        show_one(Console(), found, chosen_language(_Where.lang), now=time.time())
+
+
+@app.command()
+def approve(device: Id, reason: Reason, json_: AsJson = False) -> None:
+    """Approve a device as a second person: neither its holder nor who invited them."""
+    _do(device, "approve", {"reason": reason}, json_)
+
+
+@app.command()
+def quarantine(device: Id, reason: Reason, json_: AsJson = False) -> None:
+    """Take a device out of service to look at it."""
+    _do(device, "quarantine", {"reason": reason}, json_)
+
+
+@app.command()
+def release(device: Id, reason: Reason, json_: AsJson = False) -> None:
+    """Put a quarantined device back into service."""
+    _do(device, "release", {"reason": reason}, json_)
+
+
+@app.command()
+def revoke(device: Id, reason: Reason, json_: AsJson = False) -> None:
+    """End a device's registration and revoke its keys, for good."""
+    _do(device, "revoke", {"reason": reason}, json_)
+
+
+@app.command()
+def lost(device: Id, reason: Reason, json_: AsJson = False) -> None:
+    """Mark a device lost: its next request is denied."""
+    _do(device, "lost", {"reason": reason}, json_)
+
+
+@app.command()
+def recover(device: Id, reason: Reason, json_: AsJson = False) -> None:
+    """Note that a lost device was found; it is quarantined until somebody has looked at it."""
+    _do(device, "recover", {"reason": reason}, json_)
+
+
+@app.command()
+def retire(device: Id, reason: Reason, json_: AsJson = False) -> None:
+    """Take a device out of the inventory's care for good."""
+    _do(device, "retire", {"reason": reason}, json_)
+
+
+@app.command()
+def transfer(
+    device: Id, to: Annotated[str, typer.Argument(help="Who gets it.")], reason: Reason, json_: AsJson = False
+) -> None:
+    """Give a device to somebody else; it is quarantined until somebody has looked at it."""
+    _do(device, "transfer", {"reason": reason, "to": to}, json_)
+
+
+@app.command()
+def end(
+    device: Id,
+    at: Annotated[str, typer.Argument(help="2027-03-31T18:00:00+09:00, or `never`.")],
+    reason: Reason,
+    json_: AsJson = False,
+) -> None:
+    """Set when a contractor's or lent device stops counting."""
+    _do(device, "end", {"reason": reason, "ends_at": None if at == "never" else _instant(at)}, json_)
+
+
+@app.command()
+def invite(
+    subject: Annotated[str, typer.Argument(help="The `sub` of the one person who may use it.")],
+    issuer: Annotated[str, typer.Option(help="Where they sign in; default: where people enroll.")] = "",
+    ownership: Annotated[str, typer.Option(help="corp, byod or shared.")] = "corp",
+    kind: Annotated[str, typer.Option(help="person, shared, robot or contractor.")] = "person",
+    ceiling: Annotated[int, typer.Option(min=0, max=1000, help="Highest label rank it will be good for.")] = 200,
+    approval: Annotated[bool, typer.Option("--approval", help="A second person approves the device.")] = False,
+    sponsor: Annotated[str, typer.Option(help="Who answers for a contractor's device.")] = "",
+    ends: Annotated[str, typer.Option(help="When the device stops counting.")] = "",
+    replaces: Annotated[str, typer.Option(help="The device whose re-enrollment this is.")] = "",
+    json_: AsJson = False,
+) -> None:
+    """Invite one person to enroll one device. The code is shown once."""
+    body: dict[str, Any] = {
+        "subject": subject,
+        "issuer": issuer,
+        "ownership": ownership,
+        "kind": kind,
+        "ceiling": ceiling,
+        "approval": approval,
+        "sponsor": sponsor,
+        "not_after_device": _instant(ends) if ends else None,
+        "replaces": replaces or None,
+    }
+    with _client() as client:
+        made = client.post("v1", "invitations", body=body)
+    if json_:
+        print(as_json(made))
+        return
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(made["not_after"]))
+    print(say("invited", chosen_language(_Where.lang), **(made | {"until": until})))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="The export; its ending says whether it is .csv or .json.")],
+    source: Annotated[str, typer.Option(help="intune, jamf, fleet, csv or json.")],
+    mapping: Annotated[Path | None, typer.Option(help="For csv and json: what the columns are (JSON).")] = None,
+    json_: AsJson = False,
+) -> None:
+    """Take in an export of a management server. Exit 1 when a row could not be loaded; the others were."""
+    kind = "text/csv" if file.suffix.lower() == ".csv" else "application/json"
+    table = to_base64url(mapping.read_bytes()) if mapping is not None else ""
+    with _client() as client, file.open("rb") as export:
+        done = client.load(source, export, kind=kind, mapping=table)
+    if json_:
+        print(as_json(done))
+    else:
+        for fault in done["problems"][:SHOWN_PROBLEMS]:
+            text = f"{file}:{fault['line']}: {fault['code']}: {fault['message']}"
+            print(plain(text).plain, file=sys.stderr)
+        print(say("imported", chosen_language(_Where.lang), **done))
+    raise typer.Exit(1 if done["problem_count"] else 0)
+
+
+def _do(device: str, operation: str, body: dict[str, Any], json_: bool) -> None:
+    with _client() as client:
+        changed = client.post("v1", "devices", device, operation, body=body)
+    print(as_json(changed) if json_ else say("changed", chosen_language(_Where.lang), **changed))
+
+
+def _instant(text: str) -> int:
+    found = parse_instant(text, dates=True)
+    if found is None:
+        raise typer.BadParameter(f"`{text}` is no instant: 2027-03-31T18:00:00+09:00")
+    return found
