@@ -67,6 +67,8 @@ class DeviceRecord(Struct, frozen=True, kw_only=True):
     boot_id: str
     report_received_at: int
     facts: Mapping[str, FactEnvelope]
+    ceiling: int | None = None
+    """The highest label rank it was registered for, whatever its score; None: nobody said so."""
 
 
 def unknown_facts(record: DeviceRecord) -> tuple[tuple[str, str], ...]:

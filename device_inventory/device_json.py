@@ -28,10 +28,12 @@ MAX_TEXT: Final = 256
 MAX_ITEMS: Final = 256
 MAX_FACTS: Final = 256
 MAX_KEYS: Final = 16
+MAX_RANK: Final = 1000
 MAX_INSTANT: Final = 253_402_300_799  # the last second of year 9999
 MAX_INTEGER: Final = 2**53 - 1  # what every JSON reader agrees on (RFC 8259, 6)
 
 _MEMBERS: Final = frozenset(DeviceRecord.__struct_fields__)
+_REQUIRED: Final = _MEMBERS - {"ceiling"}
 _FACT_MEMBERS: Final = frozenset(FactEnvelope.__struct_fields__)
 _FACT_REQUIRED: Final = _FACT_MEMBERS - {"boot_id"}
 _KEY_MEMBERS: Final = frozenset(DeviceKey.__struct_fields__)
@@ -48,7 +50,7 @@ def _refuse(code: str, message: str, field: str) -> NoReturn:
 
 def read_device(raw: bytes) -> DeviceRecord:
     """Return the record in `raw`; DeviceRecordError names the first fault, its field and one of DEVICE_RECORD_*."""
-    members = _members(_parse(raw), "", required=_MEMBERS, allowed=_MEMBERS)
+    members = _members(_parse(raw), "", required=_REQUIRED, allowed=_MEMBERS)
     return DeviceRecord(
         tenant=_text(members["tenant"], "tenant", least=1),
         device_id=_text(members["device_id"], "device_id", least=1),
@@ -60,6 +62,7 @@ def read_device(raw: bytes) -> DeviceRecord:
         boot_id=_text(members["boot_id"], "boot_id"),
         report_received_at=_instant(members["report_received_at"], "report_received_at"),
         facts=_facts(members["facts"]),
+        ceiling=None if members.get("ceiling") is None else _integer(members["ceiling"], "ceiling", most=MAX_RANK),
     )
 
 

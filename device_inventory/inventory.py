@@ -163,6 +163,7 @@ def publish(device: Device, *, names: Iterable[str], now: int) -> DeviceRecord:
         boot_id=device.boot_id,
         report_received_at=device.report_received_at,
         facts=standing(device, names=names, now=now),
+        ceiling=device.ceiling,
     )
 
 

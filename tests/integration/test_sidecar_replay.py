@@ -92,7 +92,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory, opa: str) -> Iterator[Sandbox]
         laptop(sandbox, report_received_at=now - 100_000, version=2)
         program.refresh()
         ask_everything()
-        laptop(sandbox, version=3)
+        laptop(sandbox, version=3, ceiling=100)
+        program.refresh()
+        ask_everything()
+        laptop(sandbox, version=4)
         overlay = {"not_before": now - 10, "not_after": now + 10_000}
         for number, (effect, scope) in enumerate(OVERLAYS):
             record = {"id": f"o{number}", "effect": effect, "scope": scope, **overlay}
@@ -134,7 +137,7 @@ def test_the_run_has_everything_in_it(ran: Sandbox) -> None:
     assert effects == {"allow", "step_up", "deny", "observe"}
     assert reasons >= {
         "REPORT_NOW", "AUTH_REQUIRED", "MFA_REQUIRED", "NOT_ALLOWED", "TRUST_LOW", "OVERLAY_ACR", "OVERLAY_CEILING",
-        "OVERLAY_DENIED", "OVERLAY_REPORT_AGE", "OBLIGATION_UNENFORCEABLE", "DEVICE_REVOKED", "TOKEN_MALFORMED",
+        "OVERLAY_DENIED", "DEVICE_CEILING", "OVERLAY_REPORT_AGE", "OBLIGATION_UNENFORCEABLE", "DEVICE_REVOKED", "TOKEN_MALFORMED",
         "ROUTE_UNKNOWN",
     }  # fmt: skip
     assert any(event["grants"] == ["g1"] for event in events)

@@ -439,6 +439,29 @@ def test_a_memory_ends_with_the_token_and_with_the_policy(bench: Bench) -> None:
     assert memory_of(bench).until <= int(now) + 1
 
 
+def test_a_device_opens_nothing_above_the_level_it_was_registered_for(bench: Bench) -> None:
+    held = bench.world.devices["laptop-1"]
+    bench.world.devices["laptop-1"] = msgspec.structs.replace(held, version=held.version + 1, ceiling=100)
+    bench.world.publish()
+
+    denied, allowed = bench.decided(), bench.decided(PUBLIC)
+
+    assert denied.decision.effect is Effect.DENY
+    assert denied.decision.reasons == ("DEVICE_CEILING",)
+    assert event(denied)["overlays"] == ["device-registration"]
+    assert allowed.decision.effect is Effect.ALLOW
+    assert event(allowed)["overlays"] == []
+
+
+def test_a_ceiling_that_is_high_enough_changes_nothing(bench: Bench) -> None:
+    plain = event(bench.decided())
+    held = bench.world.devices["laptop-1"]
+    bench.world.devices["laptop-1"] = msgspec.structs.replace(held, ceiling=200)
+    bench.world.publish()
+
+    assert event(bench.decided()) == plain
+
+
 def test_a_change_that_concerns_somebody_else_leaves_a_memory_standing(bench: Bench) -> None:
     memory = memory_of(bench)
     bench.world.subjects["suzuki"] = subject("suzuki")

@@ -22,6 +22,7 @@ KINDS = {
     "TRUST_LOW": "contact",
     "OVERLAY_DENIED": "contact",
     "OVERLAY_CEILING": "contact",
+    "DEVICE_CEILING": "device",
     "OVERLAY_ACR": "auth",
     "OVERLAY_REPORT_AGE": "report",
 }
@@ -66,6 +67,8 @@ def judged(*unmet: str | Unmet, obligations: tuple[str, ...] = (), threshold: in
     [
         (Applied(threat_level=0, deny=("OVERLAY_DENIED",)), "OVERLAY_DENIED"),
         (Applied(threat_level=0, ceiling=100), "OVERLAY_CEILING"),
+        (Applied(threat_level=0, ceiling=100, registered=100), "DEVICE_CEILING"),
+        (Applied(threat_level=0, ceiling=50, registered=100), "OVERLAY_CEILING"),
         (Applied(threat_level=0, acr="phrh"), "OVERLAY_ACR"),
         (Applied(threat_level=0, acr="of-another-pack"), "OVERLAY_ACR"),
     ],

@@ -378,6 +378,7 @@ def test_nothing_but_a_threat_level_is_a_quiet_situation() -> None:
         ({"overlays": [{**OVERLAY, "id": "a b"}]}, "SITUATION_RECORD"),
         ({"overlays": [{**OVERLAY, "id": "a\n"}]}, "SITUATION_RECORD"),
         ({"overlays": [{**OVERLAY, "effect": "allow"}]}, "OVERLAY_EFFECT"),
+        ({"overlays": [{**OVERLAY, "id": "device-registration"}]}, "OVERLAY_ID"),
         ({"overlays": [{**OVERLAY, "scope": "world"}]}, "OVERLAY_SCOPE"),
         ({"overlays": [{**OVERLAY, "not_after": 100}]}, "SITUATION_TIMES"),
         ({"overlays": [{**OVERLAY, "not_after": None}]}, "SITUATION_RECORD"),

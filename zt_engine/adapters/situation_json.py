@@ -21,6 +21,7 @@ from zt_engine.core.instants import LATEST, parse_instant
 from zt_engine.core.situation import (
     FOREVER,
     MAX_THREAT_LEVEL,
+    REGISTRATION,
     Continuity,
     Grant,
     GrantKind,
@@ -175,6 +176,9 @@ class _Reader:
         if record is None:
             return None
         effect, terms = parse_effect(record.effect), parse_scope(record.scope)
+        if record.id == REGISTRATION:
+            self._fault("OVERLAY_ID", f"`{REGISTRATION}` is what a device's own ceiling is called", at, "")
+            return None
         if effect is None:
             hint = "deny, ceiling:R, threshold:+N, acr:L, report_age:SECONDS or obligation:ID"
             self._fault("OVERLAY_EFFECT", f"`{record.effect[:80]}` is no effect", at, hint)

@@ -115,7 +115,7 @@ def tighten(circumstances: Circumstances, assurance: AssuranceTable) -> tuple[Un
     applied = circumstances.applied
     unmet = [Unmet(code) for code in applied.deny]
     if applied.ceiling is not None and circumstances.rank > applied.ceiling:
-        unmet.append(Unmet("OVERLAY_CEILING"))
+        unmet.append(Unmet("DEVICE_CEILING" if applied.ceiling == applied.registered else "OVERLAY_CEILING"))
     if applied.acr is not None:
         wanted = assurance.get(applied.acr)
         if wanted is None or assurance_level(circumstances.subject, assurance) < wanted:

@@ -33,6 +33,8 @@ FOREVER = 2**53
 """The end of a revocation that has none."""
 
 ANY_SERVICE = "*"
+REGISTRATION = "device-registration"
+"""The id under which the ceiling a device was registered with stands among the overlays; none may be written with it."""
 OWNERSHIPS = ("corp", "byod", "shared")
 
 _TENANT = ("tenant", "")
@@ -137,14 +139,16 @@ class AppliedOverlay(Struct, frozen=True, kw_only=True):
 class Applied(Struct, frozen=True, kw_only=True):
     """What the situation does to one request during one tick.
 
-    `deny` has codes; `ceiling` is the lowest rank named (`None`: no overlay names one); `threshold_plus` the highest;
-    `acr` the strongest; `report_age` the shortest, in seconds. `exercises` are recorded only.
+    `deny` has codes; `ceiling` is the lowest rank named (`None`: no overlay names one); `registered` the one that the
+    device was registered with; `threshold_plus` the highest; `acr` the strongest; `report_age` the shortest, in
+    seconds. `exercises` are recorded only.
     """
 
     threat_level: int
     continuity: bool = False
     deny: tuple[str, ...] = ()
     ceiling: int | None = None
+    registered: int | None = None
     threshold_plus: int = 0
     acr: str | None = None
     report_age: int | None = None
@@ -243,6 +247,17 @@ class Situation(Struct, frozen=True, kw_only=True):
                     object=grant.object,
                     approvers=grant.approvers,
                 )
+
+
+def registered(applied: Applied, *, device_id: str, ceiling: int) -> Applied:
+    """Return what applies to a device that was registered for labels up to a rank: one more overlay."""
+    overlay = AppliedOverlay(id=REGISTRATION, effect=f"ceiling:{ceiling}", scope=f"device:{device_id}")
+    return replace(
+        applied,
+        ceiling=ceiling if applied.ceiling is None else min(applied.ceiling, ceiling),
+        registered=ceiling,
+        overlays=tuple(sorted((*applied.overlays, overlay), key=_id)),
+    )
 
 
 REVOCATION_KINDS: tuple[RevocationKind, ...] = ("device", "cert", "subject", "session", "jti")
@@ -356,6 +371,7 @@ def _apply(
         continuity=continuity,
         deny=("OVERLAY_DENIED",) if denied else (),
         ceiling=min(numbers["ceiling"], default=None),
+        registered=next((o.parsed_effect.number for o in real if o.id == REGISTRATION), None),
         threshold_plus=max(numbers["threshold"], default=0),
         acr=max(names["acr"], key=lambda acr: (assurance.get(acr, FOREVER), acr), default=None),
         report_age=min(numbers["report_age"], default=None),
@@ -366,5 +382,5 @@ def _apply(
     )
 
 
-def _id(record: Overlay | Grant) -> str:
+def _id(record: Overlay | AppliedOverlay | Grant) -> str:
     return record.id

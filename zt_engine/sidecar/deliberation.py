@@ -12,7 +12,7 @@ from zt_engine.core.bundle import UNLISTED, entrypoint
 from zt_engine.core.classification import Label
 from zt_engine.core.judgement import Circumstances, undisputed, weigh
 from zt_engine.core.policy_input import assemble, digest, fragment, trust_fragment
-from zt_engine.core.situation import Applied, Situation, Target
+from zt_engine.core.situation import Applied, Situation, Target, registered
 from zt_engine.core.trust import TrustScore, combine
 from zt_engine.ports import Clock
 from zt_engine.sidecar.hooks.answers import allow_head, deny_head, obligations_list
@@ -59,6 +59,9 @@ class Deliberation:
         )
         ordinary = case.situation.ordinary
         applied = case.situation.quiet if ordinary else apply(case, label)
+        device = case.principal.device
+        if device is not None and device.ceiling is not None and label.rank > device.ceiling:
+            ordinary, applied = False, registered(applied, device_id=device.device_id, ceiling=device.ceiling)
         enforced = place.enforced(request.enforces)
         document = assemble(
             request=place.asked(

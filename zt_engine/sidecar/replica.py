@@ -202,6 +202,7 @@ def renewed(record: DeviceRecord, report: Heard) -> DeviceRecord:
         boot_id=record.boot_id,
         report_received_at=at,
         facts=facts.renewed(report.facts, at, before=record.report_received_at, methods=REPORTED),
+        ceiling=record.ceiling,
     )
 
 
