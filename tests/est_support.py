@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
@@ -23,8 +22,8 @@ from zt_engine.adapters.est_certificates import X509EstCertificates
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.control_plane.api.est import est_routes
 from zt_engine.control_plane.est import RETRY_AFTER, EstService, Pending
-from zt_engine.core.audit import AuditEvent
-from zt_engine.ports.inventory import Transaction
+from zt_engine.control_plane.ledger import Ledger
+from zt_engine.ports.inventory import DeviceFilter
 
 TENANT = "t1"
 CODE = "r7Q2-one-time-code-of-128-bits"
@@ -51,13 +50,6 @@ def authority_in_memory(starts: int = NOW, *, seconds: int = 365 * 86_400) -> Au
     )
 
 
-def record(tx: Transaction, device: Device, *, before: Device | None, actor: str, action: str, now: int) -> None:
-    """What the control plane's own recorder does, in short."""
-    tx.devices.put(device)
-    tx.outbox.announce("device.changed", msgspec.json.encode({"device_id": device.device_id, "status": device.status}))
-    tx.audit.record(AuditEvent(at=now, actor=actor, action=action, object=f"device:{device.device_id}"))
-
-
 class Scene:
     """One EST server; `invite` makes what foreign clients come with."""
 
@@ -72,7 +64,7 @@ class Scene:
             store=self.store,
             authority=self.ca,
             certificates=self.certificates,
-            record=record,
+            record=Ledger(()),
             retry_after=retry_after,
         )
         self.app = FastAPI()
@@ -107,8 +99,6 @@ class Scene:
         return after
 
     def devices(self) -> list[Device]:
-        from zt_engine.ports.inventory import DeviceFilter
-
         with self.store.reading(TENANT) as tx:
             return list(tx.devices.page(DeviceFilter(), after="", limit=100))
 

@@ -14,12 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_inventory.operations import approve, quarantine, report_lost, revoke
+from tests.control_support import Control
 from tests.csr import make_csr, new_key
 from tests.est_support import CODE, TENANT, Scene, authority_in_memory, basic, opened, pem_of
+from zt_engine.adapters.ca_x509 import X509CertificateAuthority
 from zt_engine.adapters.certificates_x509 import X509CertificateVerifier
-from zt_engine.control_plane.api.est import CHALLENGE
+from zt_engine.adapters.est_certificates import X509EstCertificates
+from zt_engine.control_plane.api.est import CHALLENGE, est_room
 from zt_engine.control_plane.est import PENDING_FOR, REPEAT_FOR, RETRY_AFTER, Pending
 from zt_engine.core.errors import InputError, UnavailableError
+from zt_engine.core.identity import SubjectRecord
 
 
 @pytest.fixture
@@ -184,6 +188,54 @@ def test_a_ca_that_cannot_sign_uses_up_nothing(scene: Scene) -> None:
 
     assert scene.devices() == []
     assert isinstance(scene.enroll(), bytes)
+
+
+def test_a_robot_whose_owner_has_left_is_not_enrolled(scene: Scene) -> None:
+    scene.invite()
+    with scene.store.writing(TENANT) as tx:
+        tx.situation.put_subject(
+            SubjectRecord(
+                id="tanaka",
+                issuer="https://idp.example",
+                version=1,
+                status="disabled",
+                groups=(),
+                compartments=(),
+                clearance=0,
+                org="",
+                valid_until=None,
+            )
+        )
+
+    assert refusal(scene.enroll) == "PERSON_INACTIVE"
+    assert scene.devices() == []
+
+
+def test_no_certificate_outlives_its_device(scene: Scene) -> None:
+    scene.invite(device_ends_at=int(scene.clock.at) + 3600)
+    key = new_key()
+    held = pem_of(scene.enroll(make_csr(key)))
+
+    (renewed,) = opened(reenroll(scene, renewal(scene, held, key), held))
+
+    for certificate in (x509.load_pem_x509_certificate(held), renewed):
+        assert certificate.not_valid_after_utc.timestamp() == scene.clock.at + 3600
+
+
+def test_two_robots_with_one_secret_are_one_robot(scene: Scene) -> None:
+    """The second comes between the first one's look at the invitation and its use."""
+    scene.invite()
+    issue = scene.ca.issue
+
+    def overtaken(csr: bytes, **named: object) -> object:
+        scene.ca.issue = issue  # type: ignore[method-assign]
+        scene.enroll()
+        return issue(csr, **named)  # type: ignore[arg-type]
+
+    scene.ca.issue = overtaken  # type: ignore[method-assign,assignment]
+
+    assert refusal(scene.enroll) == "INVITE_USED"
+    assert len(scene.devices()) == 1
 
 
 # Approval.
@@ -521,3 +573,14 @@ def test_no_bytes_and_no_credentials_break_it(scene: Scene, body: bytes, user: s
     answer = post(scene, base64.b64encode(body), authorization=authorization)
 
     assert answer.status_code == 401
+
+
+def test_the_control_plane_serves_est_beside_its_own_routes() -> None:
+    ca = X509CertificateAuthority([authority_in_memory()])
+    with Control(authority=ca, rooms=(est_room(X509EstCertificates(ca)),)) as control:
+        answer = control.call("GET", "/.well-known/est/cacerts", who=None)
+        refused = control.call("POST", "/.well-known/est/simpleenroll", b"", who=None)
+
+    assert answer.status_code == 200
+    assert len(opened(base64.b64decode(answer.content))) == 1
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, CHALLENGE)

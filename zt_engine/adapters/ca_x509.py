@@ -52,8 +52,7 @@ class X509CertificateAuthority:
         self, csr: bytes, *, device_id: str, protection: KeyProtection, seconds: int, now: float
     ) -> IssuedCertificate:
         """Issue a certificate for at most a day, and never beyond the CA's own end; UnavailableError CA_DOWN."""
-        if _DEVICE_ID.fullmatch(device_id) is None or seconds < 1:
-            raise ValueError("a device id is a word of up to 64 characters, and a certificate lives a second or more")
+        check_device_id(device_id, seconds)
         request = read_csr(csr)
         authority, key = self._signing(now)
         starts = int(now) - BACKDATED
@@ -79,6 +78,12 @@ class X509CertificateAuthority:
             if authority.key is not None and authority.signs_from <= now < authority.not_after:
                 return authority, authority.key
         raise UnavailableError("CA_DOWN", "no device CA may sign now", hint="make the next one")
+
+
+def check_device_id(device_id: str, seconds: int) -> None:
+    """Raise ValueError for what a certificate cannot say: a mistake of ours, since ids are made here."""
+    if _DEVICE_ID.fullmatch(device_id) is None or seconds < 1:
+        raise ValueError("a device id is a word of up to 64 characters, and a certificate lives a second or more")
 
 
 def held_key(certificate: x509.Certificate, request: CertificateRequest, *, protection: KeyProtection) -> HeldKey:

@@ -12,18 +12,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from device_inventory.device import DeviceRecordError
 from device_inventory.enrollment import Enrollment
 from device_inventory.inventory import Device, KeyProtection
 from device_inventory.invitation import Invitation, begun, used
 from device_inventory.operations import admit_key, enrolled, may_renew, renewed, superseded
+from zt_engine.control_plane.certifying import seconds_left
+from zt_engine.control_plane.enrolling import check_person
+from zt_engine.control_plane.ledger import Ledger
+from zt_engine.control_plane.refusals import refusals
 from zt_engine.core.errors import InputError
 from zt_engine.ports.est import EstCertificates
 from zt_engine.ports.inventory import CertificateAuthority, CertificateRequest, InventoryStore, Transaction
@@ -34,16 +35,6 @@ REPEAT_FOR: Final = 600
 """How long after a certificate was handed out the same key may ask again, as the answer may have been lost."""
 RETRY_AFTER: Final = 300
 LIFETIME: Final = 24 * 3600
-
-
-class DeviceRecorder(Protocol):
-    """Puts a device, records the change for the audit and announces it to the sidecars, all in one transaction."""
-
-    def __call__(
-        self, tx: Transaction, device: Device, *, before: Device | None, actor: str, action: str, now: int
-    ) -> None:
-        """Record the change from `before` (None: there was no such device) to `device`."""
-        ...
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -62,7 +53,7 @@ class EstService:
         store: InventoryStore,
         authority: CertificateAuthority,
         certificates: EstCertificates,
-        record: DeviceRecorder,
+        record: Ledger,
         lifetime: int = LIFETIME,
         retry_after: int = RETRY_AFTER,
     ) -> None:
@@ -101,15 +92,14 @@ class EstService:
         request = self._authority.read(csr)
         if not self._certificates.same_names(csr, presented):
             raise InputError("EST_NAMES", "a renewal asks for the names of the certificate it renews, and no others")
-        with self._store.reading(self._tenant) as tx, _refusals():
+        with self._store.reading(self._tenant) as tx, refusals():
             device = _of_certificate(tx, certificate.x5t)
             held = may_renew(device, x5t=certificate.x5t, now=instant)
+        seconds = seconds_left(self._lifetime, device.ends_at, now=instant)
         # The key that is known already stays what it is; of another nobody knows where it lies.
         protection: KeyProtection = held.protection if held.spki == request.spki else "file"
-        issued = self._authority.issue(
-            csr, device_id=device.device_id, protection=protection, seconds=self._lifetime, now=now
-        )
-        with self._store.writing(self._tenant) as tx, _refusals():
+        issued = self._authority.issue(csr, device_id=device.device_id, protection=protection, seconds=seconds, now=now)
+        with self._store.writing(self._tenant) as tx, refusals():
             before = _of_certificate(tx, certificate.x5t)
             may_renew(before, x5t=certificate.x5t, now=instant)
             admit_key(request.spki, tx.devices.of_key(request.spki), device_id=before.device_id)
@@ -123,11 +113,14 @@ class EstService:
         if now >= invitation.not_after:
             raise _unauthorized()
         device_id, enrollment_id = str(uuid.uuid4()), str(uuid.uuid4())
-        issued = self._authority.issue(csr, device_id=device_id, protection="file", seconds=self._lifetime, now=now)
+        seconds = seconds_left(self._lifetime, invitation.device_ends_at, now=now)
+        issued = self._authority.issue(csr, device_id=device_id, protection="file", seconds=seconds, now=now)
         waits = invitation.approval
-        with self._store.writing(self._tenant) as tx, _refusals():
+        with self._store.writing(self._tenant) as tx, refusals():
             # Locked now; whoever was faster has used it.
             invitation = _invited(tx, invitation.id, password)
+            # Nobody answers for a robot whose owner has left.
+            check_person(tx, invitation.issuer, invitation.subject)
             admit_key(request.spki, tx.devices.of_key(request.spki))
             device = enrolled(invitation, issued.key, device_id=device_id, now=now, name=f"robot {invitation.assigned}")
             if invitation.replaces:
@@ -148,7 +141,7 @@ class EstService:
                     not_after=now + (PENDING_FOR if waits else REPEAT_FOR),
                 )
             )
-            actor = f"invitation:{invitation.id}"
+            actor = _actor(device)
             self._record(tx, device, before=None, actor=actor, action="device.enrolled", now=now)
         return self._pending if waits else self._certificates.bag(issued.pem)
 
@@ -160,10 +153,9 @@ class EstService:
             enrollment, device = _enrollment(tx, invitation, _bound(password, request.spki), now=now)
         if device.approval_required and not device.approved_by:
             return self._pending
-        issued = self._authority.issue(
-            csr, device_id=device.device_id, protection="file", seconds=self._lifetime, now=now
-        )
-        with self._store.writing(self._tenant) as tx, _refusals():
+        seconds = seconds_left(self._lifetime, device.ends_at, now=now)
+        issued = self._authority.issue(csr, device_id=device.device_id, protection="file", seconds=seconds, now=now)
+        with self._store.writing(self._tenant) as tx, refusals():
             enrollment, before = _enrollment(tx, invitation, _bound(password, request.spki), now=now)
             # A second look under the lock: the approval may have been taken back by a transfer.
             if before.approval_required and not before.approved_by:
@@ -171,7 +163,7 @@ class EstService:
             device = renewed(before, issued.key, now=now)
             ends = min(enrollment.not_after, now + REPEAT_FOR)
             tx.enrollments.put(replace(enrollment, state="complete", changed_at=now, not_after=ends))
-            actor = f"invitation:{invitation.id}"
+            actor = _actor(device)
             self._record(tx, device, before=before, actor=actor, action="device.renewed", now=now)
         return self._certificates.bag(issued.pem)
 
@@ -223,12 +215,3 @@ def _actor(device: Device) -> str:
 
 def _unauthorized() -> InputError:
     return InputError("EST_UNAUTHORIZED", "no invitation that can be used here, or not with this key")
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """What the device domain refuses is the caller's fault."""
-    try:
-        yield
-    except DeviceRecordError as error:
-        raise InputError(error.code, error.message) from None

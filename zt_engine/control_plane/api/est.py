@@ -15,11 +15,14 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.est import EstService, Pending
+from zt_engine.control_plane.ledger import Ledger
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
 from zt_engine.pages.denied import language_of
 from zt_engine.pages.registry import registry
 from zt_engine.ports import Clock
+from zt_engine.ports.est import EstCertificates
 
 PREFIX: Final = "/.well-known/est"
 MAX_BODY: Final = 24 * 1024
@@ -33,6 +36,23 @@ CSR_ATTRIBUTES: Final = bytes.fromhex(
 
 _BLANKS = re.compile(rb"[ \t\r\n]+")
 _STATUS = {"EST_UNAUTHORIZED": 401, "EST_CERTIFICATE": 403, "EST_TYPE": 415, "CSR_TOO_LARGE": 413}
+
+
+def est_room(certificates: EstCertificates) -> Callable[[ControlPlane], APIRouter]:
+    """Return the room of EST for `ControlPlane.rooms`."""
+
+    def router(plane: ControlPlane) -> APIRouter:
+        service = EstService(
+            tenant=plane.settings.tenant,
+            store=plane.store,
+            authority=plane.authority,
+            certificates=certificates,
+            record=Ledger(plane.settings.facts),
+            lifetime=plane.settings.enrolling.certificate_seconds,
+        )
+        return est_routes(service, plane.clock)
+
+    return router
 
 
 def est_routes(service: EstService, clock: Clock) -> APIRouter:
