@@ -34,6 +34,10 @@ SETTINGS = {
     "listen_addresses": "",
     # A test kills clients and servers, not the machine.
     "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum": "off",
     "max_connections": "120",
     "lc_messages": "C",
     "shared_buffers": "32MB",
@@ -102,7 +106,7 @@ class Server:
     def database(self, *, template: str = TEMPLATE) -> Iterator[str]:
         """Yield the URL of a new database, migrated unless another template is named."""
         name = f"test_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         try:
             yield self.url(name)
         finally:

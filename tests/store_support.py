@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import event
 
@@ -22,6 +22,7 @@ KINDS = ("memory", "sqlite", "postgresql")
 ON_DISK = ("sqlite", "postgresql")
 TENANT = "main"
 NOW = 1_700_000_000
+_T = TypeVar("_T")
 
 
 @contextlib.contextmanager
@@ -113,6 +114,12 @@ def subject(id_: str = "s1", *, issuer: str = "https://idp", version: int = 1, *
 def audited(object_: str = "device:d1", **members: Any) -> AuditEvent:
     """An audit event that has no place yet."""
     return AuditEvent(at=NOW, actor="admin:a", action="device.revoked", object=object_, **members)
+
+
+def there(value: _T | None) -> _T:
+    """What a look-up found, which has to be something."""
+    assert value is not None
+    return value
 
 
 _WHOLE_DATABASE = re.compile(

@@ -24,6 +24,7 @@ from tests.store_support import (
     key,
     opened,
     subject,
+    there,
 )
 from zt_engine.adapters.store_sql import SqlStore
 from zt_engine.core.errors import InputError, UnavailableError
@@ -126,14 +127,14 @@ def test_a_device_that_was_read_may_keep_its_version_but_not_lose_it(store: SqlS
     with store.writing(TENANT) as tx:
         tx.devices.put(device(version=4))
     with store.writing(TENANT) as tx:
-        held = tx.devices.get("d1")
+        held = there(tx.devices.get("d1"))
         tx.devices.put(replace(held, report_seq=9))
         tx.devices.put(replace(held, report_seq=10))
 
     with store.reading(TENANT) as tx:
         assert tx.devices.get("d1").report_seq == 10
     with pytest.raises(UnavailableError), store.writing(TENANT) as tx:
-        tx.devices.put(replace(tx.devices.get("d1"), version=3))
+        tx.devices.put(replace(there(tx.devices.get("d1")), version=3))
 
 
 def test_a_device_is_found_by_every_key_it_ever_had(store: SqlStore) -> None:
@@ -143,9 +144,9 @@ def test_a_device_is_found_by_every_key_it_ever_had(store: SqlStore) -> None:
         revoked = replace(key("a"), revoked_at=NOW)
         # The same key under another certificate, and a new one.
         keys = (revoked, key("b", spki="spki-a"), key("c"))
-        tx.devices.put(replace(tx.devices.get("d1"), version=2, keys=keys))
+        tx.devices.put(replace(there(tx.devices.get("d1")), version=2, keys=keys))
     with store.writing(TENANT) as tx:
-        tx.devices.put(replace(tx.devices.get("d1"), version=3, keys=()))
+        tx.devices.put(replace(there(tx.devices.get("d1")), version=3, keys=()))
 
     with store.reading(TENANT) as tx:
         found = [tx.devices.of_certificate(f"x5t-{name}") for name in "abc"]
@@ -188,7 +189,7 @@ def test_devices_of_a_person_are_those_enrolled_for_or_assigned_to_them(store: S
         tx.devices.put(device("d2", assigned=("q", "p")))
         tx.devices.put(device("d3", owner="q", assigned=("q",)))
     with store.writing(TENANT) as tx:
-        tx.devices.put(replace(tx.devices.get("d2"), version=2, assigned=("q",)))
+        tx.devices.put(replace(there(tx.devices.get("d2")), version=2, assigned=("q",)))
         tx.devices.put(device("d3", version=2, owner="r"))
 
     with store.reading(TENANT) as tx:

@@ -1,4 +1,4 @@
-"""A process that uses a store until it is killed: `python -m tests.integration.store_child write|sequence URL RUN`."""
+"""A process that uses a store until it is killed: `python -m tests.integration.store_child TASK URL RUN`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 from msgspec.structs import replace
 
-from tests.store_support import NOW, TENANT, audited, device, enrollment, invitation, key
+from tests.store_support import NOW, TENANT, audited, device, enrollment, invitation, key, there
 from zt_engine.adapters.store_sql import SqlStore, open_store
 
 LIMIT = 40
@@ -32,7 +32,7 @@ def enroll(store: SqlStore, name: str) -> None:
 def revoke(store: SqlStore, name: str) -> None:
     """What a revocation writes, in one transaction."""
     with store.writing(TENANT) as tx:
-        held = tx.devices.get(name)
+        held = there(tx.devices.get(name))
         tx.devices.put(replace(held, version=held.version + 1, status="revoked"))
         tx.situation.put("revocation", name, b"{}")
         tx.audit.record(audited(f"device:{name}", reason="revoked"))
@@ -58,6 +58,17 @@ def write(store: SqlStore, run: str) -> None:
         thread.join()
 
 
+def halt(store: SqlStore, name: str) -> None:
+    """Change something, and stand still before the commit."""
+    with store.writing(TENANT) as tx:
+        held = there(tx.devices.get(name))
+        tx.devices.put(replace(held, version=held.version + 1, status="revoked"))
+        tx.audit.record(audited(f"device:{name}"))
+        tx.audit.page(after=0, limit=1)  # by now it is written
+        say("halted")
+        threading.Event().wait()
+
+
 def sequence(store: SqlStore) -> None:
     """Become the sequencer as soon as that is possible, and put in order whatever there is."""
     waiting = threading.Event()
@@ -74,11 +85,13 @@ def sequence(store: SqlStore) -> None:
 
 
 def main() -> None:
-    """Do one of the two."""
+    """Do one of the three."""
     task, url, run = sys.argv[1:]
     store = open_store(url)
     if task == "write":
         write(store, run)
+    elif task == "halt":
+        halt(store, run)
     else:
         sequence(store)
 

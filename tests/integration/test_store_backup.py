@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tests.store_support import NOW, ON_DISK, TENANT, audited, device, enrollment, invitation, key, opened, subject
+from tests.store_support import (
+    NOW,
+    ON_DISK,
+    TENANT,
+    audited,
+    device,
+    enrollment,
+    invitation,
+    key,
+    opened,
+    subject,
+    there,
+)
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.adapters.store_sql.backup import LEAP, write
 from zt_engine.core.errors import ConfigError
@@ -76,7 +88,7 @@ def test_either_database_restores_into_either(source: str, target: str, tmp_path
             assert everything(new, tenant) == everything(old, tenant)
         # It goes on as a database that was always this one.
         with new.writing(TENANT) as tx:
-            tx.devices.put(replace(tx.devices.get("d1"), version=2))
+            tx.devices.put(replace(there(tx.devices.get("d1")), version=2))
             tx.audit.record(audited())
             assert tx.audit.page(after=1, limit=9)[0].seq == 2
             tx.outbox.announce("device.changed", b'"three"')

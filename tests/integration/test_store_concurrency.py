@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from device_inventory.inventory import Device
 from tests.store_support import (
     KINDS,
     NOW,
@@ -22,6 +24,7 @@ from tests.store_support import (
     key,
     opened,
     store_url,
+    there,
 )
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.core.errors import UnavailableError
@@ -51,12 +54,17 @@ def in_one(store: SqlStore, act: Callable[[Transaction], object]) -> object:
         return act(tx)
 
 
+def compete(store: SqlStore, contest: Callable[[Transaction, int], object], number: int) -> object:
+    with store.writing(TENANT) as tx:
+        return contest(tx, number)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_read_to_be_changed_is_never_overwritten(kind: str, tmp_path: Path) -> None:
     """Read, add one, write, from many threads: with a lost update the sum would be less."""
     with opened(kind, tmp_path) as store:
         in_one(store, lambda tx: tx.devices.put(device(keys=(key("a"),), owner="p")))
-        finders: list[Callable[[Transaction], object]] = [
+        finders: list[Callable[[Transaction], Device | None]] = [
             lambda tx: tx.devices.get("d1"),
             lambda tx: tx.devices.of_key("spki-a"),
             lambda tx: tx.devices.of_certificate("x5t-a"),
@@ -66,7 +74,7 @@ def test_what_was_read_to_be_changed_is_never_overwritten(kind: str, tmp_path: P
         def report(thread: int) -> None:
             for turn in range(TURNS):
                 with store.writing(TENANT) as tx:
-                    held = finders[(thread + turn) % len(finders)](tx)
+                    held = there(finders[(thread + turn) % len(finders)](tx))
                     version = held.version + turn % 2
                     tx.devices.put(replace(held, report_seq=held.report_seq + 1, version=version))
                     tx.audit.record(audited(reason=str(held.report_seq + 1)))
@@ -90,7 +98,7 @@ def test_two_programs_do_not_overwrite_each_other_either(kind: str, tmp_path: Pa
         def count(number: int) -> None:
             for _ in range(TURNS):
                 with stores[number].writing(TENANT) as tx:
-                    held = tx.invitations.get("i1")
+                    held = there(tx.invitations.get("i1"))
                     tx.invitations.put(replace(held, ceiling=held.ceiling + 1))
 
         assert at_once(count, len(stores)) == [None] * len(stores)
@@ -110,15 +118,15 @@ def test_what_may_happen_once_happens_once(kind: str, tmp_path: Path) -> None:
         contests: dict[str, Callable[[Transaction, int], object]] = {
             "nonce": lambda tx, _: tx.nonces.use("n", purpose="p", holder="h", now=NOW) or "no",
             "jti": lambda tx, _: tx.nonces.first_use("j", purpose="p", expires_at=NOW + 60, now=NOW) or "no",
-            "code": lambda tx, number: tx.invitations.put(invitation(f"i{number}", code="c")) or True,
-            "key": lambda tx, number: tx.devices.put(device(f"d{number}", keys=(key("k"),))) or True,
-            "device": lambda tx, number: tx.devices.put(device("one", name=str(number))) or True,
-            "enrollment": lambda tx, number: tx.enrollments.put(enrollment(f"e{number}", device_id="x")) or True,
-            "answer": lambda tx, _: tx.answers.put("a", "k", answer, expires_at=NOW + 60) or True,
+            "code": lambda tx, number: tx.invitations.put(invitation(f"i{number}", code="c")),
+            "key": lambda tx, number: tx.devices.put(device(f"d{number}", keys=(key("k"),))),
+            "device": lambda tx, number: tx.devices.put(device("one", name=str(number))),
+            "enrollment": lambda tx, number: tx.enrollments.put(enrollment(f"e{number}", device_id="x")),
+            "answer": lambda tx, _: tx.answers.put("a", "k", answer, expires_at=NOW + 60),
         }
         for name, contest in contests.items():
-            results = at_once(lambda number, contest=contest: in_one(store, lambda tx: contest(tx, number)))
-            others = [result for result in results if result is not True]
+            results = at_once(partial(compete, store, contest))
+            others = [result for result in results if result not in {True, None}]
             assert len(others) == THREADS - 1, name
             assert set(others) == {"no" if name in {"nonce", "jti"} else "STORE_CONFLICT"}, name
 
@@ -147,7 +155,8 @@ def test_two_who_lock_in_opposite_order_do_not_wait_for_ever(kind: str, tmp_path
     """One of them is told to begin again, if they met; both changes are whole."""
     with opened(kind, tmp_path) as store:
         for name in ("a", "b"):
-            in_one(store, lambda tx, name=name: tx.devices.put(device(name)))
+            with store.writing(TENANT) as tx:
+                tx.devices.put(device(name))
         meeting = threading.Barrier(2)
 
         def move(number: int) -> object:
@@ -157,7 +166,7 @@ def test_two_who_lock_in_opposite_order_do_not_wait_for_ever(kind: str, tmp_path
                 if kind == "postgresql":
                     meeting.wait()
                 for name in (first, second):
-                    held = tx.devices.get(name)
+                    held = there(tx.devices.get(name))
                     tx.devices.put(replace(held, version=held.version + 1))
             return True
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.store_child import enroll, revoke
 from tests.integration.store_processes import Child
 from tests.postgres import server
 from tests.store_support import ON_DISK, TENANT, store_url
@@ -66,6 +67,26 @@ def test_kill_minus_nine_loses_nothing_that_was_acknowledged(kind: str, tmp_path
                 assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
                 assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
             connection.close()
+
+
+@pytest.mark.parametrize("kind", ON_DISK)
+def test_a_program_that_is_killed_in_mid_transaction_has_changed_nothing_and_locks_nothing(
+    kind: str, tmp_path: Path
+) -> None:
+    with store_url(kind, tmp_path) as url:
+        store = open_store(url)
+        store.migrate()
+        enroll(store, "d1")
+        child = Child("halt", url, "d1")
+        child.wait_for(1)
+        child.kill()
+
+        with store.writing(TENANT) as tx:
+            held = tx.devices.get("d1")
+            assert (held.version, held.status) == (1, "active")
+            assert len(tx.audit.page(after=0, limit=9)) == 1
+        revoke(store, "d1")
+        store.close()
 
 
 def test_a_crash_of_the_database_itself_loses_nothing_that_was_acknowledged() -> None:

@@ -256,7 +256,8 @@ def test_errors_show_nothing_of_what_was_written(store: SqlStore) -> None:
         tx.nonces.add("digest-of-a-secret", purpose="p", holder="somebody", expires_at=1)
         tx.nonces.add("digest-of-a-secret", purpose="p", holder="somebody", expires_at=1)
 
-    shown, cause = "", caught.value
+    shown = ""
+    cause: BaseException | None = caught.value
     while cause is not None:
         shown += f"{cause} {cause!r}"
         cause = cause.__cause__

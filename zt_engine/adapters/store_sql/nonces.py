@@ -19,6 +19,7 @@ _use: Final = delete(nonces).where(
     nonces.c.holder == bindparam("this_holder", type_=Name()),
     nonces.c.expires_at > bindparam("this_moment", type_=Number()),
 )
+_first_use: Final = Upsert(used_ids, when=lambda _: used_ids.c.expires_at <= bindparam("this_moment", type_=Number()))
 
 
 class SqlNonces:
@@ -41,5 +42,4 @@ class SqlNonces:
 
     def first_use(self, digest: str, *, purpose: str, expires_at: int, now: int) -> bool:
         """Whether an id the other side chose (`jti`) is new; it is remembered until `expires_at`."""
-        first = Upsert(used_ids, when=lambda _: used_ids.c.expires_at <= now)
-        return self._session.upsert(first, purpose=purpose, digest=digest, expires_at=expires_at)
+        return self._session.upsert(_first_use, purpose=purpose, digest=digest, expires_at=expires_at, this_moment=now)
