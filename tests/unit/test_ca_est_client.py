@@ -76,7 +76,7 @@ def test_cas_are_taken_up_when_they_are_fetched_anew() -> None:
     far.ca.replace([*far.ca._authorities, authority_in_memory(NOW)])
     near.refresh()
 
-    assert near.authorities().startswith(old)
+    assert old in near.authorities()
     assert near.authorities().count(b"BEGIN") == 2
 
 
