@@ -64,8 +64,9 @@ BODIES: Final[Mapping[tuple[str, str], int]] = {
 """Routes that take more than 64 KiB. That a request for a certificate is too large is for its reader to say."""
 
 ROOMS: Final = (
-    "health", "whoami", "devices", "invitations", "imports", "audit", "directory", "situation",
-    "enroll", "reports", "device_self", "sidecars", "stream",
+    # `devices/self` before `devices/{device_id}`: the first route that fits answers.
+    "health", "whoami", "device_self", "devices", "invitations", "imports", "audit", "directory", "situation",
+    "enroll", "reports", "sidecars", "stream",
 )  # fmt: skip
 
 

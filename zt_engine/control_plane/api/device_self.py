@@ -102,12 +102,17 @@ def held_of(plane: ControlPlane, device: Device, *, now: int) -> dict[str, Any]:
         "sponsor": device.sponsor,
         "ceiling": device.ceiling,
         "ends_at": device.ends_at,
+        "approval_required": device.approval_required,
         "approved_by": device.approved_by,
+        "helper_key": None if device.helper_key is None else dict(device.helper_key),
         "replaces": device.replaces,
         "created_at": device.created_at,
         "changed_at": device.changed_at,
         "report_received_at": device.report_received_at,
         "report_seq": device.report_seq,
+        "first_report_at": device.first_report_at,
+        "consistent_reports": device.consistent_reports,
+        "boot_id": device.boot_id,
         "findings": list(device.findings),
         "keys": [
             {"x5t": key.x5t, "not_after": key.not_after, "protection": key.protection}

@@ -27,7 +27,7 @@ from zt_engine.pages.denied import language_of
 
 Language = Literal["ja", "en"]
 
-_PATH = re.compile(r"/v1/enroll/([^/]{1,64})(?:/|$)")
+_PATH = re.compile(r"/v1/enroll/([A-Za-z0-9-]{1,64})(?:/|$)")
 
 
 class StartBody(Model):
