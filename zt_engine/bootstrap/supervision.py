@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -37,6 +37,10 @@ class Program(msgspec.Struct, frozen=True):
     arguments: tuple[str, ...]
     ready: Callable[[], Awaitable[bool]]
     """Whether it serves: the next program is started when this one does."""
+    before: Callable[[], Awaitable[None]] | None = None
+    """What has to be done before it is started for the first time."""
+    environment: Mapping[str, str] = {}
+    """What it finds in its environment beside what this process has there."""
 
 
 class Supervisor:
@@ -64,6 +68,8 @@ class Supervisor:
         keepers: list[asyncio.Task[None]] = []
         try:
             for program in self._programs:
+                if program.before is not None and not self._stopping.is_set():
+                    await program.before()
                 keepers.append(asyncio.create_task(self._keep(program)))
                 await self._until_ready(program)
             await self._stopping.wait()
@@ -98,7 +104,7 @@ class Supervisor:
             *program.arguments,
             stdin=asyncio.subprocess.DEVNULL,
             cwd=self._folder,
-            env=dict(os.environ),
+            env={**os.environ, **program.environment},
             start_new_session=True,  # Ctrl-C is ours to pass on, in order
         )
         self._running[program.name] = process

@@ -1,0 +1,91 @@
+"""Everything on one machine, for a small organisation: the control plane, and a sidecar that follows it.
+
+The sidecar joins by itself the first time: whoever runs this holds the admin key anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import httpx
+import structlog
+
+from zt_engine.adapters.clock_system import SystemClock
+from zt_engine.adapters.control_http import ControlClient, read_key
+from zt_engine.bootstrap.installation import ADMIN_KEY
+from zt_engine.bootstrap.joining import join, read_member
+from zt_engine.bootstrap.supervision import Program, Supervisor
+from zt_engine.config import UNIX, Settings, load, load_control
+from zt_engine.core.errors import ConfigError
+
+log = structlog.get_logger()
+
+PROBE_SECONDS = 2.0
+JOIN_SECONDS = 300
+
+
+def supervise(config: Path) -> Supervisor:
+    """Return what runs both programs; raises ConfigError with every fault of the settings."""
+    settings, control = load(config), load_control(config)
+    url = control.control.public_url
+    ca_file = None if control.control.ca_file is None else control.path(control.control.ca_file)
+    arguments = ("run", "--config", str(config.absolute()))
+    environment = {}
+    if not settings.control_plane.url:
+        environment["ZT_CONTROL_PLANE__URL"] = url
+        if ca_file is not None:
+            environment["ZT_CONTROL_PLANE__CA_FILE"] = str(ca_file)
+    context = ssl.create_default_context(cafile=str(ca_file)) if ca_file is not None else None
+
+    async def joined() -> None:
+        await asyncio.to_thread(join_once, settings, url, ca_file)
+
+    return Supervisor(
+        (
+            Program("control", ("control", *arguments), lambda: _answers(f"{url}/healthz", verify=context)),
+            Program(
+                "sidecar", ("sidecar", *arguments), lambda: _sidecar_answers(settings), joined, environment
+            ),
+        ),
+        folder=config.absolute().parent,
+    )
+
+
+def join_once(settings: Settings, url: str, ca_file: Path | None) -> None:
+    """Have the sidecar join the control plane at `url`, unless it has; raises what `join` raises."""
+    try:
+        read_member(settings)
+        return
+    except ConfigError as error:
+        if error.code != "SIDECAR_NOT_JOINED":
+            raise
+    client = ControlClient(url, key=read_key(settings.path(Path(ADMIN_KEY))), ca_file=ca_file)
+    try:
+        body = {"sidecar": settings.sidecar.id, "seconds": JOIN_SECONDS}
+        token = client.post("v1", "sidecars", "tokens", body=body)["token"]
+    finally:
+        client.close()
+    member = join(settings, str(token), authorities=ca_file, now=SystemClock().now())
+    log.info("sidecar.joined", sidecar=member.membership.id, url=url)
+
+
+async def _sidecar_answers(settings: Settings) -> bool:
+    listen = settings.sidecar.admin_listen
+    if listen.startswith(UNIX):
+        transport = httpx.AsyncHTTPTransport(uds=listen.removeprefix(UNIX))
+        return await _answers("http://sidecar/healthz", transport=transport)
+    return await _answers(f"http://{listen}/healthz")
+
+
+async def _answers(
+    url: str, *, verify: ssl.SSLContext | None = None, transport: httpx.AsyncBaseTransport | None = None
+) -> bool:
+    try:
+        async with httpx.AsyncClient(
+            verify=True if verify is None else verify, transport=transport, trust_env=False, timeout=PROBE_SECONDS
+        ) as client:
+            return (await client.get(url)).is_success
+    except httpx.HTTPError:
+        return False
