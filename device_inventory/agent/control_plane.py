@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from device_inventory.agent.errors import AgentError, Secret
 from device_inventory.agent.jose import Signer, compact
-from device_inventory.agent.state import Item, Session
+from device_inventory.agent.state import Item, KeyProtection, Session
 from device_inventory.agent.wire import Wire, nonsense, plain, read_answer
 
 MOST_ITEMS: Final = 200
@@ -86,11 +86,12 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class Issued(Struct, frozen=True, kw_only=True):
-    """A certificate. A renewal need not repeat the device's id."""
+    """A certificate. A renewal need not repeat the device's id; how the key is kept may be less than was said."""
 
     certificate: str
     chain: str = ""
     device_id: str = ""
+    key_protection: KeyProtection | None = None
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
@@ -110,6 +111,19 @@ class Standing(Struct, frozen=True, kw_only=True):
     status: str
     items: tuple[Item, ...] | None = None
     """None when the server does not say here what is missing."""
+
+
+class Mine(Struct, frozen=True, kw_only=True):
+    """A device of the person who signed in, as that person may recognise it."""
+
+    device_id: str
+    status: str
+    name: str = ""
+    model: str = ""
+
+
+class _MyDevices(Struct):
+    devices: tuple[Mine, ...]
 
 
 class _Nonce(Struct):
@@ -201,6 +215,11 @@ class ControlPlane:
     def lost(self, who: Credential) -> None:
         """Report this very device lost."""
         self._as_device(msgspec.Raw, who, "POST", "/v1/devices/self/lost", body={})
+
+    def mine(self, id_token: Secret) -> tuple[Mine, ...]:
+        """Return the working devices of the person who signed in."""
+        held = self._ask(_MyDevices, "POST", "/v1/lost", body={"id_token": id_token.reveal()}).devices
+        return tuple(Mine(**{name: plain(getattr(one, name)) for name in Mine.__struct_fields__}) for one in held)
 
     def lost_by_owner(self, id_token: Secret, device_id: str) -> None:
         """Report another device lost, as the person who holds it."""

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from device_inventory.agent import evidence
 from device_inventory.agent.collecting import SLOW_EVERY, Seen, Source, agreed_only
-from device_inventory.agent.control_plane import Accepted, ControlPlane, Credential, Standing
+from device_inventory.agent.control_plane import Accepted, ControlPlane, Credential, Issued, Standing
 from device_inventory.agent.csr import NAME, csr_digest, read_certificate
 from device_inventory.agent.errors import AgentError, RefusedError
 from device_inventory.agent.evidence import Words
@@ -107,8 +107,8 @@ class Device:
             "csr": csr_digest(csr),
         }
         proof = compact(key, claims, typ="zt-enroll+jwt", jwk=dict(key.public_jwk))
-        issued = self._server.renew(who, {"csr": csr, "proof": proof})
-        renewed = hold(issued.certificate, issued.chain, held, key, now=self._clock.now())
+        issued = self._server.renew(who, {"csr": csr, "proof": proof, "key_protection": held.protection})
+        renewed = hold(issued, held, key, now=self._clock.now())
         self._home.save(replace(state, held=renewed))
         return renewed
 
@@ -186,13 +186,14 @@ class Device:
         return state, state.held, state.agreed
 
 
-def hold(certificate: str, chain: str, about: Held, key: DeviceKey, *, now: float) -> Held:
+def hold(issued: Issued, about: Held, key: DeviceKey, *, now: float) -> Held:
     """Return what is held with a certificate that was just issued; AGENT_CERTIFICATE_UNFIT."""
-    read = read_certificate(certificate, device_id=about.device_id, jwk=key.public_jwk, now=now)
+    read = read_certificate(issued.certificate, device_id=about.device_id, jwk=key.public_jwk, now=now)
     return replace(
         about,
-        certificate=certificate,
-        chain=chain,
+        certificate=issued.certificate,
+        chain=issued.chain,
+        protection=issued.key_protection or about.protection,
         x5t=read.x5t,
         not_before=read.not_before,
         not_after=read.not_after,

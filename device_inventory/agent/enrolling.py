@@ -229,7 +229,7 @@ class Enroller:
             not_after=0,
             protection=protection,
         )
-        held = hold(issued.certificate, issued.chain, blank, key, now=self._clock.now())
+        held = hold(issued, blank, key, now=self._clock.now())
         state = replace(state, held=held)
         self._home.save(state)
         return state

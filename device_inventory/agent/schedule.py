@@ -10,7 +10,9 @@ FIRST_PAUSE: Final = 15.0
 LONGEST_PAUSE: Final = 900.0
 REFUSED_PAUSE: Final = 3600.0
 """A refusal changes when a person does something about it."""
-_ASKED: Final = (60, 86_400)
+_ASKED: Final = (10, 86_400)
+_LATER: Final = 20.0
+"""Whoever is asked to come back at a moment comes no sooner: a report may be worth something only from then on."""
 
 
 class Lots(Protocol):
@@ -22,9 +24,9 @@ class Lots(Protocol):
 
 
 def until_next(lots: Lots, asked: int) -> float:
-    """Return the seconds to the next report: 12 to 15 minutes, or a little less than what the server asked for."""
+    """Return the seconds to the next report: 12 to 15 minutes, or a little more than what the server asked for."""
     if _ASKED[0] <= asked <= _ASKED[1]:
-        return lots.uniform(asked * EARLIEST / LATEST, asked)
+        return asked + lots.uniform(0.0, min(_LATER, asked / 20))
     return lots.uniform(EARLIEST, LATEST)
 
 

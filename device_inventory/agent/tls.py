@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ipaddress
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 
 from device_inventory.agent.errors import AgentError, UnreachableError
 
+_URL: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+"""The characters of RFC 3986: other scripts have names that look like ours, and blanks end an argument."""
 TIMEOUT: Final = 10.0
 MOST_BYTES: Final = 256 * 1024
 
@@ -36,7 +39,7 @@ def safe_url(text: str) -> bool:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return False
-    if parts.username is not None or parts.password is not None or not text.isprintable():
+    if parts.username is not None or parts.password is not None or not _URL.fullmatch(text):
         return False
     return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 

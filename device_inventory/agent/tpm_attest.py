@@ -62,7 +62,8 @@ class _Wrapped(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TpmAttester:
-    """The `Attester` over a key in the TPM; `key_file` is its file in `home`, `tcti` says how the TPM is reached.
+    """The `Attester` over a key in the TPM; `key_file` returns the name of its file in `home`, and is asked
+    each time, as the key may be made later. `tcti` says how the TPM is reached.
 
     Raises AGENT_TPM_FAILED for whatever the TPM says no to, AGENT_TPM_LIBRARY without tpm2-pytss.
     """
@@ -71,7 +72,7 @@ class TpmAttester:
         self,
         home: Home,
         *,
-        key_file: str,
+        key_file: Callable[[], str],
         tcti: str,
         challenge: Challenge,
         endorsements: Sequence[str] = ENDORSEMENTS,
@@ -149,8 +150,8 @@ class TpmAttester:
             return None  # nothing is lost: another one is made and shown
 
     def _key(self) -> _Wrapped:
-        raw = self._home.read(self._key_file)
-        where = str(self._home.path / self._key_file)
+        name = self._key_file()
+        raw, where = self._home.read(name), str(self._home.path / name)
         if raw is None:
             raise AgentError("AGENT_KEY_MISSING", "there is no such file", where=where)
         try:

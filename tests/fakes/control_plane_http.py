@@ -85,6 +85,8 @@ class FakeControlPlane:
         self.used: set[str] = set()
         self.reports: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str]] = []
+        self.secrets: list[str] = []
+        """Everything that was sent or handed out and that nobody else may see."""
         self.needed = {"disk.encrypted": "C2"}
         self.next_report_in = 0
         self.full = False
@@ -174,6 +176,7 @@ class FakeControlPlane:
         """Answer one request; one at a time, as a database would have it."""
         with self._lock:
             self.requests.append((method, path))
+            self.secrets += str(headers.get("Authorization", "")).split()[1:]
             instead = self.refuse(method, path)
             if instead is not None:
                 return instead
@@ -239,6 +242,7 @@ class FakeControlPlane:
         return {"version": self.notice_version, "facts": facts}
 
     def _start(self, body: Any) -> dict[str, object]:
+        self.secrets.append(body["id_token"])
         issuer, subject = self.who(body["id_token"])
         invitation = self.invitations.get(body["code"])
         if invitation is None:
@@ -246,6 +250,7 @@ class FakeControlPlane:
         now = int(self.clock.now())
         admit(invitation, issuer=issuer, subject=subject, now=now)
         secret = secrets.token_urlsafe(16)
+        self.secrets.append(secret)
         digest = hashlib.sha256(secret.encode()).hexdigest()
         held = self.enrollments.get(invitation.enrollment)
         if held is None:
@@ -472,6 +477,11 @@ class FakeControlPlane:
 
     def _lost_by_owner(self, body: Any) -> dict[str, object]:
         _, subject = self.who(body["id_token"])
+        if "device_id" not in body:
+            mine = [device for device in self.devices.values() if device.owner == subject]
+            return {
+                "devices": [{"device_id": one.device_id, "name": "", "model": "", "status": one.status} for one in mine]
+            }
         device = self.devices.get(body["device_id"])
         if device is None or device.owner != subject:
             raise Refusal(404, "DEVICE_UNKNOWN")

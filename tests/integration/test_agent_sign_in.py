@@ -73,6 +73,7 @@ def demo() -> Iterator[DemoProvider]:
 # -- a browser on this machine
 
 
+@pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")  # the provider's own
 def test_a_person_signs_in_at_a_provider_somebody_else_wrote(wire: Wire, provider: str) -> None:
     token = sign_in(wire, provider, browser_of("tanaka"))
 

@@ -7,10 +7,8 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, get_args
@@ -18,23 +16,22 @@ from typing import Annotated, get_args
 import structlog
 import typer
 
-from device_inventory.agent import oidc_browser, oidc_device
 from device_inventory.agent.collecting import ThisMachine
-from device_inventory.agent.control_plane import ControlPlane, Notice, Terms
+from device_inventory.agent.control_plane import ControlPlane
 from device_inventory.agent.device import Device
 from device_inventory.agent.enrolling import Enroller
-from device_inventory.agent.errors import AgentError, RefusedError, Secret
-from device_inventory.agent.keys import Choice, KeyWish, Wanted
+from device_inventory.agent.errors import AgentError, RefusedError
+from device_inventory.agent.keys import KeyWish, Wanted
 from device_inventory.agent.link import Ticket, read_ticket
 from device_inventory.agent.loop import Loop
-from device_inventory.agent.oidc import Client, discover
-from device_inventory.agent.opening import connect, pin, to_provider, which_server
+from device_inventory.agent.opening import connect, pin, which_server
 from device_inventory.agent.state import Home, Item, State, default_home
 from device_inventory.agent.tls import safe_url
 from device_inventory.agent.unit import systemd_unit
 from zt_engine import logs
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.cli.agent_report import Screen, as_zt_error, status_json
+from zt_engine.cli.agent_terminal import Terminal, browse
 from zt_engine.cli.output import Language, chosen_language, print_error
 
 app = typer.Typer(no_args_is_help=True)
@@ -88,7 +85,7 @@ def enroll(
         ticket = read_ticket(text) if text.strip() else None
         url = which_server(folder, server, ticket)
         pin(folder, url, ca_file=ca, ca_sha256=ticket.ca_sha256 if ticket is not None else "")
-        talk = _Terminal(language, device_code=device_code, browser=not no_browser, yes=yes, proxy=proxy)
+        talk = Terminal(language, CLOCK, device_code=device_code, browser=not no_browser, yes=yes, proxy=proxy)
         wire, plane = connect(folder, url, CLOCK, language=language, proxy=proxy)
         with wire:
             enroller = Enroller(folder, plane, _machine(folder), CLOCK, talk, wish=wish, proxy=proxy)
@@ -187,9 +184,8 @@ def run(
 
 @app.command()
 def lost(
-    device_id: Annotated[
-        str, typer.Option("--device", help="Another device of yours: sign in, and report that one.")
-    ] = "",
+    other: Annotated[bool, typer.Option("--other", help="Another device of yours: sign in, and choose it.")] = False,
+    device_id: Annotated[str, typer.Option("--device", help="The same, by its id.")] = "",
     server: Annotated[str, typer.Option(help="URL of the control plane, on a machine that is not enrolled.")] = "",
     ca: Annotated[Path | None, typer.Option(help="CA certificates (PEM) the control plane is known by.")] = None,
     device_code: DeviceCode = False,
@@ -200,25 +196,27 @@ def lost(
 ) -> None:
     """Report this device lost, or another one that you hold. It needs nobody's approval."""
     language = chosen_language(lang)
-    screen = Screen(language)
+    talk = Terminal(language, CLOCK, device_code=device_code, browser=not no_browser, yes=yes, proxy="")
     with _errors(language):
         folder = _home(home)
         folder.prepare()
-        if not device_id:
-            held = _enrolled(folder).held
-            assert held is not None
-            _sure(screen, held.device_id, yes=yes)
-            with _device(folder, language) as device:
-                device.lost()
-        else:
-            _sure(screen, device_id, yes=yes)
+        if other or device_id:
             url = which_server(folder, server, None)
             pin(folder, url, ca_file=ca, ca_sha256="")
-            talk = _Terminal(language, device_code=device_code, browser=not no_browser, yes=yes, proxy="")
             wire, plane = connect(folder, url, CLOCK, language=language)
             with wire:
-                plane.lost_by_owner(talk.sign_in(plane.terms()), device_id)
-        screen.say("lost")
+                talk.step("sign_in")
+                token = talk.sign_in(plane.terms())
+                chosen = device_id or talk.choose(plane.mine(token))
+                talk.sure(chosen)
+                plane.lost_by_owner(token, chosen)
+        else:
+            held = _enrolled(folder).held
+            assert held is not None
+            talk.sure(held.device_id)
+            with _device(folder, language) as device:
+                device.lost()
+        talk.screen.say("lost")
 
 
 @app.command("open")
@@ -232,7 +230,7 @@ def open_portal(no_browser: NoBrowser = False, home: HomeOption = None, lang: La
             raise AgentError("AGENT_PORTAL", "it is neither https nor on loopback", where=state.url)
         Screen(language).visit(url)
         if not no_browser:
-            _browse(url)
+            browse(url)
 
 
 @app.command()
@@ -242,59 +240,6 @@ def unit(home: HomeOption = None) -> None:
     if home is not None:
         command += ["--home", str(home.absolute())]
     print(systemd_unit(command), end="")
-
-
-class _Terminal:
-    """The person at this terminal."""
-
-    def __init__(self, language: Language, *, device_code: bool, browser: bool, yes: bool, proxy: str) -> None:
-        self.screen = Screen(language)
-        self._language: Language = language
-        self._device_code = device_code
-        self._browser = browser
-        self._yes = yes
-        self._proxy = proxy
-
-    def sign_in(self, terms: Terms) -> Secret:
-        """Have the person sign in, here or on another machine."""
-        client = Client(issuer=terms.issuer, client_id=terms.client_id, scope=terms.scope)
-        with to_provider(CLOCK, language=self._language, proxy=self._proxy) as wire:
-            provider = discover(wire, terms.issuer, now=CLOCK.now())
-            if self._device_code:
-                return oidc_device.sign_in(
-                    wire,
-                    provider,
-                    client,
-                    show=self.screen.prompt,
-                    pause=time.sleep,
-                    now=CLOCK.now,
-                    elapsed=CLOCK.elapsed,
-                )
-            return oidc_browser.sign_in(wire, provider, client, show=self._visit, now=CLOCK.now, elapsed=CLOCK.elapsed)
-
-    def agree(self, notice: Notice, ownership: str) -> bool:
-        """Show the notice, and ask."""
-        self.screen.notice(notice)
-        if self._yes:
-            self.screen.say("agreed")
-            return True
-        try:
-            return typer.confirm(self.screen.words("agree"))
-        except typer.Abort:
-            return False
-
-    def chose(self, choice: Choice) -> None:
-        """Say where the key is made."""
-        self.screen.chose(choice)
-
-    def step(self, name: str) -> None:
-        """Say what happens now."""
-        self.screen.step(name)
-
-    def _visit(self, url: str) -> None:
-        self.screen.visit(url)
-        if self._browser:
-            _browse(url)
 
 
 @contextlib.contextmanager
@@ -356,27 +301,6 @@ def _wanted(text: str) -> Wanted:
         if text == wanted:
             return wanted  # type: ignore[no-any-return]
     raise typer.BadParameter(f"`{text}` is none of auto, tpm, pkcs11, file", param_hint="--key")
-
-
-def _sure(screen: Screen, device_id: str, *, yes: bool) -> None:
-    if not yes:
-        typer.confirm(screen.words("lost_sure", device=device_id), abort=True)
-
-
-def _browse(url: str) -> None:
-    """Bring a URL to a browser, if there is one; it was printed anyway."""
-    program = shutil.which("xdg-open")
-    if program is None:
-        return
-
-    def start() -> None:
-        quiet = subprocess.DEVNULL
-        with contextlib.suppress(OSError):
-            # One argument: a URL that is https or on loopback.
-            subprocess.run([program, url], stdin=quiet, stdout=quiet, stderr=quiet, check=False)  # noqa: S603
-
-    # Some browsers stay in the foreground.
-    threading.Thread(target=start, daemon=True).start()
 
 
 def _this_program() -> list[str]:

@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from device_inventory.agent.control_plane import Notice
+from device_inventory.agent.control_plane import Mine, Notice
 from device_inventory.agent.device import Outcome
 from device_inventory.agent.errors import AgentError, UnreachableError
 from device_inventory.agent.keys import Choice
@@ -70,6 +70,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "紛失を報告しました。この端末からは利用できなくなります。見つかったときは窓口に連絡してください。",
         "Reported lost. Nothing is opened by this device any more. If it turns up, tell your helpdesk.",
     ),
+    "mine": ("あなたの端末:", "Your devices:"),
+    "which": ("紛失した端末の番号", "The number of the one that is lost"),
     "lost_sure": ("端末 {device} を紛失として報告しますか?", "Report the device {device} lost?"),
 }
 KINDS: dict[str, tuple[str, str]] = {
@@ -195,6 +197,14 @@ class Screen:
                     self._line(f"      {item.remedy}", style="dim")
                 if item.command:
                     self._command(item.command, indent=6)
+
+    def mine(self, devices: Sequence[Mine]) -> None:
+        """Show a person's devices, numbered."""
+        self._line(self.words("mine"), style="bold")
+        for number, device in enumerate(devices, 1):
+            known = ", ".join(text for text in (device.name, device.model) if text)
+            status = self.words.named(STATUSES, device.status)
+            self._line(f"  {number}. {device.device_id}  {status}" + (f"  {known}" if known else ""))
 
     def status(self, state: State | None, items: Sequence[Item], *, now: float, status: str) -> None:
         """Show where the device stands."""
