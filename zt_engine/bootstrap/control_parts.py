@@ -74,7 +74,8 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     store = faults.of(lambda: opened_store(settings))
     faults.check()
     record = Ledger(facts)
-    parts = EnrollmentParts(rules=_rules(settings), attestation=attestation, readiness=readiness)
+    rules = _rules(settings)
+    parts = EnrollmentParts(rules=rules, attestation=attestation, challenger=attestation, readiness=readiness)
     extras: dict[str, Any] = {PARTS: parts, "ca_sha256": _pin(tls_ca)}
     est = EstService(
         tenant=settings.sidecar.tenant,
