@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +20,18 @@ from device_inventory.inventory import Device, SourceFacts
 from device_inventory.operations import report_lost, revoke
 from tests.control_support import TENANT, FakeAdministrators, a_device, held_key
 from tests.hook_support import LoopThread
-from tests.sidecar_support import wait_for
-from tests.world import HEALTHY, facts
+from tests.sidecar_support import CASE, InProcess, edit, installation, wait_for
+from tests.world import HEALTHY, facts, subject
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.control_records import StrictRecords
 from zt_engine.adapters.jws_device import DeviceJws
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.adapters.stream_keys import StreamKey
+from zt_engine.bootstrap.joining import join
+from zt_engine.bootstrap.sandbox import Device as MadeUp
+from zt_engine.bootstrap.sandbox import Sandbox
 from zt_engine.bootstrap.serving_stream import open_stream
+from zt_engine.config import load
 from zt_engine.control_plane.app import create_app
 from zt_engine.control_plane.context import ControlPlane, PlaneSettings
 from zt_engine.control_plane.ledger import Ledger
@@ -164,6 +170,44 @@ def enrolled(device_id: str, x5t: str, *, now: int, **members: Any) -> Device:
         "sources": {"intune": source},
     }  # fmt: skip
     return a_device(device_id, **{**known, **members})
+
+
+class Site:
+    """An installation that joined a control plane, with one healthy laptop in the inventory."""
+
+    def __init__(self, folder: Path, opa: str, *, urls: tuple[str, ...] = ()) -> None:
+        """`urls` replace the control plane's own address."""
+        self.folder = folder
+        self.port = free_port()
+        self.sandbox: Sandbox = installation(folder / "edge", opa)
+        shutil.rmtree(self.sandbox.folder / "policy/devices")
+        shutil.rmtree(self.sandbox.folder / "policy/subjects")
+        for name in ("situation.json", "device-cas.pem"):
+            (self.sandbox.folder / "policy" / name).unlink()
+        (folder / "plane").mkdir()
+        listed = ", ".join(f'"{url}"' for url in urls or (f"http://127.0.0.1:{self.port}",))
+        url = f"[control_plane]\nurl = [{listed}]\n\n[policy]\n"
+        edit(self.sandbox, "zt.toml", ("[policy]\n", url))
+        certificate = self.sandbox.authority.issue("laptop-1", now=time.time())
+        self.laptop = MadeUp("laptop-1", certificate)
+
+    def plane(self, **how: object) -> Plane:
+        how.setdefault("port", self.port)
+        how.setdefault("url", f"http://127.0.0.1:{self.port}")
+        return Plane(self.folder / "plane", device_cas=self.sandbox.authority.pem, **how).started()  # type: ignore[arg-type]
+
+    def fill(self, plane: Plane) -> None:
+        plane.put(enrolled("laptop-1", self.laptop.certificate.x5t, now=int(time.time())))
+        plane.put_subject(subject("tanaka", issuer="https://idp.example"))
+
+    def join(self, plane: Plane) -> None:
+        join(load(self.sandbox.config, {}), plane.token(), authorities=None, now=time.time())
+
+    def asked(self, sidecar: InProcess, url: str = CASE) -> str:
+        """`200`, or the reason of the denial."""
+        token = self.sandbox.token("tanaka", device=self.laptop)
+        reply = sidecar.ask(url, device=self.laptop, token=token)
+        return "200" if reply.status == 200 else str(reply.reason)
 
 
 @contextmanager

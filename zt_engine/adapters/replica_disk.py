@@ -8,6 +8,7 @@ of a file. Nothing here is waited for: what a power cut takes is sent again from
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
 import threading
@@ -24,6 +25,7 @@ from zt_engine.core.stream import MAX_MESSAGE_BYTES
 log = structlog.get_logger()
 
 SNAPSHOT, BATCHES, WATERMARK, CLOCK = "snapshot.jws", "batches.jws", "watermark.jws", "clock.json"
+LOCK = "lock"
 MODE = 0o600
 SMALL = 16 << 20
 WATERMARK_EVERY = 5
@@ -54,6 +56,7 @@ class ReplicaDisk:
         self._folder = folder
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._lock: int | None = None
         self._marks = 0
         self._sizes = {SNAPSHOT: 0, BATCHES: 0}
 
@@ -99,6 +102,33 @@ class ReplicaDisk:
         self._do(lambda: os.truncate(self._folder / BATCHES, start))
 
     # -- writing
+
+    def acquire(self) -> bool:
+        """Become the one process that writes here; whether it is. Another one of this sidecar may be going."""
+        if self._lock is not None:
+            return True
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self._folder / LOCK, flags, MODE)
+        except OSError as error:
+            self._fault(error)
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return False
+        self._lock = descriptor
+        return True
+
+    def release(self) -> None:
+        """Let another process write, once what waits is written."""
+        self._do(self._unlock)
+
+    def _unlock(self) -> None:
+        held, self._lock = self._lock, None
+        if held is not None:
+            os.close(held)
 
     @property
     def long(self) -> bool:
@@ -177,6 +207,7 @@ class ReplicaDisk:
             self._jobs.put(None)
             self._thread.join()
             self._thread = None
+        self._unlock()
 
 
 def boot_id() -> str:

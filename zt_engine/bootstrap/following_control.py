@@ -74,6 +74,7 @@ class ControlFollower:
         self.fault: Problem | None = None
         """Why the stream is not followed now, if it is not."""
         self.connected = False
+        self._going = False
         self.updates = asyncio.Event()
         """Set whenever something was applied."""
         self._clock = clock
@@ -135,16 +136,20 @@ class ControlFollower:
                     self._disk.cut(stored.start)
                 if stored.kind != "watermark":
                     break
+        self.keep()
         if self.sync.position.seq:
             log.info("replica.loaded", seq=self.sync.position.seq)
 
     def keep(self) -> None:
-        """Write down what comes from now on: no other process of this sidecar does so any more."""
-        self.sync.keep = self._disk
+        """Write down what comes from now on, as soon as no other process of this sidecar does so any more."""
+        if isinstance(self.sync.keep, KeepNothing) and not self._going and self._disk.acquire():
+            self.sync.keep = self._disk
 
     def let_go(self) -> None:
         """Stop writing: a successor does."""
+        self._going = True
         self.sync.keep = KeepNothing()
+        self._disk.release()
 
     # -- following
 
@@ -303,6 +308,7 @@ class ControlFollower:
         """Compare the clocks every second, so that one that is set does not go unnoticed."""
         while True:
             self.lease.observe(self.clocks())
+            self.keep()
             await asyncio.sleep(1.0)
 
     async def reached(self, seconds: float) -> bool:

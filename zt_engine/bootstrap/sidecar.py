@@ -146,8 +146,6 @@ class SidecarProgram:
                 await self._take_over()
             finally:
                 turn.__exit__(None, None, None)
-            if self.control is not None:
-                self.control.keep()
         self._tasks += [loop.create_task(self.follower.follow()), loop.create_task(self._follow_keys())]
         log.info("sidecar.started", sidecar=self.settings.sidecar.id, listen=self.addresses, admin=self.admin_address)
 

@@ -67,7 +67,9 @@ class Lease:
         self.staleness = staleness
         self.ends = Ends(self)
         self.issued_at: float | None = None
-        """When the newest watermark was issued that counts, by the control plane's clock."""
+        """When the newest watermark was issued that counts, by its own word."""
+        self._taken = 0.0
+        """When it was taken up, by `elapsed`: it was issued before that, whatever it says."""
         self._zero: float | None = None
         """What time it is at the control plane when `elapsed` is 0, as far as is known: rather later than it is."""
         self._confirmed = False
@@ -89,13 +91,13 @@ class Lease:
             return -math.inf
         if rank >= RANK_C3 and abs(self._offset) > MAX_OFFSET:
             return -math.inf
-        return self.issued_at + longest - self._zero
+        return min(self.issued_at - self._zero, self._taken) + longest
 
     def renew(self, issued_at: float, reading: Reading) -> None:
-        """Run from a watermark that was applied. One from the future counts as issued now."""
+        """Run from a watermark that was applied. One from the future counts as issued when it was taken up."""
         self.observe(reading)
-        now = self._now(reading)
-        self.issued_at = max(self.issued_at or 0.0, min(issued_at, now))
+        if self.issued_at is None or issued_at > self.issued_at:
+            self.issued_at, self._taken = issued_at, reading.elapsed
         self.ends.clear()
 
     def observe(self, reading: Reading) -> None:
@@ -133,7 +135,4 @@ class Lease:
         """Return how old the watermark is that the lease runs from."""
         if self.issued_at is None or self._zero is None:
             return None
-        return self._zero + elapsed - self.issued_at
-
-    def _now(self, reading: Reading) -> float:
-        return reading.wall if self._zero is None else self._zero + reading.elapsed
+        return elapsed - min(self.issued_at - self._zero, self._taken)
