@@ -1,0 +1,172 @@
+"""Control plane and sidecar as processes: join, revoke, kill -9, come back. Nothing here is made up but the people."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from device_inventory.facts import CATALOGUE
+from tests.control_support import TENANT
+from tests.peers import ROOT
+from tests.sidecar_support import CASE, Client, Process, Reply, edit, installation, question, wait_for
+from tests.stream_server import enrolled, free_port
+from tests.world import subject
+from zt_engine.adapters.ca_keys import load_authorities, read_passphrase
+from zt_engine.adapters.ca_x509 import X509CertificateAuthority
+from zt_engine.adapters.store_sql import open_store
+from zt_engine.bootstrap.sandbox import Device
+from zt_engine.control_plane.ledger import Ledger
+
+SECRET = "https://portal.example/secret"
+ZT = (sys.executable, "-c", "import sys; from zt_engine.cli import main; sys.argv[0] = 'zt'; main()")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+PATIENCE = 60.0
+
+
+class Issued:
+    """A certificate of the control plane's own CA, as nginx forwards it."""
+
+    def __init__(self, folder: Path, device_id: str) -> None:
+        control = folder / "control"
+        passphrase = read_passphrase(folder / "keys/device-ca.passphrase")
+        authority = X509CertificateAuthority(load_authorities(control / "device-ca", passphrase=passphrase))
+        key = ec.generate_private_key(ec.SECP256R1())
+        csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+        issued = authority.issue(
+            csr.public_bytes(Encoding.PEM), device_id=device_id, protection="hw", seconds=3600, now=time.time()
+        )
+        self.key, self.x5t = issued.key, issued.key.x5t
+        self.escaped = quote(issued.pem.decode("ascii"), safe="").encode("ascii")
+
+
+class Site:
+    """One machine with both programs, and a device that was written into the inventory while neither ran."""
+
+    def __init__(self, folder: Path, opa: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.sandbox = installation(folder, opa)
+        edit(
+            self.sandbox,
+            "zt.toml",
+            ("127.0.0.1:9443", f"127.0.0.1:{self.port}"),
+            ("[policy]\n", f'[control_plane]\nurl = ["{self.url}"]\n\n[policy]\n'),
+        )
+        for name in ("devices", "subjects"):
+            shutil.rmtree(folder / "policy" / name)
+        self.key = (folder / "keys/admin.key").read_text().strip()
+        issued = Issued(folder, "laptop-1")
+        self.laptop = Device("laptop-1", issued)  # type: ignore[arg-type]
+        self._fill(issued)
+        self.control: subprocess.Popen[bytes] | None = None
+
+    def _fill(self, issued: Issued) -> None:
+        now = int(time.time())
+        store = open_store(f"sqlite:///{self.sandbox.folder / 'control/zt.db'}")
+        store.migrate()
+        device = enrolled("laptop-1", issued.x5t, now=now, keys=(issued.key,))
+        with store.writing(TENANT) as tx:
+            Ledger(CATALOGUE)(tx, device, before=None, actor="system", action="device.enrolled", now=now)
+            record = subject("tanaka")
+            tx.situation.put_subject(record)
+            tx.outbox.announce("subject.changed", msgspec.json.encode(record))
+        store.close()
+
+    def start_control(self) -> None:
+        self.control = subprocess.Popen(
+            [*ZT, "control", "run", "--config", str(self.sandbox.config)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT,
+        )  # fmt: skip
+        wait_for(self._answers, "the control plane", seconds=PATIENCE)
+
+    def _answers(self) -> bool:
+        assert self.control is not None
+        assert self.control.poll() is None
+        try:
+            return httpx.get(f"{self.url}/healthz", trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def end_control(self, number: signal.Signals) -> None:
+        if self.control is not None and self.control.poll() is None:
+            self.control.send_signal(number)
+            self.control.wait(PATIENCE)
+
+    def call(self, method: str, path: str, body: object = None) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": os.urandom(16).hex()}
+        return httpx.request(method, self.url + path, json=body, headers=headers, trust_env=False, timeout=PATIENCE)
+
+    def join(self) -> subprocess.CompletedProcess[str]:
+        answer = self.call("POST", "/v1/sidecars/tokens", {"sidecar": "edge-1"})
+        assert answer.status_code == 201, answer.text
+        return subprocess.run(
+            [*ZT, "sidecar", "join", answer.json()["token"], "--config", str(self.sandbox.config)],
+            capture_output=True, text=True, env=ENVIRONMENT, check=False,
+        )  # fmt: skip
+
+    def ask(self, client: Client, url: str) -> Reply:
+        token = self.sandbox.token("tanaka", device=self.laptop)
+        return client.send(question(self.sandbox, url, device=self.laptop, token=token))
+
+
+@pytest.fixture
+def site(tmp_path: Path, opa: str) -> Iterator[Site]:
+    site = Site(tmp_path / "site", opa)
+    try:
+        yield site
+    finally:
+        site.end_control(signal.SIGKILL)
+
+
+def test_both_programs_from_joining_to_a_revocation_through_a_crash(site: Site) -> None:
+    site.start_control()
+    joined = site.join()
+    assert joined.returncode == 0, joined.stderr
+    assert "edge-1" in joined.stdout
+
+    process = Process(site.sandbox).started()
+    client = Client(process.address)
+    try:
+        wait_for(lambda: site.ask(client, CASE).status == 200, "the allow")
+        assert site.ask(client, SECRET).reason == "NOT_ALLOWED"
+
+        # Killed: a secret is decided ten seconds longer, everything confidential a minute.
+        site.end_control(signal.SIGKILL)
+        wait_for(lambda: site.ask(client, SECRET).reason == "STALE_POLICY", "the end of the lease", seconds=PATIENCE)
+        assert site.ask(client, CASE).status == 200
+
+        site.start_control()
+        wait_for(lambda: site.ask(client, SECRET).reason == "NOT_ALLOWED", "the lease", seconds=PATIENCE)
+
+        answer = site.call("POST", "/v1/devices/laptop-1/revoke", {"reason": "stolen"})
+        assert answer.status_code == 200, answer.text
+        wait_for(lambda: site.ask(client, CASE).status == 403, "the denial", seconds=5)
+
+        listed = site.call("GET", "/v1/sidecars").json()
+        wait_for(lambda: site.call("GET", "/v1/lag").json()["items"] == [], "the acknowledgement")
+        assert [(one["id"], one["connected"]) for one in listed["items"]] == [("edge-1", True)]
+        assert site.call("GET", "/v1/sidecars/edge-1/lag").json()["behind"] == 0
+    finally:
+        client.close()
+        process.signal(signal.SIGTERM)
+        assert process.ended() == 0
+        process.close()
+
+    assert not [event for event in process.events() if event.get("level") == "error" or "Traceback" in str(event)]
+    assert json.loads((site.sandbox.folder / "state/control-plane/membership.json").read_text())["id"] == "edge-1"
