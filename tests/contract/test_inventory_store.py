@@ -210,6 +210,23 @@ def test_pages_follow_each_other_in_the_order_of_code_points(store: SqlStore) ->
     assert found == sorted(names)
 
 
+def test_devices_are_counted_by_their_status_and_last_report(store: SqlStore) -> None:
+    with store.writing(TENANT) as tx:
+        for name, at, status in (("a", 10, "active"), ("b", 20, "active"), ("c", 20, "lost"), ("d", 30, "active")):
+            tx.devices.put(device(name, status=status, report_received_at=at))
+        tx.devices.put(device("never"))
+    with store.writing("another") as tx:
+        tx.devices.put(device("a", tenant="another", report_received_at=20))
+    with store.writing(TENANT) as tx:
+        tx.devices.put(replace(there(tx.devices.get("a")), report_received_at=25))
+
+    with store.reading(TENANT) as tx:
+        assert tx.devices.reported("active", after=10, until=20) == 1
+        assert tx.devices.reported("active", after=20, until=30) == 2
+        assert tx.devices.reported("lost", after=0, until=99) == 1
+        assert tx.devices.reported("active", after=30, until=99) == 0
+
+
 def test_every_filter_filters(store: SqlStore) -> None:
     with store.writing(TENANT) as tx:
         for status in DEVICE_STATUSES:

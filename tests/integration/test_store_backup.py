@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 
@@ -159,7 +160,7 @@ def damaged(raw: bytes, how: str) -> bytes:
         case "a value changed":
             return raw.replace(b'"active"', b'"revoked"', 1)
         case "another schema":
-            return raw.replace(b'"0001"', b'"0009"', 1)
+            return re.sub(rb'"schema":"\d+"', b'"schema":"9999"', raw, count=1)
         case "another table":
             return raw.replace(b'["sidecars"', b'["sqlite_master"', 1)
         case "another column":

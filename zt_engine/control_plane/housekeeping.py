@@ -13,9 +13,11 @@ import msgspec
 
 from device_inventory.device import DeviceStatus
 from device_inventory.enrollment import Enrollment, EnrollmentState, broken_off, expired
+from device_inventory.fleet import FleetEvent
 from device_inventory.inventory import Device
 from device_inventory.operations import forgotten, retire
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.fleet import FleetWatching
 from zt_engine.control_plane.ledger import Ledger, write_down
 from zt_engine.control_plane.situation import forget_ended
 from zt_engine.ports.inventory import DeviceFilter, Transaction
@@ -36,6 +38,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     expired: int = 0
     retired: int = 0
     forgotten: int = 0
+    fleet: FleetEvent = "none"
 
 
 class Housekeeping:
@@ -44,11 +47,13 @@ class Housekeeping:
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
         self._record = Ledger(plane.settings.facts)
+        self._fleet = FleetWatching(plane)
         self._place = ""
         self._revocations_due = 0
 
     def turn(self, *, now: int) -> Turn:
         """Do a piece of what is due. Raises UnavailableError like every use of the store."""
+        fleet = self._fleet.look(now=now)  # first: an alarm waits for nothing
         pruned = self._plane.store.prune(now)
         over = self._expire(now)
         retired, forgot = self._devices(now)
@@ -56,7 +61,7 @@ class Housekeeping:
             with self._plane.store.writing(self._plane.settings.tenant) as tx:
                 pruned += forget_ended(tx, before=now - REVOCATIONS_KEPT)
             self._revocations_due = now + REVOCATIONS_EVERY
-        return Turn(pruned=pruned, expired=over, retired=retired, forgotten=forgot)
+        return Turn(pruned=pruned, expired=over, retired=retired, forgotten=forgot, fleet=fleet)
 
     def _expire(self, now: int) -> int:
         """End enrollments that took too long; a key that was certified on the way is revoked with them."""

@@ -64,6 +64,10 @@ class DeviceStore(Protocol):
         """Return every device enrolled for or assigned to a person, in the order of their ids."""
         ...
 
+    def reported(self, status: DeviceStatus, *, after: int, until: int) -> int:
+        """Count the devices of a status whose last report was received after one instant and not after another."""
+        ...
+
 
 class InvitationStore(Protocol):
     """The invitations of the tenant."""

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, select, update
+from sqlalchemy import Row, bindparam, delete, func, select, update
 
+from device_inventory.device import DeviceStatus
 from device_inventory.inventory import Device
 from zt_engine.adapters.store_sql.columns import Name, Number
 from zt_engine.adapters.store_sql.failures import CONFLICT
@@ -45,6 +46,16 @@ _of_owner: Final = (
     .order_by(devices.c.id)
 )
 
+_reported: Final = (
+    select(func.count().label("counted"))
+    .select_from(devices)
+    .where(
+        _mine,
+        devices.c.status == bindparam("status", type_=Name()),
+        devices.c.reported_at > bindparam("after", type_=Number()),
+        devices.c.reported_at <= bindparam("until", type_=Number()),
+    )
+)
 _put: Final = Upsert(devices, when=lambda row: devices.c.version < row.version)
 _renew: Final = update(devices).where(
     _mine,
@@ -132,6 +143,11 @@ class SqlDevices:
         """Return every device enrolled for or assigned to a person, in the order of their ids."""
         return tuple(self._read(row) for row in self._session.locked_rows(_of_owner, subject=owner))
 
+    def reported(self, status: DeviceStatus, *, after: int, until: int) -> int:
+        """Count the devices of a status whose last report was received after one instant and not after another."""
+        row = self._session.first(_reported, status=status, after=after, until=until)
+        return 0 if row is None else int(row.counted)
+
     def _read(self, row: Row[Any]) -> Device:
         device = _decode(row.body)
         if self._session.writing:
@@ -173,6 +189,7 @@ def _columns(device: Device) -> dict[str, object]:
         "owner": device.owner,
         "serial_hash": device.serial_hash,
         "created_at": device.created_at,
+        "reported_at": device.report_received_at,
         "search": "\n".join(text.replace("\n", " ") for text in searched).casefold(),
         "body": encode(device),
     }

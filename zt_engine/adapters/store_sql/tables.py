@@ -51,6 +51,8 @@ devices: Final = Table(
     _number("created_at"),
     Column("search", Prose(), nullable=False),
     _body(),
+    Column("reported_at", Number(), nullable=False, server_default="0"),
+    Index(None, "tenant", "status", "reported_at"),
     Index(None, "tenant", "status", "id"),
     Index(None, "tenant", "ownership", "id"),
     Index(None, "tenant", "owner", "id"),
