@@ -66,7 +66,7 @@ class Server:
             [self._programs / "postgres", "-D", f"{self.folder}/data", "-k", self.folder, *options],
             stderr=subprocess.PIPE,
             cwd=self.folder,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509
+            preexec_fn=end_with_parent,  # noqa: PLW1509
             **self._owner,
         )
         assert self.process.stderr is not None
@@ -152,6 +152,6 @@ def _reachable(programs: Path, folder: Path) -> Path:
     return folder / "pginstall" / programs.name
 
 
-def _end_with_parent() -> None:
-    # PR_SET_PDEATHSIG: a test run that is killed leaves no server behind.
-    ctypes.CDLL(None).prctl(1, signal.SIGINT)
+def end_with_parent() -> None:
+    """In a process before its program is started: a test run that is killed leaves nothing behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG

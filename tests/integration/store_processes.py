@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.postgres import end_with_parent
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -15,7 +17,13 @@ class Child:
 
     def __init__(self, task: str, url: str, run: str = "") -> None:
         command = [sys.executable, "-m", "tests.integration.store_child", task, url, run]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT)
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=ROOT,
+            preexec_fn=end_with_parent,  # noqa: PLW1509
+        )
         self._received = b""
 
     def wait_for(self, lines: int) -> None:
