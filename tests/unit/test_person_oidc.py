@@ -70,11 +70,11 @@ def test_an_id_token_names_its_type_or_none(kind: str | None) -> None:
 
 @pytest.mark.parametrize("kind", ["at+jwt", "dpop+jwt", "secevent+jwt", "logout+jwt", "zt-device+jwt", 7])
 def test_another_kind_of_token_is_no_sign_in(kind: object) -> None:
-    assert refused(token(header={"typ": kind})) == "TOKEN_TYPE"
+    assert refused(token(header={"typ": kind})) == "TOKEN_NO_SIGN_IN"
 
 
 def test_an_access_token_is_no_sign_in() -> None:
-    assert refused(IDP.mint("tanaka", now=NOW)) == "TOKEN_TYPE"
+    assert refused(IDP.mint("tanaka", now=NOW)) == "TOKEN_NO_SIGN_IN"
 
 
 @pytest.mark.parametrize(

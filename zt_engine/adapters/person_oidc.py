@@ -26,7 +26,7 @@ class OidcPersons:
     def verify(self, id_token: bytes, *, now: float) -> Person:
         """Return who signed in.
 
-        Raises InputError: TOKEN_TOO_LARGE, TOKEN_MALFORMED, TOKEN_ISSUER_UNKNOWN, TOKEN_TYPE, TOKEN_ALG,
+        Raises InputError: TOKEN_TOO_LARGE, TOKEN_MALFORMED, TOKEN_ISSUER_UNKNOWN, TOKEN_NO_SIGN_IN, TOKEN_ALG,
         TOKEN_KEY_UNKNOWN, TOKEN_SIGNATURE, TOKEN_CLAIMS, TOKEN_AUDIENCE, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID;
         UnavailableError KEYS_UNAVAILABLE.
         """

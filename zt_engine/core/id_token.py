@@ -20,13 +20,13 @@ MAX_SUBJECT: Final = 255
 
 
 def check_id_header(header: Mapping[str, object], config: IssuerConfig) -> tuple[str, str | None]:
-    """Return algorithm and key id of an ID token's header; TOKEN_TYPE, TOKEN_ALG or TOKEN_MALFORMED.
+    """Return algorithm and key id of an ID token's header; TOKEN_NO_SIGN_IN, TOKEN_ALG or TOKEN_MALFORMED.
 
     The only type an ID token may name is `JWT`: an access token, a proof and an event say what they are.
     """
     kind = header.get("typ", "JWT")
     if not isinstance(kind, str) or kind.lower() not in ("jwt", "application/jwt"):
-        raise InputError("TOKEN_TYPE", "`typ` is not `JWT`: this is no ID token")
+        raise InputError("TOKEN_NO_SIGN_IN", "`typ` is not `JWT`: this is no ID token")
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in config.algorithms:
         raise InputError("TOKEN_ALG", "the token's algorithm is not allowed for its issuer")
