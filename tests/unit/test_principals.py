@@ -181,6 +181,12 @@ REFUSALS: list[tuple[str, Callable[[People], AccessRequest], str, tuple[str, str
         ("", ""),
     ),
     (
+        "the certificate of a device that was revoked and holds no key any more",
+        lambda p: _keyless(p),
+        "DEVICE_REVOKED",
+        ("", ""),
+    ),
+    (
         "a certificate that names another device than the one that has its key",
         lambda p: p.world.request(certificate=_misnamed(p)),
         "DEVICE_AMBIGUOUS",
@@ -205,6 +211,14 @@ REFUSALS: list[tuple[str, Callable[[People], AccessRequest], str, tuple[str, str
         ("tanaka", "laptop-1"),
     ),
 ]
+
+
+def _keyless(people: People) -> AccessRequest:
+    """As the inventory publishes a device that was revoked: without any key."""
+    people.world.devices["laptop-1"] = device(status="revoked", keys=())
+    people.world.situation = situation(revocations=[{"kind": "device", "key": "laptop-1", "until": None}])
+    people.world.publish()
+    return people.world.request(certificate=people.laptop)
 
 
 def _with_ended_key(people: People) -> DevCertificate:

@@ -56,6 +56,10 @@ class ControlClient:
         headers = {"Idempotency-Key": secrets.token_urlsafe(24)}
         return self._call("POST", path, json=dict(body), headers=headers)
 
+    def put(self, *path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Say how something is from now on."""
+        return self._call("PUT", path, json=dict(body))
+
     def pages(self, *path: str, most: int, **query: Any) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, at most so many, page by page."""
         after: object = None

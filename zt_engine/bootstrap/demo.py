@@ -63,7 +63,7 @@ class Demo:
         if executable is None or not os.access(executable, os.X_OK):
             message = f"`{nginx}` is no executable" if nginx else "none in this Python environment, none on PATH"
             raise ConfigError((Problem(code="DEMO_NGINX_MISSING", message=message),))
-        self._nginx = executable
+        self.nginx = executable
         self._language = language
         self._stack = contextlib.ExitStack()
         self.world = DemoWorld(folder, pack=pack)
@@ -209,7 +209,7 @@ class Demo:
                 )
                 for service in services(settings, proxy)
             ]
-        return NginxProcess.start(self._nginx, http="\n".join(map(render, blocks)), folder=folder, sockets=sockets)
+        return NginxProcess.start(self.nginx, http="\n".join(map(render, blocks)), folder=folder, sockets=sockets)
 
 
 class _Events:

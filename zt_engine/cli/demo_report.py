@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
@@ -23,6 +24,9 @@ from zt_engine.cli.decide_report import EFFECTS
 from zt_engine.cli.output import Language
 from zt_engine.core.decision import Effect
 from zt_engine.pages.registry import Code
+
+if TYPE_CHECKING:  # needs more than the base install
+    from zt_engine.bootstrap.demo_office import Posture, Shown
 
 ONE_LINE = 150
 """Columns from which on the reason stands in the row instead of below it."""
@@ -48,6 +52,23 @@ TEXTS: dict[str, Words] = {
     "round": ("往復µs", "trip µs"),
     "noticed": ("{ms:.0f}ミリ秒で反映", "in force after {ms:.0f} ms"),
     "more": ("ほか{count}件", "{count} more"),
+    "office": (
+        "この端末: 本物のコントロールプレーンに登録し、本物のエージェントが見たままを報告します",
+        "This very machine: enrolled with a real control plane, its real agent reports what it sees",
+    ),
+    "office_missing": (
+        "この端末の登録は省略しました: pip install 'zt-engine[control,agent]'",
+        "enrolling this machine was left out: pip install 'zt-engine[control,agent]'",
+    ),
+    "posture": (
+        "招待→サインイン→同意→鍵→証明書→報告: {device}、{known}項目を確認、{unknown}項目は不明",
+        "invitation, sign-in, notice, key, certificate, report: {device}; {known} facts seen, {unknown} unknown",
+    ),
+    "missing": ("不足", "missing"),
+    "me": ("田中", "Tanaka"),
+    "machine": ("この端末", "this machine"),
+    "before_revoked": ("この端末の状態による", "as this machine stands"),
+    "revoked": ("失効を登録: {ms:.0f}ミリ秒後に拒否", "revoked: refused {ms:.0f} ms after the API answered"),
     "speed": (
         "同じ要求を{times}回: 判定の中央値 {decided} µs、nginx経由の往復 {round} µs",
         "the same request {times} times: median decision {decided} µs, round trip through nginx {round} µs",
@@ -70,6 +91,12 @@ TEXTS: dict[str, Words] = {
     "metrics": ("メトリクス", "metrics"),
     "edit_now": ("目録を書き換える（すぐに効きます）", "edit the catalogue (in force at once)"),
 }
+
+
+_DULL = frozenset(
+    {"agent.hash", "agent.version", "collector_scope", "os.build", "os.eol_date", "patch.last_success_at"}
+)
+"""Facts that would only lengthen the line."""
 
 
 class DemoReport:
@@ -125,6 +152,51 @@ class DemoReport:
         if remedy:
             self._console.print(Padding(Text(f"→ {remedy}", style="dim"), (0, 0, 0, 5)))
         for fault in result.faults:
+            self._console.print(Padding(Text(fault, style="red"), (0, 0, 0, 5)))
+
+    def office(self) -> None:
+        """Head the chapter about this machine; setting it up takes some seconds."""
+        self._console.print()
+        self._console.print(Text(f"{len(CHAPTERS) + 1}. {self._t('office')}", style="bold"))
+
+    def no_office(self) -> None:
+        """Say that the chapter needs more than is installed."""
+        self._console.print()
+        self._console.print(Text(self._t("office_missing"), style="dim"))
+
+    def posture(self, posture: Posture) -> None:
+        """Print what this machine shows, and what it lacks."""
+        text = self._t("posture").format(
+            device=posture.device_id, known=len(posture.facts), unknown=posture.unknown
+        )
+        self._console.print(Padding(Text(text), (0, 0, 0, 5)))
+        facts = ", ".join(f"{name}={value}" for name, value in posture.facts.items() if name not in _DULL)
+        self._console.print(Padding(Text(facts, style="dim"), (0, 0, 0, 5)))
+        for label, missing in dict.fromkeys(posture.missing):
+            line = f"{self._t('missing')} {label}: {missing}" if label else f"{self._t('missing')}: {missing}"
+            self._console.print(Padding(Text(line, style="dim"), (0, 0, 0, 5)))
+
+    def shown(self, shown: Shown, codes: Mapping[str, Code]) -> None:
+        """Print one request of this machine."""
+        event = shown.event
+        reasons = event.get("reasons") or ()
+        parts = [] if shown.revoked_ms is None else [self._t("revoked").format(ms=shown.revoked_ms)]
+        parts += [codes[reasons[0]].text(self._language)] if reasons and reasons[0] in codes else list(reasons[:1])
+        good, bad = self._marks
+        effect = event.get("effect")
+        style, ja, en = EFFECTS[Effect(effect)] if effect else ("red", "不明", "unknown")
+        self._row(
+            Text(bad, style="bold red") if shown.faults else Text(good, style="green"),
+            Text(self._t("me")),
+            Text(self._t("machine")),
+            Text(f"{shown.target} {event.get('label') or ''}".strip()),
+            Text(self._pick((ja, en)), style=style),
+            Text("" if event.get("trust") is None else str(event["trust"])),
+            Text("; ".join(parts) or self._t("before_revoked")),
+            str(event.get("latency_us", "")),
+            str(shown.answer.microseconds),
+        )
+        for fault in shown.faults:
             self._console.print(Padding(Text(fault, style="red"), (0, 0, 0, 5)))
 
     def speed(self, times: int, decided: int, round_trip: int) -> None:

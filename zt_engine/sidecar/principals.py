@@ -271,6 +271,9 @@ class Principals:
             principal.until = min(principal.until, certificate.not_after)
             found = self._replica.device_of(certificate.x5t, now=now)
             if found is None:
+                # A device that was revoked holds no key any more; its person is told why nothing opens.
+                if principal.situation.is_revoked("device", certificate.device_id, now=now):
+                    raise InputError("DEVICE_REVOKED", "the device this certificate was issued to was revoked")
                 raise InputError("DEVICE_UNKNOWN", "no device has the key of this certificate")
             principal.device, principal.until = found[0], min(principal.until, found[1].not_after)
         if jkt:
