@@ -14,6 +14,7 @@ from device_inventory.facts import CATALOGUE, suggestion
 from zt_engine.adapters.admin_keys import Administrators, AdminKeys, OidcAdministrators
 from zt_engine.adapters.approvals import read_approvers
 from zt_engine.adapters.attestation_tpm import TpmAttestation
+from zt_engine.adapters.bundle_signing import load_public_keys
 from zt_engine.adapters.ca_keys import load_authorities, read_passphrase
 from zt_engine.adapters.ca_x509 import X509CertificateAuthority
 from zt_engine.adapters.control_records import StrictRecords
@@ -28,6 +29,7 @@ from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.adapters.tpm_endorsement import read_makers
 from zt_engine.bootstrap.activation import read_trust
 from zt_engine.bootstrap.identity import home_issuer, issuer_configs, secret_file
+from zt_engine.bootstrap.readiness_following import FolderReadiness
 from zt_engine.bootstrap.serving_stream import read_stream_key
 from zt_engine.bootstrap.wiring import Faults, approver_pems
 from zt_engine.config import ControlSettings
@@ -212,11 +214,18 @@ def _chips(settings: ControlSettings) -> frozenset[str] | None:
 
 
 def _readiness(settings: ControlSettings) -> Readiness:
-    """What the policy's trust file knows of good and bad facts; nobody can be asked where there is no policy."""
-    path = settings.path(settings.policy.folder) / "trust.yaml"
-    if not path.exists():
-        return NoReadiness()
-    return ModelReadiness(read_trust(path.read_bytes(), where=str(path)))
+    """The policy in the folder; without keys to verify one with, what its trust file knows of good and bad facts."""
+    folder = settings.path(settings.policy.folder)
+    trust = folder / "trust.yaml"
+    known = ModelReadiness(read_trust(trust.read_bytes(), where=str(trust))) if trust.exists() else NoReadiness()
+    if not settings.policy.keys:
+        return known
+    keys = {
+        path.name.removesuffix(".pem").removesuffix(".pub"): _bytes(settings, path) for path in settings.policy.keys
+    }
+    home = home_issuer(settings)
+    strongest = {config.issuer: config.strongest_acr for config in issuer_configs(settings)}
+    return FolderReadiness(folder, load_public_keys(keys), otherwise=known, strongest=strongest.get(home, ""))
 
 
 def _facts(names: tuple[str, ...]) -> frozenset[str]:

@@ -180,7 +180,8 @@ class _Label:
         if TRUST_LOW in first.codes:
             mended = repaired(base, needed, self._at, method="")
             found += self._lifts(mended, threshold=first.threshold, renewed=base is renewed)
-        return list(dict.fromkeys(found))
+        # INVARIANT: what keeps a device from a label is never an empty list, whatever the policy's codes rest on.
+        return list(dict.fromkeys(found)) or [self._says(code) for code in sorted(first.codes)]
 
     def _needed(self, base: DeviceRecord, found: list[Unmet]) -> list[str]:
         """Return the facts that the policy's gates need put right, and add what is to be done to `found`."""
