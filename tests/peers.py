@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +62,30 @@ def _opa_vectors() -> Path | None:
     return next((Path(cache) / _VECTORS for cache in caches if cache and (Path(cache) / _VECTORS).is_dir()), None)
 
 
+def _program(name: str) -> Callable[[], Path | None]:
+    return lambda: Path(found) if (found := shutil.which(name)) else None
+
+
+def _tpm_python() -> Path | None:
+    """The interpreter of the environment that has tpm2-pytss, which is compiled and stays out of .venv."""
+    found = ROOT / ".cache/tpm-venv/bin/python"
+    return found if os.access(found, os.X_OK) else None
+
+
+_SOFTHSM = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+)
+
+
+def _softhsm() -> Path | None:
+    """The library of a token in software; its tool has to be there as well."""
+    found = next((Path(path) for path in _SOFTHSM if Path(path).is_file()), None)
+    return found if shutil.which("softhsm2-util") else None
+
+
 FINDERS = {
     "opa": _opa,
     "opa vectors": _opa_vectors,
@@ -68,6 +93,12 @@ FINDERS = {
     "nginx (Debian)": _debian_nginx,
     "postgres": _postgres,
     "wrk": _wrk,
+    "pki (strongSwan)": _program("pki"),
+    "softhsm2": _softhsm,
+    "swtpm": _program("swtpm"),
+    "swtpm_localca": _program("swtpm_localca"),
+    "tpm2-tools": _program("tpm2_pcrextend"),
+    "tpm2-pytss": _tpm_python,
 }
 
 

@@ -155,6 +155,14 @@ def _two_devices(people: People) -> AccessRequest:
     return people.proving(certificate=people.laptop)
 
 
+def _keyless(people: People) -> AccessRequest:
+    """As the inventory publishes a device that was revoked: without any key."""
+    people.world.devices["laptop-1"] = device(status="revoked", keys=())
+    people.world.situation = situation(revocations=[{"kind": "device", "key": "laptop-1", "until": None}])
+    people.world.publish()
+    return people.world.request(certificate=people.laptop)
+
+
 REFUSALS: list[tuple[str, Callable[[People], AccessRequest], str, tuple[str, str]]] = [
     (
         "somebody the directory does not know",
@@ -182,7 +190,7 @@ REFUSALS: list[tuple[str, Callable[[People], AccessRequest], str, tuple[str, str
     ),
     (
         "the certificate of a device that was revoked and holds no key any more",
-        lambda p: _keyless(p),
+        _keyless,
         "DEVICE_REVOKED",
         ("", ""),
     ),
@@ -211,14 +219,6 @@ REFUSALS: list[tuple[str, Callable[[People], AccessRequest], str, tuple[str, str
         ("tanaka", "laptop-1"),
     ),
 ]
-
-
-def _keyless(people: People) -> AccessRequest:
-    """As the inventory publishes a device that was revoked: without any key."""
-    people.world.devices["laptop-1"] = device(status="revoked", keys=())
-    people.world.situation = situation(revocations=[{"kind": "device", "key": "laptop-1", "until": None}])
-    people.world.publish()
-    return people.world.request(certificate=people.laptop)
 
 
 def _with_ended_key(people: People) -> DevCertificate:
