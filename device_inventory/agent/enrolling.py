@@ -87,6 +87,8 @@ class Enroller:
             self._talk.step("terms")
             terms = self._server.terms()
             state = self._begin(terms, again=again)
+            if state.session is not None:
+                self._talk.step("resume")
             if state.held is None:
                 state = self._certified(state, terms, code)
             assert state.held is not None
@@ -102,8 +104,7 @@ class Enroller:
         if held is not None and not again:
             if held.url != self._server.url:
                 raise AgentError("AGENT_SERVER_OTHER", f"this folder belongs to `{held.url}`", where=self._server.url)
-            if held.held is not None and held.session is None:
-                raise AgentError("AGENT_ENROLLED", f"as `{held.held.device_id}`", where=str(self._home.path))
+            refuse_enrolled(self._home)
             state = replace(
                 held, issuer=terms.issuer, client_id=terms.client_id, portal=terms.portal, proxy=self._proxy
             )
@@ -144,7 +145,6 @@ class Enroller:
         """How far the server says it is; None when there is no session, or none that still counts."""
         if state.session is None:
             return None
-        self._talk.step("resume")
         try:
             return self._server.progress(state.session)
         except RefusedError as refused:
@@ -249,6 +249,13 @@ class Enroller:
         self._home.save(replace(state, session=None, agreed=None))
         code = "AGENT_ENROLLMENT_EXPIRED" if progress.state == "expired" else "AGENT_ENROLLMENT_REFUSED"
         return AgentError(code, f"the server says `{plain(progress.state, 40)}`", where=self._server.url)
+
+
+def refuse_enrolled(home: Home) -> None:
+    """Refuse a folder whose device is enrolled and has reported: AGENT_ENROLLED."""
+    state = home.load()
+    if state is not None and state.held is not None and state.session is None:
+        raise AgentError("AGENT_ENROLLED", f"as `{state.held.device_id}`", where=str(home.path))
 
 
 def _session(state: State) -> Session:

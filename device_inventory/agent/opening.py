@@ -13,13 +13,16 @@ from device_inventory.agent.control_plane import ControlPlane
 from device_inventory.agent.device import Clock
 from device_inventory.agent.errors import AgentError
 from device_inventory.agent.link import Ticket
-from device_inventory.agent.state import CA, Home
+from device_inventory.agent.state import Home, ca_name
 from device_inventory.agent.tls import fetch_ca, pinned_context, read_ca, server_url, system_context
 from device_inventory.agent.wire import Wire
 
 
-def which_server(home: Home, asked: str, ticket: Ticket | None) -> str:
-    """Return the URL that option, link and folder agree on; AGENT_LINK_SERVER, AGENT_SERVER_OTHER, AGENT_SERVER_URL."""
+def which_server(home: Home, asked: str, ticket: Ticket | None, *, again: bool = False) -> str:
+    """Return the URL that option, link and folder agree on; AGENT_LINK_SERVER, AGENT_SERVER_OTHER, AGENT_SERVER_URL.
+
+    `again`: the folder is about to belong to whatever was named.
+    """
     url = server_url(asked) if asked else ""
     if ticket is not None and ticket.url:
         if url and url != ticket.url:
@@ -30,37 +33,45 @@ def which_server(home: Home, asked: str, ticket: Ticket | None) -> str:
         return state.url
     if not url:
         raise AgentError("AGENT_SERVER_URL", "no control plane was named")
+    if state is not None and state.url != url and not again:
+        raise AgentError("AGENT_SERVER_OTHER", f"this folder belongs to `{state.url}`", where=url)
     return url
 
 
-def pin(home: Home, url: str, *, ca_file: Path | None, ca_sha256: str) -> None:
+def pin(home: Home, url: str, *, ca_file: Path | None, ca_sha256: str, again: bool = False) -> None:
     """Remember by which CA the server is known.
 
-    AGENT_SERVER_UNPINNED where nothing says so, AGENT_CA_OTHER when file and link do not agree.
+    INVARIANT: a link never replaces what was pinned before, or whoever sends links could put himself in between; a
+    file does, and `again`. AGENT_SERVER_UNPINNED where nothing says so, AGENT_CA_OTHER where two things do not agree.
     """
     if url.startswith("http:"):
         return  # loopback: nothing leaves this machine
+    name = ca_name(url)
     if ca_file is not None:
         pem = read_ca(ca_file)
         if ca_sha256 and ca_sha256 not in _digests(pem):
             raise AgentError("AGENT_CA_OTHER", "the link names another CA than this file holds", where=str(ca_file))
-        home.write(CA, pem)
+        home.write(name, pem)
         return
-    held = home.read(CA)
-    if ca_sha256 and (held is None or ca_sha256 not in _digests(held)):
-        home.write(CA, fetch_ca(url, ca_sha256))
-    elif held is None:
+    held = home.read(name)
+    if held is None and not ca_sha256:
         raise AgentError("AGENT_SERVER_UNPINNED", "nothing says by which CA the server is known", where=url)
+    if not ca_sha256 or (held is not None and ca_sha256 in _digests(held)):
+        return
+    if held is not None and not again:
+        raise AgentError("AGENT_CA_OTHER", "the link names another CA than was pinned here", where=url)
+    home.write(name, fetch_ca(url, ca_sha256))
 
 
 def connect(home: Home, url: str, clock: Clock, *, language: str, proxy: str = "") -> tuple[Wire, ControlPlane]:
     """Return a connection that talks to this control plane only; AGENT_SERVER_UNPINNED without its CA."""
     context: ssl.SSLContext | None = None
     if url.startswith("https:"):
-        pem = home.read(CA)
+        where = str(home.path / ca_name(url))
+        pem = home.read(ca_name(url))
         if pem is None:
-            raise AgentError("AGENT_SERVER_UNPINNED", "the CA of the control plane is gone", where=str(home.path / CA))
-        context = pinned_context(pem, where=str(home.path / CA))
+            raise AgentError("AGENT_SERVER_UNPINNED", "the CA of the control plane is gone", where=where)
+        context = pinned_context(pem, where=where)
     wire = Wire(tls=context, elapsed=clock.elapsed, proxy=proxy, language=language)
     return wire, ControlPlane(wire, url, clock.now)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import stat
 import tempfile
@@ -23,7 +24,6 @@ from device_inventory.agent.errors import AgentError
 
 VERSION: Final = 1
 STATE: Final = "state.json"
-CA: Final = "control-plane-ca.pem"
 CERTIFICATE: Final = "certificate.pem"
 SPOOL: Final = "spool.json"
 MOST_BYTES: Final = 1 << 20
@@ -223,6 +223,11 @@ class Home:
 
     def _unusable(self, error: OSError) -> AgentError:
         return AgentError("AGENT_HOME_UNUSABLE", error.strerror or type(error).__name__, where=str(self.path))
+
+
+def ca_name(url: str) -> str:
+    """Return the file with the CAs of one control plane: what is pinned for one says nothing about another."""
+    return f"ca-{hashlib.sha256(url.encode()).hexdigest()[:16]}.pem"
 
 
 def default_home(environment: Mapping[str, str], home: Path) -> Path:

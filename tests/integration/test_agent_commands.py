@@ -17,12 +17,13 @@ import pytest
 from typer.testing import CliRunner
 
 from device_inventory.agent.spool import Spool, write_spool
-from device_inventory.agent.state import Held, Home, State
+from device_inventory.agent.state import Held, Home, State, ca_name
 from device_inventory.notice import allowed
 from tests.fakes.agent_world import who
 from tests.fakes.control_plane_http import FakeControlPlane, problem
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.bootstrap.demo_provider import DemoProvider
+from zt_engine.bootstrap.demo_tls import write_server_certificate
 from zt_engine.cli.main import app
 from zt_engine.pages.registry import registry
 
@@ -287,6 +288,31 @@ def test_what_cannot_be_done_is_said_in_a_few_lines_with_a_remedy(
     assert code in japanese.stderr
     assert registry()[code].ja in japanese.stderr
     assert registry()[code].hint_en in english.stderr
+
+
+def test_a_link_that_somebody_else_sent_changes_nothing_about_an_enrolled_device(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    held = Held(device_id="d", certificate="", chain="", x5t="", not_before=0, not_after=1, protection="file")
+    home.save(State(url="https://cp.example", held=held))
+    before = {path.name: path.read_bytes() for path in home.path.iterdir()}
+    for link in ("https://evil.example/#code=abcdef&ca=", "https://cp.example/#code=abcdef&ca="):
+        result = CliRunner().invoke(app, ["agent", "enroll", link + "0" * 64, "--home", str(home.path)])
+        assert "AGENT_ENROLLED" in result.stderr
+
+    assert {path.name: path.read_bytes() for path in home.path.iterdir()} == before
+
+
+def test_the_ca_of_the_control_plane_can_be_replaced_by_a_file(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    held = Held(device_id="d", certificate="", chain="", x5t="", not_before=0, not_after=1, protection="file")
+    home.save(State(url="https://cp.example", held=held))
+    ca, _, _ = write_server_certificate(tmp_path / "tls", ["cp.example"], now=CLOCK.now())
+    result = CliRunner().invoke(app, ["agent", "trust", str(ca), "--home", str(home.path)])
+
+    assert result.exit_code == 0
+    assert home.read(ca_name("https://cp.example")) == ca.read_bytes()
 
 
 def test_no_secret_is_ever_said_logged_or_handed_to_another_program(desk: Desk) -> None:

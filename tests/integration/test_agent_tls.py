@@ -11,7 +11,7 @@ import pytest
 
 from device_inventory.agent.link import Ticket, read_ticket
 from device_inventory.agent.opening import connect, pin, which_server
-from device_inventory.agent.state import CA, Home, State
+from device_inventory.agent.state import Home, State, ca_name
 from device_inventory.agent.tls import fetch_ca
 from tests.fakes.agent_world import code_of, who
 from tests.fakes.control_plane_http import FakeControlPlane
@@ -98,7 +98,7 @@ def test_without_a_pin_no_server_is_asked_anything(home: Home, secured: Secured)
 
 def test_a_digest_that_the_server_does_not_present_pins_nothing(home: Home, secured: Secured) -> None:
     assert code_of(lambda: pin(home, secured.plane.url, ca_file=None, ca_sha256="0" * 64)) == "AGENT_CA_NOT_SENT"
-    assert home.read(CA) is None
+    assert home.read(ca_name(secured.plane.url)) is None
 
 
 def test_a_server_that_does_not_send_its_ca_needs_the_file(home: Home, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_server_that_does_not_send_its_ca_needs_the_file(home: Home, tmp_path:
 
 def test_a_link_and_a_file_that_do_not_agree_pin_nothing(home: Home, secured: Secured) -> None:
     assert code_of(lambda: pin(home, secured.plane.url, ca_file=secured.ca, ca_sha256="0" * 64)) == "AGENT_CA_OTHER"
-    assert home.read(CA) is None
+    assert home.read(ca_name(secured.plane.url)) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xfe", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END"])
@@ -124,6 +124,24 @@ def test_a_file_that_holds_no_ca_is_named_as_such(home: Home, tmp_path: Path, co
     assert code_of(lambda: pin(home, "https://cp.example", ca_file=tmp_path / "no", ca_sha256="")) == (
         "AGENT_CA_UNREADABLE"
     )
+
+
+def test_a_link_never_replaces_what_was_pinned_but_a_file_does(home: Home, secured: Secured, tmp_path: Path) -> None:
+    other = Secured(tmp_path / "other")
+    url = secured.plane.url
+    pin(home, url, ca_file=other.ca, ca_sha256="")
+
+    assert code_of(lambda: pin(home, url, ca_file=None, ca_sha256=secured.sha256)) == "AGENT_CA_OTHER"
+    assert code_of(lambda: tenant(home, url)) == "AGENT_SERVER_FOREIGN"
+    pin(home, url, ca_file=secured.ca, ca_sha256="")
+    assert tenant(home, url) == "acme"
+    other.plane._server.server_close()
+
+
+def test_what_is_pinned_for_one_server_says_nothing_about_another(home: Home, secured: Secured) -> None:
+    pin(home, secured.plane.url, ca_file=secured.ca, ca_sha256="")
+
+    assert code_of(lambda: pin(home, "https://b.example", ca_file=None, ca_sha256="")) == "AGENT_SERVER_UNPINNED"
 
 
 def test_what_was_pinned_holds_for_later_commands(home: Home, secured: Secured) -> None:
@@ -142,6 +160,8 @@ def test_option_link_and_folder_have_to_agree_where_the_server_is(home: Home) ->
     assert code_of(lambda: which_server(home, "", None)) == "AGENT_SERVER_URL"
     home.save(State(url="https://c.example"))
     assert which_server(home, "", None) == "https://c.example"
+    assert code_of(lambda: which_server(home, "", ticket)) == "AGENT_SERVER_OTHER"
+    assert which_server(home, "", ticket, again=True) == "https://a.example"
 
 
 def test_a_wire_ignores_proxies_of_the_environment(

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, get_args
 
 import structlog
@@ -19,7 +20,7 @@ import typer
 from device_inventory.agent.collecting import ThisMachine
 from device_inventory.agent.control_plane import ControlPlane
 from device_inventory.agent.device import Device
-from device_inventory.agent.enrolling import Enroller
+from device_inventory.agent.enrolling import Enroller, refuse_enrolled
 from device_inventory.agent.errors import AgentError, RefusedError
 from device_inventory.agent.keys import KeyWish, Wanted
 from device_inventory.agent.link import Ticket, read_ticket
@@ -83,14 +84,17 @@ def enroll(
         folder.prepare()
         text = sys.stdin.readline() if invitation == "-" else invitation
         ticket = read_ticket(text) if text.strip() else None
-        url = which_server(folder, server, ticket)
-        pin(folder, url, ca_file=ca, ca_sha256=ticket.ca_sha256 if ticket is not None else "")
+        if not again:
+            refuse_enrolled(folder)
+        url = which_server(folder, server, ticket, again=again)
+        pin(folder, url, ca_file=ca, ca_sha256=ticket.ca_sha256 if ticket is not None else "", again=again)
         talk = Terminal(language, CLOCK, device_code=device_code, browser=not no_browser, yes=yes, proxy=proxy)
+        talk.screen.say("where", url=url)
         wire, plane = connect(folder, url, CLOCK, language=language, proxy=proxy)
         with wire:
             enroller = Enroller(folder, plane, _machine(folder), CLOCK, talk, wish=wish, proxy=proxy)
             done = enroller.enroll(_code(ticket), again=again)
-        talk.screen.enrolled(done.held.device_id, done.outcome)
+        talk.screen.enrolled(done.held.device_id, done.outcome, options=f" --home {quote(str(home))}" if home else "")
 
 
 @app.command()
@@ -231,6 +235,20 @@ def open_portal(no_browser: NoBrowser = False, home: HomeOption = None, lang: La
         Screen(language).visit(url)
         if not no_browser:
             browse(url)
+
+
+@app.command()
+def trust(
+    ca: Annotated[Path, typer.Argument(help="CA certificates (PEM) the control plane is known by from now on.")],
+    home: HomeOption = None,
+    lang: Lang = None,
+) -> None:
+    """Replace the CA the control plane is known by, before it gets another one: a file with the old and the new."""
+    language = chosen_language(lang)
+    with _errors(language):
+        folder = _home(home)
+        pin(folder, _enrolled(folder).url, ca_file=ca, ca_sha256="")
+        Screen(language).say("trusted")
 
 
 @app.command()

@@ -24,6 +24,8 @@ from zt_engine.cli.output import Language, describe
 from zt_engine.core.errors import InputError, Problem, UnavailableError, ZtError
 
 TEXTS: dict[str, tuple[str, str]] = {
+    "where": ("登録先: {url}", "enrolling at {url}"),
+    "trusted": ("これからはこの認証局で接続先を確かめます。", "The control plane is known by this CA from now on."),
     "terms": ("コントロールプレーンに接続しています…", "reaching the control plane ..."),
     "resume": ("途中の登録を続けます。", "going on with an enrollment that was begun."),
     "sign_in": ("職員アカウントでサインインしてください。", "Sign in with your staff account."),
@@ -74,6 +76,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "which": ("紛失した端末の番号", "The number of the one that is lost"),
     "lost_sure": ("端末 {device} を紛失として報告しますか?", "Report the device {device} lost?"),
 }
+UNITS = "~/.config/systemd/user"
 KINDS: dict[str, tuple[str, str]] = {
     "file": ("ファイル（ソフトウェア）", "a file (software)"),
     "os_keystore": ("ソフトウェアの鍵保管庫", "a keystore of software"),
@@ -135,11 +138,16 @@ class Screen:
         self._line(notice.preamble or PREAMBLE[words.language])
         self._line("")
         self._line(words("collected"), style="bold")
-        for purpose, facts in groupby(notice.facts, key=lambda fact: (fact.purpose, fact.retention)):
-            self._line(f"  {purpose[0]}", style="bold")
-            for fact in facts:
-                self._line(f"    - {fact.text} ({fact.name})")
-            self._line(f"    {purpose[1]}", style="dim")
+        purposes = dict.fromkeys(fact.purpose for fact in notice.facts)
+        retentions = list(dict.fromkeys(fact.retention for fact in notice.facts))
+        for purpose in purposes:
+            self._line(f"  {purpose}", style="bold")
+            for fact in notice.facts:
+                if fact.purpose == purpose:
+                    self._line(f"    - {fact.text} ({fact.name}) [{retentions.index(fact.retention) + 1}]")
+        self._line("")
+        for number, retention in enumerate(retentions, 1):
+            self._line(f"  [{number}] {retention}", style="dim")
         self._line("")
 
     def chose(self, choice: Choice) -> None:
@@ -163,13 +171,13 @@ class Screen:
         if prompt.complete_uri:
             self._command(prompt.complete_uri)
 
-    def enrolled(self, device_id: str, outcome: Outcome) -> None:
-        """Say that it is done, and what is left."""
+    def enrolled(self, device_id: str, outcome: Outcome, *, options: str = "") -> None:
+        """Say that it is done, and what is left. `options` are what the agent has to be called with from now on."""
         words = self.words
         self._line(words("enrolled", device=device_id), style="bold green")
         self.reported(outcome)
         self._line(words("go_on"))
-        self._command("mkdir -p ~/.config/systemd/user && zt agent unit > ~/.config/systemd/user/zt-agent.service")
+        self._command(f"mkdir -p {UNITS} && zt agent unit{options} > {UNITS}/zt-agent.service")
         self._command("systemctl --user enable --now zt-agent")
 
     def reported(self, outcome: Outcome) -> None:
