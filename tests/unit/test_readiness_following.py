@@ -35,6 +35,7 @@ def test_until_there_is_a_policy_it_does_not_know(tmp_path: Path) -> None:
     readiness = following(tmp_path)
     assert list(readiness.unmet(BAD, now=NOW)) == UNKNOWN
     assert readiness.labels(BAD, now=NOW) == ""
+    assert "ENCRYPTION_UNATTESTED" not in readiness.codes
     lay(tmp_path, "jp-gov")
     assert labels(readiness) == {"C2"}
     assert readiness.labels(BAD, now=NOW) == "C1"
@@ -47,6 +48,7 @@ def test_another_policy_is_asked_as_soon_as_it_is_there(tmp_path: Path) -> None:
     assert labels(readiness) == {"C2"}
     lay(tmp_path, "corp")
     assert labels(readiness) == {"Confidential"}
+    assert readiness.codes["DEVICE_NOT_MANAGED"].text("en")
     readiness.close()
 
 

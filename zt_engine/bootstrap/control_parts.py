@@ -77,7 +77,13 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     faults.check()
     record = Ledger(facts)
     rules = _rules(settings)
-    parts = EnrollmentParts(rules=rules, attestation=attestation, challenger=attestation, readiness=readiness)
+    parts = EnrollmentParts(
+        rules=rules,
+        attestation=attestation,
+        challenger=attestation,
+        readiness=readiness,
+        codes=readiness.codes if isinstance(readiness, FolderReadiness) else None,
+    )
     extras: dict[str, Any] = {PARTS: parts, "ca_sha256": _pin(tls_ca)}
     est = EstService(
         tenant=settings.sidecar.tenant,

@@ -31,6 +31,7 @@ from zt_engine.bootstrap.readiness_records import (
 )
 from zt_engine.config import Policy as PolicySettings
 from zt_engine.control_plane.remedies import REMEDIES, NoReadiness, Unmet
+from zt_engine.core.bundle import Reason
 from zt_engine.core.errors import ZtError
 from zt_engine.core.generations import Generations
 from zt_engine.core.trust_explain import Fix
@@ -68,6 +69,8 @@ class PolicyReadiness:
         """
         self._asking = Asking(parts, engine, strongest=strongest)
         self._engine = engine
+        self.reasons: Mapping[str, Reason] = parts.bundle.reasons
+        """What the policy says of its own codes."""
         self._facts = tuple(sorted({*facts_read(parts.bundle.reads), *parts.trust.facts} & CATALOGUE.keys()))
         self._ways: tuple[Way, ...] | None = None
         self._known: Generations[bytes, Found] = Generations(REMEMBERED)

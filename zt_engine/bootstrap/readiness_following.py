@@ -10,6 +10,7 @@ import structlog
 
 from device_inventory.device import DeviceRecord
 from zt_engine.adapters.bundle_signing import BundlePublicKey
+from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.following import POLICY_FILES
 from zt_engine.bootstrap.readiness import PolicyReadiness, read_readiness
 from zt_engine.control_plane.remedies import Readiness, Unmet
@@ -33,7 +34,10 @@ class FolderReadiness:
         self._strongest = strongest
         self._stamp: _Stamp | None = None
         self._current: PolicyReadiness | None = None
+        self.codes = CodeTexts()
+        """What codes mean to people, those of the present policy among them."""
         self._lock = threading.Lock()
+        self._policy()  # now rather than in the first report's time
 
     def unmet(self, record: DeviceRecord, *, now: int) -> Sequence[Unmet]:
         """Return what the present policy misses about a device. Never raises."""
@@ -68,6 +72,7 @@ class FolderReadiness:
             log.warning("readiness.policy_refused", code=error.code, where=error.where)
             return
         before, self._current = self._current, policy
+        self.codes.replace(policy.reasons)
         if before is not None:
             before.close()
 
