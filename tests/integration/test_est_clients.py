@@ -7,7 +7,9 @@ import shutil
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -17,9 +19,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_inventory.inventory import Device
 from device_inventory.operations import approve, revoke
+from tests.csr import make_csr
 from tests.est_support import CODE, authority_in_memory
-from tests.integration.est_server import EstServer
-from zt_engine.adapters.tls_client_certificate import trust_also
+from tests.fakes.est_ca import FakeEstCa
+from tests.integration.est_server import EstServer, server_certificate
+from tests.peers import find_peer
+from zt_engine.adapters.ca_est_client import EstCertificateAuthority, EstSettings
+from zt_engine.adapters.ca_x509 import X509CertificateAuthority
+from zt_engine.adapters.dev_issuer import DevDeviceCa
+from zt_engine.adapters.tls_client_certificate import server_context, trust_also
+from zt_engine.core.errors import UnavailableError
 
 
 @pytest.fixture
@@ -38,12 +47,12 @@ def run(*command: str | Path, folder: Path, wanted: int = 0, text: bytes = b"") 
 
 
 def peer(name: str, package: str) -> str:
-    found = shutil.which(name)
+    found = find_peer("pki (strongSwan)") if name == "pki" else shutil.which(name)
     if found is None:
         if os.environ.get("CI"):
             pytest.fail(f"the peer `{name}` is missing")
         pytest.skip(reason=f"no `{name}` on this machine: Debian has it in {package}")
-    return found
+    return str(found)
 
 
 # openssl makes the key, the request and reads the answer; curl carries it.
@@ -180,6 +189,89 @@ def test_a_listener_takes_up_a_new_ca_without_a_restart(server: EstServer, tmp_p
 
     assert status == 200
     assert x509.load_pem_x509_certificate(first).issuer == new.certificate.subject
+
+
+# The control plane as a client of another CA.
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """An external CA over HTTP/1.1; who the client is was proven by TLS."""
+
+    far: FakeEstCa
+
+    def do_GET(self) -> None:
+        self._do(b"")
+
+    def do_POST(self) -> None:
+        self._do(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def _do(self, body: bytes) -> None:
+        certificate = self.connection.getpeercert()  # type: ignore[attr-defined]
+        status, answer = (403, b"") if not certificate else self.far.answer(self.command, self.path, "", body)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def external(tmp_path: Path) -> Iterator[tuple[FakeEstCa, str, Path]]:
+    """An external CA that wants a client certificate: its address, and the folder with all keys."""
+    now = time.time()
+    far = FakeEstCa(X509CertificateAuthority([authority_in_memory(int(now))]), now=now)
+    _, certificate, key = server_certificate(tmp_path, now)
+    ra = DevDeviceCa(now=now)
+    client = ra.issue("registration-authority", now=now)
+    (tmp_path / "ra.pem").write_bytes(client.pem)
+    (tmp_path / "ra.key").write_bytes(client.key_pem)
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"far": far}))
+    context = server_context(certificate=str(certificate), key=str(key), authorities=ra.pem)
+    listener.socket = context.wrap_socket(listener.socket, server_side=True)
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield far, f"https://127.0.0.1:{listener.server_address[1]}/.well-known/est/{{device}}", tmp_path
+    listener.shutdown()
+    thread.join(20)
+    listener.server_close()
+
+
+def settings(url: str, folder: Path, **changes: object) -> EstSettings:
+    named = {
+        "url": url, "trusted": folder / "server-ca.pem", "certificate": folder / "ra.pem", "key": folder / "ra.key",
+    }  # fmt: skip
+    return EstSettings(**(named | changes))  # type: ignore[arg-type]
+
+
+def test_certificates_come_from_an_external_ca_over_tls(external: tuple[FakeEstCa, str, Path]) -> None:
+    far, url, folder = external
+    near = EstCertificateAuthority(settings(url, folder))
+    try:
+        near.refresh()
+        issued = near.issue(make_csr(), device_id="d-1", protection="hw", seconds=3600, now=far.now)
+    finally:
+        near.close()
+
+    assert near.authorities() == issued.chain == far.ca.authorities()
+    assert x509.load_pem_x509_certificate(issued.pem).subject.rfc4514_string() == "CN=d-1"
+
+
+@pytest.mark.parametrize("changes", [{"certificate": None, "key": None}, {"trusted": "ra.pem"}])
+def test_an_external_ca_is_believed_and_believes_only_over_the_right_tls(
+    external: tuple[FakeEstCa, str, Path], changes: dict[str, object]
+) -> None:
+    _, url, folder = external
+    if "trusted" in changes:
+        changes = {"trusted": folder / "ra.pem"}
+    near = EstCertificateAuthority(settings(url, folder, **changes))
+
+    with pytest.raises(UnavailableError) as caught:
+        near.refresh()
+
+    near.close()
+    assert caught.value.code in {"CA_DOWN", "CA_REFUSED"}
 
 
 # strongSwan's `pki` speaks EST from end to end, with a TLS of its own.

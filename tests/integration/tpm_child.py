@@ -46,7 +46,7 @@ def main() -> None:
     home = Home(folder)
     home.prepare()
     attester = TpmAttester(
-        home, key_file=KEY.name, tcti=tcti, challenge=challenge, endorsements=sys.argv[3:] or ENDORSEMENTS
+        home, key_file=lambda: KEY.name, tcti=tcti, challenge=challenge, endorsements=sys.argv[3:] or ENDORSEMENTS
     )
     while True:
         command = hear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
@@ -13,23 +12,14 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.peers import ROOT, find_peer
+
 CHILD = Path(__file__).with_name("tpm_child.py")
-
-
-def pytss() -> Path | None:
-    """The interpreter of the environment that has tpm2-pytss."""
-    found = ROOT / ".cache/tpm-venv/bin/python"
-    return found if os.access(found, os.X_OK) else None
 
 
 def needed() -> None:
     """Fail in CI and skip elsewhere when this machine has no TPM in software."""
-    missing = [
-        name for name in ("swtpm", "swtpm_setup", "swtpm_localca", "tpm2_pcrextend") if shutil.which(name) is None
-    ]
-    if pytss() is None:
-        missing.append("tpm2-pytss in .cache/tpm-venv")
+    missing = [name for name in ("swtpm", "swtpm_localca", "tpm2-tools", "tpm2-pytss") if find_peer(name) is None]
     if missing and os.environ.get("CI"):
         pytest.fail(f"missing: {', '.join(missing)}")
     if missing:
@@ -160,7 +150,7 @@ class Agent:
         *kinds: str,
     ) -> None:
         self._challenge = challenge
-        python = pytss()
+        python = find_peer("tpm2-pytss")
         assert python is not None
         environment = {"PYTHONPATH": str(ROOT), "TSS2_LOG": "all+none", "PATH": os.environ["PATH"]}
         self._process = subprocess.Popen(

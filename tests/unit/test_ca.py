@@ -368,7 +368,7 @@ def test_the_key_lies_encrypted_and_only_its_owner_reads_it(folder: Path) -> Non
     assert key.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
     assert key.stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o077 == 0
-    assert load_pem_private_key(key.read_bytes(), PASSPHRASE)
+    assert isinstance(load_pem_private_key(key.read_bytes(), PASSPHRASE), ec.EllipticCurvePrivateKey)
     shown = subprocess.run(["openssl", "asn1parse", "-in", str(key)], capture_output=True, text=True, check=True).stdout
     assert "scrypt" in shown
     assert "aes-256-cbc" in shown

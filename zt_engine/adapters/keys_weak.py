@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
 MIN_RSA_BITS: Final = 2048
-MAX_RSA_BITS: Final = 8192
+MAX_RSA_BITS: Final = 4096
 """A longer modulus is good for nothing but keeping verifiers busy."""
 MAX_EXPONENT_BITS: Final = 32
 FERMAT_ROUNDS: Final = 100

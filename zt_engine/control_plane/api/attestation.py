@@ -1,20 +1,18 @@
-"""The routes by which a TPM shows, once, that its attestation key lives beside its endorsement key.
+"""A device that is enrolled shows that its TPM's attestation key lives beside its endorsement key.
 
-An agent calls one before its first statement: while it enrolls, or later for its device. What the TPM takes out of the
-answer goes into every statement after that (`ak.token`); nothing is stored here.
+While it enrolls there is a route for this already. A device needs it later when its attestation key is a new one, or
+when the control plane makes its tokens with another secret. Nothing is stored here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from device_inventory.enrollment import Enrollment
 from zt_engine.control_plane.access import DeviceCaller
-from zt_engine.control_plane.api.enroll import enrollment_caller
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.device_auth import renewing_device
 from zt_engine.control_plane.problem import problems
@@ -51,22 +49,11 @@ def attestation_room(challenger: AttestationChallenger) -> Callable[[ControlPlan
     def router(plane: ControlPlane) -> APIRouter:
         routes = strict_router("attestation")
 
-        @routes.post("/v1/enroll/{enrollment}/attestation", responses=problems())
-        def enrolling(
-            enrollment: str, body: ChallengeBody, who: Annotated[Enrollment, Depends(enrollment_caller)]
-        ) -> dict[str, str]:
-            """Get a credential that only the TPM with both keys opens."""
-            return dict(challenger.challenge(_statement(body), now=plane.clock.now()))
-
         @routes.post("/v1/devices/self/attestation", responses=problems())
         def working(body: ChallengeBody, who: Annotated[DeviceCaller, Depends(renewing_device)]) -> dict[str, str]:
             """Get a credential for a device whose attestation key is a new one."""
-            return dict(challenger.challenge(_statement(body), now=plane.clock.now()))
+            return dict(challenger.challenge(body.model_dump(exclude_none=True), now=plane.clock.now()))
 
         return routes
 
     return router
-
-
-def _statement(body: ChallengeBody) -> dict[str, Any]:
-    return body.model_dump(exclude_none=True)
