@@ -184,6 +184,11 @@ class Certifying:
             now=now,
         )
         with self._store.writing(self._tenant) as tx, refusals():
+            # INVARIANT: device, invitation, enrollment are locked in this order everywhere, so that nobody waits for
+            # somebody who waits for him.
+            if enrollment.device_id:
+                tx.devices.get(enrollment.device_id)
+            tx.invitations.get(enrollment.invitation)
             enrollment, invitation = self._admitted(tx, enrollment_id, key, now=instant)
             spend(tx, key.nonce, purpose="key", holder=holder_of(enrollment), now=instant)
             if enrollment.device_id:

@@ -135,9 +135,13 @@ class Losing:
         Saying so twice is saying it once. LOST_UNKNOWN for one that is not there or is somebody else's; TOKEN_*.
         """
         person = self._signed_in(id_token, now=now)
+        with self._store.reading(self._tenant) as tx:
+            seen = tx.devices.get(device_id)
+            if seen is None or not self._holds(tx, person, seen):
+                raise _not_yours()
         with self._store.writing(self._tenant) as tx, refusals():
             device = tx.devices.get(device_id)
-            if device is None or not self._holds(tx, person, device):
+            if device is None or device.owner != seen.owner:  # it was given to somebody else just now
                 raise _not_yours()
             return self._lost(tx, device, actor=actor_of(person.issuer, person.subject), now=int(now))
 
