@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -61,7 +62,11 @@ class ThisMachine:
             boot_id = machine.word("/proc/sys/kernel/random/boot_id")
         except (OSError, NotObserved) as error:
             raise AgentError("AGENT_COLLECTOR", f"the boot cannot be named: {type(error).__name__}") from None
-        found = collect(machine, slow=slow)
+        mask = os.umask(0o077)  # what the collectors remember lies in the agent's folder
+        try:
+            found = collect(machine, slow=slow)
+        finally:
+            os.umask(mask)
         facts = {
             name: Told(
                 status=fact.status,

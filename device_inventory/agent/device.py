@@ -27,6 +27,7 @@ from device_inventory.facts import DAY
 
 FULL_EVERY: Final = DAY
 """A full report a day mends whatever a difference could have missed."""
+_INSTALLED: Final = ("patch.last_success_at", "patch.reboot_required", "kernel.running_is_latest")
 _SAY_ALL: Final = "REPORT_FACT_MISSING"
 
 
@@ -60,12 +61,15 @@ class Device:
         self._source = source
         self._clock = clock
 
-    def report(self, *, full: bool = False) -> Outcome:
-        """Look at the machine and tell the server; what cannot be told now is kept for the next time."""
+    def report(self, *, full: bool = False, slow: bool = False) -> Outcome:
+        """Look at the machine and tell the server; what cannot be told now is kept for the next time.
+
+        `slow` takes the slow look as well, which is due once a day and after something was installed.
+        """
         state, held, agreed = self._enrolled()
         key = open_key(self._home, _ref(state))
         now = int(self._clock.now())
-        seen, spool = self._look(agreed, now)
+        seen, spool = self._look(agreed, now, slow=slow)
         who = _credential(key, held)
         nonce = self._server.nonce(who)
         helper, trouble = self._helper(state, agreed, nonce, held.device_id)
@@ -133,11 +137,11 @@ class Device:
             # A server that hands nothing to a certificate that is over may still renew it.
             return {}
 
-    def _look(self, agreed: Agreed, now: int) -> tuple[Seen, Spool]:
+    def _look(self, agreed: Agreed, now: int, *, slow: bool) -> tuple[Seen, Spool]:
         """Look, and keep what was seen: the network may be hours away."""
         seen = self._source.look(now=now, slow=False)
         spool = read_spool(self._home, boot_id=seen.boot_id)
-        if not 0 <= now - spool.slow_at < SLOW_EVERY:
+        if slow or not 0 <= now - spool.slow_at < SLOW_EVERY or _installed(spool, seen):
             seen = self._source.look(now=now, slow=True)
             spool = replace(spool, slow_at=now)
         facts = evidence.merged(spool.facts, agreed_only(seen.facts, agreed.facts), now=now)
@@ -184,6 +188,14 @@ class Device:
         if state is None or state.held is None or state.agreed is None:
             raise AgentError("AGENT_NOT_ENROLLED", "no device is enrolled here", where=str(self._home.path))
         return state, state.held, state.agreed
+
+
+def _installed(spool: Spool, seen: Seen) -> bool:
+    """Whether something was installed since the last look, so that the updates that wait are other ones."""
+    return any(
+        name in spool.facts and name in seen.facts and spool.facts[name].value != seen.facts[name].value
+        for name in _INSTALLED
+    )
 
 
 def hold(issued: Issued, about: Held, key: DeviceKey, *, now: float) -> Held:

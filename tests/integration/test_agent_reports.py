@@ -74,6 +74,25 @@ def test_a_slow_fact_is_looked_at_once_a_day_and_keeps_its_time(world: World) ->
     assert last(world)["facts"]["patch.pending_security"]["collected_at"] > at
 
 
+def test_after_something_was_installed_the_slow_facts_are_looked_at_again(world: World) -> None:
+    world.machine.facts["patch.last_success_at"] = 1
+    world.report()
+    world.machine.facts["patch.last_success_at"] = 2
+    world.machine.slow["patch.pending_security"] = 0
+    world.report()
+
+    assert last(world)["facts"]["patch.pending_security"]["value"] == 0
+    assert world.machine.looks[-1] is True
+
+
+def test_whoever_checks_again_by_hand_gets_the_slow_facts_too(world: World) -> None:
+    world.machine.slow["patch.pending_security"] = 0
+    with world.device() as device:
+        device.report(slow=True)
+
+    assert last(world)["facts"]["patch.pending_security"]["value"] == 0
+
+
 def test_a_report_a_day_is_full(world: World) -> None:
     world.clock.advance(86_000)
     world.renew()

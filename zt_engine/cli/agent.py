@@ -100,6 +100,9 @@ def enroll(
 @app.command()
 def report(
     full: Annotated[bool, typer.Option("--full", help="Say everything, not only what changed.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not find out which updates wait: that takes long.")
+    ] = False,
     home: HomeOption = None,
     lang: Lang = None,
 ) -> None:
@@ -112,7 +115,7 @@ def report(
         folder = _home(home)
         with _device(folder, language) as device, folder.locked():
             _renew(device)
-            outcome = device.report(full=full)
+            outcome = device.report(full=full, slow=not quick)
         Screen(language).reported(outcome)
     raise typer.Exit(1 if outcome.answer.items else 0)
 
