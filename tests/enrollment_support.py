@@ -22,7 +22,7 @@ from tests.issuer import b64, jws
 from tests.unit.inventory_support import COLLECTED, claims
 from zt_engine.adapters.dev_issuer import PrivateKey, make_key, public_jwk
 from zt_engine.adapters.jws_device import DeviceJws
-from zt_engine.adapters.store_sql import open_store
+from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.control_plane.certifying import Certified, Certifying, KeyProofs, KeyRequest
 from zt_engine.control_plane.enrolling import Enrolling, Started
 from zt_engine.control_plane.enrollment_rules import EnrollmentRules
@@ -93,11 +93,13 @@ class Office:
         attestation: FakeAttestation | None = None,
         guesses: Guesses | None = None,
         readiness: Readiness | None = None,
+        store: SqlStore | None = None,
     ) -> None:
         self.now = NOW
         self.rules = rules or EnrollmentRules()
-        self.store = open_store("sqlite://")
-        self.store.migrate()
+        self.store = store or open_store("sqlite://")
+        if store is None:
+            self.store.migrate()
         self.people = FakePersons()
         self.authority = FakeAuthority()
         self.attestation = attestation
