@@ -111,7 +111,7 @@ def test_commands_that_are_shown_exist_with_their_options(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", text("Makefile"), re.MULTILINE))
     wrong = []
     for block in blocks(page, "console"):
-        for line in re.findall(r"^\$ (.*(?:\\\n.*)*)", block, re.MULTILINE):
+        for line in re.findall(r"^\$ ((?:.*\\\n)*.*)", block, re.MULTILINE):
             for part in re.split(r"&&|[|;&]", re.sub(r"\s#.*", "", line).replace("\\\n", " ")):
                 words = shlex.split(part)
                 words = words[next((at for at, word in enumerate(words) if "=" not in word), 0) :]
@@ -129,12 +129,12 @@ def unusable(words: list[str]) -> Iterator[str]:
 
     command: Any = typer.main.get_command(app)
     for word in words:
-        children = getattr(command, "commands", None)
-        if children:
-            if word not in children:
+        if hasattr(command, "get_command"):
+            found = command.get_command(None, word)
+            if found is None:
                 yield word
                 return
-            command = children[word]
+            command = found
         elif word.startswith("--"):
             options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
             if word.partition("=")[0] not in options:
