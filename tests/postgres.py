@@ -18,7 +18,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class Server:
             [self._programs / "postgres", "-D", f"{self.folder}/data", "-k", self.folder, *options],
             stderr=subprocess.PIPE,
             cwd=self.folder,
-            preexec_fn=end_with_parent,  # noqa: PLW1509
+            preexec_fn=partial(end_with_parent, signal.SIGINT),  # noqa: PLW1509
             **self._owner,
         )
         assert self.process.stderr is not None
@@ -152,6 +152,6 @@ def _reachable(programs: Path, folder: Path) -> Path:
     return folder / "pginstall" / programs.name
 
 
-def end_with_parent() -> None:
+def end_with_parent(number: int) -> None:
     """In a process before its program is started: a test run that is killed leaves nothing behind."""
-    ctypes.CDLL(None).prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from tests.postgres import end_with_parent
@@ -22,7 +24,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=ROOT,
-            preexec_fn=end_with_parent,  # noqa: PLW1509
+            preexec_fn=partial(end_with_parent, signal.SIGKILL),  # noqa: PLW1509
         )
         self._received = b""
 

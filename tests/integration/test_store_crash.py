@@ -16,7 +16,7 @@ from tests.store_support import ON_DISK, TENANT, store_url
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.ports.inventory import DeviceFilter
 
-KILLS = 6
+KILLS = 4
 
 
 def check_whole(store: SqlStore, acknowledged: list[str]) -> None:

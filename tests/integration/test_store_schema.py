@@ -7,14 +7,16 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from tests.postgres import server
-from tests.store_support import KINDS, ON_DISK, TENANT, device, opened, store_url
-from zt_engine.adapters.store_sql import open_store
+from tests.store_support import KINDS, NOW, ON_DISK, TENANT, device, opened, store_url
+from zt_engine.adapters.store_sql import open_store, schema
 from zt_engine.adapters.store_sql.tables import election, metadata
+from zt_engine.adapters.store_sql.values import encode
 from zt_engine.core.errors import ConfigError
 
 
@@ -45,6 +47,45 @@ def test_migrating_again_changes_nothing(kind: str, tmp_path: Path) -> None:
         with store.reading(TENANT) as tx:
             assert tx.devices.get("d1") == device()
         assert store.elect() == fence + 1
+
+
+@pytest.mark.parametrize("kind", ON_DISK)
+def test_what_the_first_version_wrote_is_there_in_this_one(kind: str, tmp_path: Path) -> None:
+    if kind == "postgresql":
+        with server().database(template="template1") as url:
+            migrate_from_the_first(url)
+    else:
+        with store_url(kind, tmp_path) as url:
+            migrate_from_the_first(url)
+
+
+def migrate_from_the_first(url: str) -> None:
+    store = open_store(url)
+    row = {
+        "tenant": TENANT,
+        "id": "d1",
+        "version": 1,
+        "status": "active",
+        "ownership": "corp",
+        "owner": "p",
+        "serial_hash": "",
+        "created_at": NOW,
+        "search": "d1",
+        "body": encode(device(owner="p")).decode(),
+    }
+    with store._database.writing() as connection:
+        command.upgrade(schema._config(connection), "0001")
+        connection.execute(
+            text(f"INSERT INTO devices ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"), row
+        )
+    store.migrate()
+
+    with store.writing(TENANT) as tx:
+        assert tx.devices.get("d1") == device(owner="p")
+        tx.devices.put(device(owner="p", version=2))
+    with store._database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    store.close()
 
 
 @pytest.mark.parametrize("kind", ON_DISK)
