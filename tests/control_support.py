@@ -15,6 +15,7 @@ from device_inventory.inventory import Device, HeldKey
 from tests.fakes.clock import FakeClock
 from zt_engine.adapters.approvals import Approvers
 from zt_engine.adapters.control_records import StrictRecords
+from zt_engine.adapters.jws_device import DeviceJws
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.control_plane.app import RATES, create_app
 from zt_engine.control_plane.context import ControlPlane, PlaneSettings
@@ -74,7 +75,7 @@ class Control:
                 "administrators": self.administrators,
                 "records": StrictRecords(approvers or {}),
                 "authority": None,
-                "jws": None,
+                "jws": DeviceJws(),
                 **parts,
             }
         )

@@ -8,11 +8,10 @@ A room of routes is a module `control_plane.api.NAME` with `router(plane) -> API
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module, util
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
@@ -22,12 +21,28 @@ from starlette.responses import Response
 from device_inventory.device import DeviceRecordError
 from zt_engine import __version__
 from zt_engine.control_plane.access import Identify
+from zt_engine.control_plane.api import (
+    audit,
+    device_self,
+    devices,
+    directory,
+    enroll,
+    health,
+    imports,
+    invitations,
+    reports,
+    sidecars,
+    situation,
+    stream,
+    whoami,
+)
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.limits import Rate, RateLimiter
 from zt_engine.control_plane.problem import problem, problem_of
 from zt_engine.control_plane.shell import Entry, Shell
 from zt_engine.core.errors import Problem, ZtError
 
+Room = Callable[[ControlPlane], APIRouter]
 RateName = Literal["probe", "enroll", "report"]
 
 RATES: Final[Mapping[RateName, tuple[Rate, Rate]]] = {
@@ -63,11 +78,22 @@ BODIES: Final[Mapping[tuple[str, str], int]] = {
 }
 """Routes that take more than 64 KiB. That a request for a certificate is too large is for its reader to say."""
 
-ROOMS: Final = (
-    # `devices/self` before `devices/{device_id}`: the first route that fits answers.
-    "health", "whoami", "device_self", "devices", "invitations", "imports", "audit", "directory", "situation",
-    "enroll", "reports", "sidecars", "stream",
-)  # fmt: skip
+ROOMS: Final[Sequence[Room]] = (
+    health.router,
+    whoami.router,
+    device_self.router,
+    devices.router,
+    invitations.router,
+    imports.router,
+    audit.router,
+    directory.router,
+    situation.router,
+    enroll.router,
+    reports.router,
+    sidecars.router,
+    stream.router,
+)
+"""What every control plane serves. A path of its own (`devices/self`) stands before one with a parameter there."""
 
 
 def create_app(plane: ControlPlane, *, rates: Mapping[RateName, tuple[Rate, Rate]] = RATES) -> FastAPI:
@@ -81,12 +107,9 @@ def create_app(plane: ControlPlane, *, rates: Mapping[RateName, tuple[Rate, Rate
         redirect_slashes=False,
     )
     app.state.plane = plane
-    for name in ROOMS:
-        module = f"zt_engine.control_plane.api.{name}"
-        if util.find_spec(module) is not None:
-            app.include_router(import_module(module).router(plane))
-    for make in plane.rooms:
-        app.include_router(make(plane))
+    for make in (*ROOMS, *plane.rooms):
+        # As they are: including a router builds each of its routes a second time.
+        app.router.routes.extend(make(plane).routes)
     limiters = {name: RateLimiter(each=each, together=together) for name, (each, together) in rates.items()}
     app.add_middleware(Shell, plane=plane, table=tuple(_table(app, limiters)))
     _handle_errors(app, plane)

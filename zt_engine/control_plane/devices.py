@@ -23,7 +23,7 @@ from device_inventory.operations import (
 )
 from zt_engine.control_plane.access import Administrator, Permission
 from zt_engine.control_plane.context import ControlPlane
-from zt_engine.control_plane.ledger import Ledger
+from zt_engine.control_plane.ledger import Ledger, keep_enrollment
 from zt_engine.core.errors import InputError
 from zt_engine.ports.inventory import Transaction
 
@@ -81,7 +81,7 @@ class Devices:
             _check_second_person(tx, before, who)
         after = _done(before, wish, who=who, now=now)
         self._record(tx, after, before=before, actor=who.actor, action=ACTION[wish.operation], now=now)
-        _follow(tx, after, wish.operation, now=now)
+        _follow(tx, after, wish.operation, actor=who.actor, now=now)
         return after
 
 
@@ -129,7 +129,7 @@ def _check_second_person(tx: Transaction, device: Device, who: Administrator) ->
         raise InputError("APPROVER_IS_INVITER", "somebody else than who invited its holder has to approve a device")
 
 
-def _follow(tx: Transaction, device: Device, operation: Operation, *, now: int) -> None:
+def _follow(tx: Transaction, device: Device, operation: Operation, *, actor: str, now: int) -> None:
     """Have the enrollment the device came from end as the device does."""
     if operation not in ("approve", "revoke", "retire"):
         return
@@ -141,8 +141,7 @@ def _follow(tx: Transaction, device: Device, operation: Operation, *, now: int) 
     else:
         open_ = (enrollment.state, "refuse") in TABLE
         after = advance(enrollment, "refuse", now=now) if open_ else enrollment
-    if after != enrollment:
-        tx.enrollments.put(after)
+    keep_enrollment(tx, after, before=enrollment, actor=actor, now=now)
 
 
 def listed(device: Device) -> dict[str, Any]:

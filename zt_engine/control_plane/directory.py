@@ -14,7 +14,7 @@ from device_inventory.operations import offboard
 from zt_engine.control_plane.access import Administrator
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.invitations import Invitations
-from zt_engine.control_plane.ledger import Ledger, revoke, write_down
+from zt_engine.control_plane.ledger import Ledger, keep_enrollment, revoke, write_down
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.core.issuer import subject_name
@@ -91,7 +91,7 @@ class Directory:
         before = tx.situation.subject(leaving.issuer, leaving.subject)
         devices = self._devices(tx, leaving, who=who, reason=reason, now=now)
         invitations = self._invited(tx, leaving, who=who, reason=reason, now=now)
-        enrollments = _refused(tx, leaving, now=now)
+        enrollments = _refused(tx, leaving, actor=who.actor, now=now)
         if before is None and not devices and not invitations and not enrollments:
             raise InputError("SUBJECT_NOT_FOUND", "neither the directory nor a device knows this person")
         revoke(tx, "subject", f"{leaving.issuer}|{leaving.subject}", now + TOKENS_LIVE)
@@ -166,14 +166,14 @@ def _open_invitations(tx: Transaction, leaving: Leaving) -> Iterator[str]:
         after = page[-1].id
 
 
-def _refused(tx: Transaction, leaving: Leaving, *, now: int) -> list[str]:
+def _refused(tx: Transaction, leaving: Leaving, *, actor: str, now: int) -> list[str]:
     done = []
     for state in _UNDER_WAY:
         after = ""
         while page := tx.enrollments.page(state=state, after=after, limit=_PAGE):
             for one in page:
                 if (one.issuer, one.subject) == (leaving.issuer, leaving.subject):
-                    tx.enrollments.put(advance(one, "refuse", now=now))
+                    keep_enrollment(tx, advance(one, "refuse", now=now), before=one, actor=actor, now=now)
                     done.append(one.id)
             after = page[-1].id
     return done

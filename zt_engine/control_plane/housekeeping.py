@@ -18,7 +18,7 @@ from device_inventory.inventory import Device
 from device_inventory.operations import forgotten, retire
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.fleet import FleetWatching
-from zt_engine.control_plane.ledger import Ledger, write_down
+from zt_engine.control_plane.ledger import Ledger, keep_enrollment
 from zt_engine.control_plane.situation import forget_ended
 from zt_engine.ports.inventory import DeviceFilter, Transaction
 
@@ -75,18 +75,9 @@ class Housekeeping:
                     continue
                 before = tx.devices.get(held.device_id) if held.device_id else None
                 enrollment, device = broken_off(held, before, "expire", now=now)
-                tx.enrollments.put(enrollment)
+                keep_enrollment(tx, enrollment, before=held, actor=_ACTOR, now=now)
                 if before is not None and device is not None:
                     self._record(tx, device, before=before, actor=_ACTOR, action="device.revoked", now=now)
-                write_down(
-                    tx,
-                    actor=_ACTOR,
-                    action="enrollment.expired",
-                    object_=f"enrollment:{id_}",
-                    before={"state": held.state},
-                    after={"state": enrollment.state},
-                    now=now,
-                )
         return len(late)
 
     def _devices(self, now: int) -> tuple[int, int]:

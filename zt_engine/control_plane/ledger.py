@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from device_inventory.device import DeviceStatus
+from device_inventory.enrollment import Enrollment
 from device_inventory.inventory import Device, HeldKey, publish
 from zt_engine.core.audit import AuditEvent
 from zt_engine.ports.inventory import Transaction
@@ -67,6 +68,22 @@ def revoke(tx: Transaction, kind: str, key: str, until: int | None) -> None:
     name = hashlib.sha256(f"{kind}\n{until}\n{key}".encode()).hexdigest()
     tx.situation.put("revocation", name, body)
     tx.outbox.announce("revocation.added", body)
+
+
+def keep_enrollment(tx: Transaction, after: Enrollment, *, before: Enrollment, actor: str, now: int) -> None:
+    """Put an enrollment that is in another state than before; nothing when it is not."""
+    if after == before:
+        return
+    tx.enrollments.put(after)
+    write_down(
+        tx,
+        actor=actor,
+        action=f"enrollment.{after.state}",
+        object_=f"enrollment:{after.id}",
+        before={"state": before.state},
+        after={"state": after.state, "device": after.device_id},
+        now=now,
+    )
 
 
 def write_down(

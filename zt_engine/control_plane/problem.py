@@ -130,13 +130,17 @@ def problem(
 
 
 def problem_of(
-    error: ZtError | DeviceRecordError, *, accept_language: str = "", default_language: str = "ja"
+    error: ZtError | DeviceRecordError,
+    *,
+    status: int | None = None,
+    accept_language: str = "",
+    default_language: str = "ja",
 ) -> Response:
-    """Return the answer for an error of ours, with every fault it carries."""
+    """Return the answer for an error of ours, with every fault it carries; `status` where its code's own is not it."""
     where = error.field if isinstance(error, DeviceRecordError) else error.where
     return problem(
         error.code,
-        status=status_of(error),
+        status=status or status_of(error),
         detail=f"{where}: {error.message}" if where else error.message,
         accept_language=accept_language,
         default_language=default_language,

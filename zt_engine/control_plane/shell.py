@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from zt_engine.control_plane.access import CALLER, Identify
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.limits import RateLimiter
-from zt_engine.control_plane.problem import problem, problem_of
+from zt_engine.control_plane.problem import problem, problem_of, status_of
 from zt_engine.core.errors import InputError, ZtError
 
 log = structlog.get_logger()
@@ -33,6 +33,7 @@ HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
+_REFUSALS: Final = (401, 403, 429)
 _STRICT_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
 _KEPT = re.compile(r"%(?:2[fF5])")
 
@@ -108,7 +109,11 @@ class Shell:
                 await self._refuse("REQUEST_RATE", scope, receive, send, {"Retry-After": str(int(wait) + 1)})
                 return
         if entry.identify is not None:
-            scope[CALLER] = await run_in_threadpool(entry.identify, self._plane, Request(scope))
+            try:
+                scope[CALLER] = await run_in_threadpool(entry.identify, self._plane, Request(scope))
+            except InputError as error:
+                await self._unknown(error, scope, receive, send)
+                return
         await self._app(scope, _bounded(scope, receive, entry.body), send)
 
     def _entry(self, path: str, method: str) -> Entry | frozenset[str]:
@@ -120,6 +125,17 @@ class Shell:
                     return entry
                 methods |= entry.methods
         return frozenset(methods)
+
+    async def _unknown(self, error: InputError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whatever is wrong with a credential, it is one that proves nothing."""
+        status = status_of(error)
+        answer = problem_of(
+            error,
+            status=status if status in _REFUSALS else 401,
+            accept_language=_header(scope, b"accept-language"),
+            default_language=self._plane.settings.language,
+        )
+        await answer(scope, receive, send)
 
     async def _refuse(self, code: str, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
         status = {"REQUEST_METHOD": 405, "REQUEST_NOT_FOUND": 404, "REQUEST_RATE": 429}[code]

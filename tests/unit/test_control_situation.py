@@ -1,0 +1,158 @@
+"""The situation: what tightens is kept as it is read, what loosens only with the signatures of people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.control_support import NOW, TENANT, Control
+from zt_engine.adapters.approvals import approve, read_approvers
+from zt_engine.adapters.situation_json import decode_situation
+
+KEYS = {person: Ed25519PrivateKey.generate() for person in ("yamada", "suzuki")}
+APPROVERS = read_approvers(
+    {
+        person: key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        for person, key in KEYS.items()
+    }
+)
+OVERLAY = {"id": "o1", "scope": "label:C2", "effect": "threshold:+5", "not_before": NOW, "not_after": NOW + 3600}
+GRANT = {
+    "id": "g/1", "kind": "break_glass", "subjects": ["tanaka"], "services": ["portal"], "ceiling": 200,
+    "not_before": NOW, "not_after": NOW + 3600, "reason": "typhoon",
+}  # fmt: skip
+CONTINUITY = {"id": "c1", "not_before": NOW, "not_after": NOW + 3600, "reason": "earthquake"}
+
+
+@pytest.fixture
+def control() -> Iterator[Control]:
+    with Control(approvers=APPROVERS) as one:
+        yield one
+
+
+def signed(record: dict[str, Any], *people: str, kind: str = "grant") -> dict[str, Any]:
+    return record | {"approvals": [approve(KEYS[person], kind, record) for person in people]}
+
+
+def test_an_overlay_is_told_as_it_was_written_and_again_when_it_goes(control: Control) -> None:
+    put = control.call("PUT", "/v1/situation/overlays/o1", OVERLAY, who="security")
+    gone = control.call("DELETE", "/v1/situation/overlays/o1?reason=over", who="security")
+
+    assert [put.status_code, gone.status_code] == [200, 204]
+    assert control.announced() == [("overlay.changed", OVERLAY), ("overlay.changed", {"id": "o1", "removed": True})]
+    assert [(event.action, event.reason) for event in control.audit()] == [
+        ("overlay.changed", ""),
+        ("overlay.removed", "over"),
+    ]
+    assert control.call("DELETE", "/v1/situation/overlays/o1").json()["code"] == "RECORD_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({"effect": "ceiling:9999"}, "OVERLAY_EFFECT"),
+        ({"scope": "everything"}, "OVERLAY_SCOPE"),
+        ({"not_after": NOW - 1}, "SITUATION_TIMES"),
+        ({"id": "another"}, "RECORD_ID"),
+        ({"surprise": 1}, "SITUATION_RECORD"),
+    ],
+)
+def test_an_overlay_sidecars_would_refuse_is_refused_here(control: Control, members: dict[str, Any], code: str) -> None:
+    answer = control.call("PUT", "/v1/situation/overlays/o1", OVERLAY | members)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert control.announced() == []
+
+
+def test_a_grant_that_enough_people_signed_is_told_so_that_sidecars_verify_it_themselves(control: Control) -> None:
+    record = signed(GRANT, "yamada", "suzuki")
+
+    answer = control.call("PUT", "/v1/situation/grants/g%2F1", record)
+    ((kind, told),) = control.announced()
+
+    assert (answer.status_code, kind) == (200, "grant.changed")
+    document = json.dumps({"threat_level": 0, "grants": [told]}).encode()
+    (grant,) = decode_situation(document, where="", approvers=APPROVERS).grants
+    assert grant.approvers == ("suzuki", "yamada")
+
+
+@pytest.mark.parametrize(
+    ("record", "code"),
+    [
+        (GRANT, "APPROVAL_MISSING"),
+        (signed(GRANT, "yamada"), "APPROVAL_MISSING"),
+        (signed(GRANT, "yamada", "yamada"), "APPROVAL_MISSING"),
+        (signed(GRANT, "yamada", "suzuki") | {"ceiling": 100}, "APPROVAL_SIGNATURE"),
+        (signed(GRANT | {"subjects": ["yamada"]}, "yamada", "suzuki"), "APPROVAL_OWN"),
+        (signed(GRANT | {"not_after": NOW + 7200}, "yamada", "suzuki"), "GRANT_TOO_LONG"),
+        (signed(GRANT, "yamada", "suzuki", kind="continuity"), "APPROVAL_SIGNATURE"),
+    ],
+)
+def test_the_control_plane_cannot_loosen_anything_by_itself(
+    control: Control, record: dict[str, Any], code: str
+) -> None:
+    answer = control.call("PUT", "/v1/situation/grants/g%2F1", record)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert control.announced() == []
+    assert control.call("GET", "/v1/situation").json()["grants"] == []
+
+
+def test_there_is_one_declaration_of_continuity_at_a_time(control: Control) -> None:
+    other = CONTINUITY | {"id": "c2"}
+    control.call("PUT", "/v1/situation/continuity/c1", signed(CONTINUITY, "yamada", "suzuki", kind="continuity"))
+    control.call("PUT", "/v1/situation/continuity/c2", signed(other, "yamada", "suzuki", kind="continuity"))
+
+    assert control.call("GET", "/v1/situation").json()["continuity"]["id"] == "c2"
+    with control.store.reading(TENANT) as tx:
+        assert list(tx.situation.all("continuity")) == ["c2"]
+    control.call("DELETE", "/v1/situation/continuity/c2")
+    assert control.call("GET", "/v1/situation").json()["continuity"] is None
+
+
+def test_the_threat_level_is_set_and_nothing_else_is_one(control: Control) -> None:
+    set_ = control.call("PUT", "/v1/situation/threat-level", {"threat_level": 3, "reason": "summit"})
+    wrong = [
+        control.call("PUT", "/v1/situation/threat-level", {"threat_level": level, "reason": "x"}).status_code
+        for level in (-1, 5, "3", True, None)
+    ]
+
+    assert set_.json() == {"threat_level": 3}
+    assert wrong == [422] * 5
+    assert control.announced() == [("threat_level.changed", {"threat_level": 3})]
+    assert control.call("GET", "/v1/situation").json()["threat_level"] == 3
+
+
+def test_a_revocation_that_ends_sooner_does_not_shorten_another(control: Control) -> None:
+    for until in (NOW + 900, NOW + 60, None):
+        control.call("POST", "/v1/revocations", {"kind": "jti", "key": "t1", "until": until, "reason": "x"})
+
+    held = control.call("GET", "/v1/situation").json()
+
+    assert [one["until"] for one in held["revocations"]] == [None, NOW + 900, NOW + 60]
+    assert held["revocations_in_force"] == 3
+
+
+def test_a_revocation_that_is_over_already_is_refused(control: Control) -> None:
+    answer = control.call("POST", "/v1/revocations", {"kind": "jti", "key": "t1", "until": NOW, "reason": "x"})
+
+    assert answer.status_code == 422
+    assert control.announced() == []
+
+
+@pytest.mark.parametrize("who", ["viewer", "helpdesk", "approver"])
+def test_the_situation_is_the_security_teams_to_change(control: Control, who: str) -> None:
+    answers = [
+        control.call("PUT", "/v1/situation/threat-level", {"threat_level": 1, "reason": "x"}, who=who),
+        control.call("PUT", "/v1/situation/overlays/o1", OVERLAY, who=who),
+        control.call("DELETE", "/v1/situation/overlays/o1", who=who),
+        control.call("POST", "/v1/revocations", {"kind": "jti", "key": "k", "until": None, "reason": "x"}, who=who),
+    ]
+
+    assert {answer.status_code for answer in answers} == {403}
+    assert control.call("GET", "/v1/situation", who=who).status_code == 200
