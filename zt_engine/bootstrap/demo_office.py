@@ -168,7 +168,7 @@ class Office:
         until = time.monotonic() + NOTICE_SECONDS
         while True:
             shown = self._once(target)
-            unknown = {"CERT_UNTRUSTED", "DEVICE_UNKNOWN", "DEVICE_REQUIRED", "STALE_POLICY"}
+            unknown = {"CERT_UNTRUSTED", "DEVICE_UNKNOWN", "STALE_POLICY"}
             if unknown.isdisjoint(shown.event.get("reasons", ())):
                 return shown
             if time.monotonic() > until:

@@ -45,7 +45,7 @@ def group(
     ),
     server: Annotated[str, typer.Option(help="URL of the control plane, instead of --config.")] = "",
     key: Annotated[
-        Path | None, typer.Option(envvar="ZT_ADMIN_KEY_FILE", help="The admin key; default: keys/admin.key.")
+        Path | None, typer.Option(help="File of the admin key; default: keys/admin.key.")
     ] = None,
     ca: Annotated[Path | None, typer.Option(help="CA certificates (PEM) the control plane is known by.")] = None,
     lang: Annotated[str | None, typer.Option("--lang", help="ja or en; default: the environment's.")] = None,

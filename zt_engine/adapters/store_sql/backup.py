@@ -37,7 +37,7 @@ was shown once."""
 _BATCH: Final = 500
 _MAX_LINE: Final = 64 * 2**20
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_T = TypeVar("_T")
+_Record = TypeVar("_Record")
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,7 +199,7 @@ def _read_line(file: BinaryIO) -> bytes:
     return line
 
 
-def _decoded(line: bytes, kind: type[_T]) -> _T | None:
+def _decoded(line: bytes, kind: type[_Record]) -> _Record | None:
     try:
         return msgspec.json.decode(line, type=kind)
     except msgspec.DecodeError:
