@@ -21,7 +21,7 @@ from types import ModuleType
 
 import structlog
 
-from benchmarks import conformance, engines, in_process, over_http, through_nginx
+from benchmarks import conformance, engines, in_process, over_http, replica_memory, revocation, through_nginx
 from benchmarks.bench import FULL, QUICK, Run
 from benchmarks.pack import packed
 from benchmarks.peers import find_peers, versions
@@ -31,7 +31,9 @@ from benchmarks.report import Report, commit, filled, machine, markdown, table
 ROOT = Path(__file__).resolve().parent.parent
 LATEST = ROOT / "benchmarks/results/latest.json"
 PARTIAL = ROOT / ".cache/benchmarks/partial.json"
-SECTIONS: tuple[ModuleType, ...] = (conformance, engines, in_process, over_http, through_nginx)
+SECTIONS: tuple[ModuleType, ...] = (
+    conformance, engines, in_process, over_http, through_nginx, revocation, replica_memory,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> int:

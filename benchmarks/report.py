@@ -66,6 +66,11 @@ BARS: Mapping[str, Bar] = {
     "canonical_us": Bar("a target made canonical", "us"),
     "decision_cold_us": Bar("one decision in process, nothing remembered", "us"),
     "decision_warm_us": Bar("one decision in process, remembered, its head read", "us"),
+    "revoke_p99_ms": Bar("a revocation's answer to the last allow of 50 sidecars, p99", "ms", "<=", 250),
+    "replica_mb_75k": Bar("a sidecar's memory with 75,000 devices", "MiB", "<=", 250),
+    "device_seen_cache_loss": Bar(
+        "remembered decisions while 83 devices report each second, against none", "x", ">=", 0.95
+    ),
     "decision_repeat_us": Bar("one decision in process, remembered, its head as before", "us"),
 }
 
