@@ -17,7 +17,11 @@ _MODULUS = 1 << _BITS
 
 
 class Revocations:
-    """Kinds and keys, each until the instant that was said last: as the inventory holds them."""
+    """Kinds and keys, each until the last instant that was ever said.
+
+    INVARIANT: the order in which they are told does not matter. A stream tells them as they came, a snapshot and the
+    inventory by their names, and all three have the same digest.
+    """
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, str], int] = {}
@@ -31,10 +35,10 @@ class Revocations:
         return ((kind, key, until) for (kind, key), until in self._until.items())
 
     def add(self, kind: str, key: str, until: int | None) -> bool:
-        """Add a revocation (None: for ever); whether anything is another than before."""
+        """Add a revocation (None: for ever); whether anything is another than before: one that ends sooner is not."""
         end = FOREVER if until is None else until
         before = self._until.get((kind, key))
-        if before == end:
+        if before is not None and end <= before:
             return False
         if before is not None:
             self._sum -= _hash(kind, key, before)
