@@ -38,6 +38,8 @@ class Invitation(Struct, frozen=True, kw_only=True):
     replaces: str = ""
     """The device whose re-enrollment this is."""
     invited_by: str
+    inviter: tuple[str, ...] = ()
+    """Every name that person goes by, so that under none of them he is the second one."""
     created_at: int
     not_after: int
     state: InvitationState = "open"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, get_args
 
+import msgspec
 import pytest
 
 from device_inventory.device_json import read_device
@@ -218,6 +219,25 @@ def test_whoever_invited_under_another_name_is_no_second_person_either(control: 
     answer = control.call("POST", "/v1/devices/laptop-1/approve", REASON, who="yamada")
 
     assert answer.json()["code"] == "APPROVER_IS_INVITER"
+
+
+def test_whoever_invited_with_a_key_and_approves_signed_in_is_no_second_person(control: Control) -> None:
+    # One person: the key `ops`, and the account `yamada`. Neither credential knows the other one's own name.
+    control.administrators.add("ops", "helpdesk", "yamada")
+    control.administrators.add("signed-in", "approver", "yamada", "person:https://idp.example|yamada")
+    wanted = {"subject": "tanaka", "issuer": "https://idp.example", "ownership": "corp", "approval": True}
+    made = control.call("POST", "/v1/invitations", wanted, who="ops").json()["id"]
+    enrolled(control)
+    with control.store.writing(TENANT) as tx:
+        invitation = tx.invitations.get(made)
+        enrollment = tx.enrollments.get("enr-1")
+        assert invitation is not None and enrollment is not None
+        tx.invitations.put(msgspec.structs.replace(invitation, state="used", enrollment="enr-1"))
+        tx.enrollments.put(msgspec.structs.replace(enrollment, invitation=made))
+
+    answer = control.call("POST", "/v1/devices/laptop-1/approve", REASON, who="signed-in")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "APPROVER_IS_INVITER")
 
 
 def test_the_holder_is_no_second_person_even_with_a_key_of_another_name(control: Control) -> None:

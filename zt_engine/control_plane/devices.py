@@ -125,7 +125,7 @@ def _check_second_person(tx: Transaction, device: Device, who: Administrator) ->
     """Refuse whoever invited the holder: a device that one person alone can bring in needs no approval at all."""
     enrollment = tx.enrollments.of_device(device.device_id)
     invitation = tx.invitations.get(enrollment.invitation) if enrollment is not None else None
-    if invitation is not None and invitation.invited_by in who.names:
+    if invitation is not None and not who.names.isdisjoint((invitation.invited_by, *invitation.inviter)):
         raise InputError("APPROVER_IS_INVITER", "somebody else than who invited its holder has to approve a device")
 
 

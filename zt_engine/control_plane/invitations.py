@@ -71,6 +71,7 @@ class Invitations:
             device_ends_at=wanted.ends_at,
             replaces=wanted.replaces,
             invited_by=who.actor,
+            inviter=tuple(sorted(who.names)),
             created_at=now,
             not_after=now + settings.invitation_seconds,
         )
