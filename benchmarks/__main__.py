@@ -21,7 +21,16 @@ from types import ModuleType
 
 import structlog
 
-from benchmarks import conformance, engines, in_process, over_http, replica_memory, revocation, through_nginx
+from benchmarks import (
+    conformance,
+    engines,
+    enrolling,
+    in_process,
+    over_http,
+    replica_memory,
+    revocation,
+    through_nginx,
+)
 from benchmarks.bench import FULL, QUICK, Run
 from benchmarks.pack import packed
 from benchmarks.peers import find_peers, versions
@@ -32,7 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LATEST = ROOT / "benchmarks/results/latest.json"
 PARTIAL = ROOT / ".cache/benchmarks/partial.json"
 SECTIONS: tuple[ModuleType, ...] = (
-    conformance, engines, in_process, over_http, through_nginx, revocation, replica_memory,
+    conformance, engines, in_process, over_http, through_nginx, revocation, replica_memory, enrolling,
 )  # fmt: skip
 
 

@@ -67,6 +67,8 @@ BARS: Mapping[str, Bar] = {
     "decision_cold_us": Bar("one decision in process, nothing remembered", "us"),
     "decision_warm_us": Bar("one decision in process, remembered, its head read", "us"),
     "revoke_p99_ms": Bar("a revocation's answer to the last allow of 50 sidecars, p99", "ms", "<=", 250),
+    "collector_ms": Bar("one look of the agent at this machine, p50", "ms", "<=", 50),
+    "enroll_per_s": Bar("machines enrolled, one control plane on SQLite", "1/s"),
     "replica_mb_75k": Bar("a sidecar's memory with 75,000 devices", "MiB", "<=", 250),
     "device_seen_cache_loss": Bar(
         "remembered decisions while 83 devices report each second, against none", "x", ">=", 0.95
