@@ -85,20 +85,24 @@ class TpmAttester:
 
     def attest(self, *, nonce: str, csr_digest: str) -> Statement:
         """Return the statement that the TPM holds the key a certificate is asked for."""
+        endorsement, held = self._shown()
         with self._opened() as tpm:
-            return self._statement(tpm, qualifying("key", nonce, csr_digest))
+            return self._statement(tpm, endorsement, held, qualifying("key", nonce, csr_digest))
 
     def quote(self, *, nonce: str, device_id: str) -> Statement:
         """Return the statement of what was booted, by the TPM that holds the device's key."""
+        endorsement, held = self._shown()
         with self._opened() as tpm:
             bound = qualifying("boot", nonce, device_id)
-            statement = dict(self._statement(tpm, bound))
-            statement["quote"] = self._quote(tpm, bound)
+            statement = dict(self._statement(tpm, endorsement, held, bound))
+            statement["quote"] = self._quote(tpm, held, bound)
             return statement
 
-    def _statement(self, tpm: Any, bound: bytes) -> Statement:
-        endorsement = _endorsement(tpm, self._endorsements)
-        held = self._attestation_key(tpm, endorsement)
+    def forget(self) -> None:
+        """Have the next statement begin with another challenge: the control plane no longer takes what it gave."""
+        self._home.remove(STATE)
+
+    def _statement(self, tpm: Any, endorsement: _Endorsement, held: _Held, bound: bytes) -> Statement:
         with _loaded(tpm, self._key()) as (key, public), _loaded(tpm, held) as (signer, signer_public):
             attest, signature = tpm.certify(key, signer, bound, _default_scheme())
         return {
@@ -110,9 +114,7 @@ class TpmAttester:
             },
         }
 
-    def _quote(self, tpm: Any, bound: bytes) -> Mapping[str, str]:
-        held = self._state()
-        assert held is not None  # `_statement` has made it
+    def _quote(self, tpm: Any, held: _Held, bound: bytes) -> Mapping[str, str]:
         for _ in range(_READINGS):
             before = _registers(tpm)
             with _loaded(tpm, held) as (signer, _):
@@ -126,21 +128,25 @@ class TpmAttester:
                 }
         raise AgentError("AGENT_TPM_FAILED", "its registers do not hold still")
 
-    def _attestation_key(self, tpm: Any, endorsement: _Endorsement) -> _Held:
-        """Return the AK of this TPM, which is made and shown to the control plane where there is none yet."""
-        name = _text(endorsement.public.get_name().name)
-        held = self._state()
-        if held is not None and held.endorsement == name:
-            return held
-        template = _library().TPM2B_PUBLIC.parse(_SCHEME, objectAttributes=_ATTRIBUTES)
-        with _storage(tpm) as parent:
-            private, public, *_ = tpm.create(parent, None, template)
+    def _shown(self) -> tuple[_Endorsement, _Held]:
+        """Return EK and AK of this TPM; an AK is made and shown to the control plane where there is none yet."""
+        with self._opened() as tpm:
+            endorsement = _endorsement(tpm, self._endorsements)
+            name = _text(endorsement.public.get_name().name)
+            held = self._state()
+            if held is not None and held.endorsement == name:
+                return endorsement, held
+            template = _library().TPM2B_PUBLIC.parse(_SCHEME, objectAttributes=_ATTRIBUTES)
+            with _storage(tpm) as parent:
+                private, public, *_ = tpm.create(parent, None, template)
         wrapped = _Wrapped(public=_text(public.marshal()), private=_text(private.marshal()))
+        # The TPM is let go meanwhile: who asks may have to sign with a key that is in it.
         answer = self._challenge(_pair(endorsement, public, token=""))
-        token = _text(_activate(tpm, endorsement.template, wrapped, answer))
+        with self._opened() as tpm:
+            token = _text(_activate(tpm, endorsement.template, wrapped, answer))
         held = _Held(public=wrapped.public, private=wrapped.private, endorsement=name, token=token)
         self._home.write(STATE, msgspec.json.encode(held))
-        return held
+        return endorsement, held
 
     def _state(self) -> _Held | None:
         raw = self._home.read(STATE)
