@@ -50,7 +50,9 @@ def run(
 
 @app.command()
 def join(
-    token: Annotated[str, typer.Argument(help="What the control plane gave out for this sidecar.")],
+    token: Annotated[
+        str, typer.Argument(help="What the control plane gave out for this sidecar; `-` reads it from standard input.")
+    ],
     config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
     ca_file: Annotated[
         Path | None, typer.Option("--ca-file", help="CA of the control plane (PEM); `control_plane.ca_file` otherwise.")
@@ -60,6 +62,9 @@ def join(
     """Join a control plane, once: from then on devices, people and revocations come from there."""
     chosen_language(lang)
     settings = load(config)
+    if token == "-":  # noqa: S105
+        # An argument is seen by every user of the machine while it is of use.
+        token = sys.stdin.readline()
     held = settings.control_plane.ca_file
     authorities = ca_file or (settings.path(held) if held is not None else None)
     url = read_token(token).url
