@@ -16,12 +16,16 @@ from hypothesis import strategies as st
 from device_inventory.operations import approve, quarantine, report_lost, revoke
 from tests.control_support import Control
 from tests.csr import make_csr, new_key
+from tests.enrollment_support import FakeAttestation
 from tests.est_support import CODE, TENANT, Scene, authority_in_memory, basic, opened, pem_of
 from zt_engine.adapters.ca_x509 import X509CertificateAuthority
 from zt_engine.adapters.certificates_x509 import X509CertificateVerifier
 from zt_engine.adapters.est_certificates import X509EstCertificates
 from zt_engine.control_plane.api.est import CHALLENGE, est_room
-from zt_engine.control_plane.est import PENDING_FOR, REPEAT_FOR, RETRY_AFTER, Pending
+from zt_engine.control_plane.context import Enrolling
+from zt_engine.control_plane.enrollment import PARTS, EnrollmentParts
+from zt_engine.control_plane.est import PENDING_FOR, REPEAT_FOR, RETRY_AFTER, EstService, Pending
+from zt_engine.control_plane.ledger import Ledger
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.identity import SubjectRecord
 
@@ -334,6 +338,47 @@ def test_the_same_key_may_be_certified_again(scene: Scene) -> None:
     (renewed,) = opened(reenroll(scene, renewal(scene, held, key), held))
 
     assert renewed.public_key() == key.public_key()
+
+
+def test_where_attestation_is_demanded_est_is_no_way_around_it(scene: Scene) -> None:
+    scene.invite()
+    held = pem_of(scene.enroll())
+    scene.invite("inv-2", code="another-one-time-code")
+    strict = EstService(
+        tenant=TENANT,
+        store=scene.store,
+        authority=scene.ca,
+        certificates=scene.certificates,
+        record=Ledger(()),
+        attested_only=True,
+    )
+
+    for call in (
+        lambda: strict.enroll(make_csr(), user="inv-2", password="another-one-time-code", now=scene.clock.at),
+        lambda: strict.reenroll(renewal(scene, held), presented=held, now=scene.clock.at),
+    ):
+        assert refusal(call) == "ATTESTATION_REQUIRED"
+    assert len(scene.devices()) == 1
+
+
+def test_the_routes_of_est_demand_attestation_as_the_settings_do() -> None:
+    ca = X509CertificateAuthority([authority_in_memory()])
+    enrolling = Enrolling(attestation="required")
+    attestation = EnrollmentParts(attestation=FakeAttestation())
+    rooms = (est_room(X509EstCertificates(ca)),)
+    with Control(authority=ca, rooms=rooms, enrolling=enrolling, extras={PARTS: attestation}) as control:
+        body = {"subject": "tanaka", "issuer": "https://idp.example", "ownership": "corp", "kind": "robot"}
+        made = control.call("POST", "/v1/invitations", body).json()
+        answer = control.call(
+            "POST",
+            "/.well-known/est/simpleenroll",
+            wire(make_csr()),
+            who=None,
+            authorization=basic(made["id"], made["code"]),
+            content_type="application/pkcs10",
+        )
+
+    assert (answer.status_code, answer.text.split("\n")[0]) == (400, "ATTESTATION_REQUIRED")
 
 
 def test_a_renewal_asks_for_the_same_names_or_is_refused(scene: Scene) -> None:

@@ -92,6 +92,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         certificates=X509EstCertificates(authority),
         record=record,
         lifetime=settings.enrollment.certificate_hours * HOUR,
+        attested_only=settings.enrollment.attestation == "required",
     )
     plane = ControlPlane(
         settings=_plane_settings(settings, facts),

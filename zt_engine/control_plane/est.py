@@ -56,7 +56,9 @@ class EstService:
         record: Ledger,
         lifetime: int = LIFETIME,
         retry_after: int = RETRY_AFTER,
+        attested_only: bool = False,
     ) -> None:
+        """`attested_only`: keys are certified only when hardware vouches for them, and EST has no way to say so."""
         self._tenant = tenant
         self._store = store
         self._authority = authority
@@ -64,6 +66,7 @@ class EstService:
         self._record = record
         self._lifetime = lifetime
         self._pending = Pending(retry_after)
+        self._attested_only = attested_only
 
     def authorities(self) -> bytes:
         """Return the device CAs as certs-only PKCS #7, the old one and the new one while they overlap."""
@@ -77,6 +80,7 @@ class EstService:
         instant = int(now)
         with self._store.reading(self._tenant) as tx:
             invitation = _invited(tx, user, password)
+        self._check_attestation()
         request = self._authority.read(csr)
         if invitation.state == "open" and not invitation.enrollment:
             return self._begin(csr, request, invitation, password, now=instant)
@@ -89,6 +93,7 @@ class EstService:
         """
         instant = int(now)
         certificate = self._certificates.presented(presented, now=now)
+        self._check_attestation()
         request = self._authority.read(csr)
         if not self._certificates.same_names(csr, presented):
             raise InputError("EST_NAMES", "a renewal asks for the names of the certificate it renews, and no others")
@@ -106,6 +111,11 @@ class EstService:
             device = renewed(before, issued.key, now=instant)
             self._record(tx, device, before=before, actor=_actor(device), action="device.renewed", now=instant)
         return self._certificates.bag(issued.pem)
+
+    def _check_attestation(self) -> None:
+        """Refuse everybody where attestation is demanded: this must be no way around it."""
+        if self._attested_only:
+            raise InputError("ATTESTATION_REQUIRED", "a key is certified here only when hardware vouches for it")
 
     def _begin(
         self, csr: bytes, request: CertificateRequest, invitation: Invitation, password: str, *, now: int

@@ -49,6 +49,7 @@ def est_room(certificates: EstCertificates) -> Callable[[ControlPlane], APIRoute
             certificates=certificates,
             record=Ledger(plane.settings.facts),
             lifetime=plane.settings.enrolling.certificate_seconds,
+            attested_only=plane.settings.enrolling.attestation == "required",
         )
         return est_routes(service, plane.clock)
 
