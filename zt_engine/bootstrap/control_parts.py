@@ -33,6 +33,7 @@ from zt_engine.bootstrap.readiness_following import FolderReadiness
 from zt_engine.bootstrap.serving_stream import read_stream_key
 from zt_engine.bootstrap.wiring import Faults, approver_pems
 from zt_engine.config import ControlSettings
+from zt_engine.control_plane.api.attestation import attestation_room
 from zt_engine.control_plane.api.est import est_routes
 from zt_engine.control_plane.context import ControlPlane, Enrolling, PlaneSettings
 from zt_engine.control_plane.enrollment import PARTS, EnrollmentParts
@@ -104,7 +105,11 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         authority=authority,
         jws=DeviceJws(),
         people=_people(settings, configs, sources),
-        rooms=(lambda _plane: est_routes(est, clock),),
+        rooms=(
+            lambda _plane: est_routes(est, clock),
+            # Where the secret that tokens are made with is another one, each TPM has to be asked once more.
+            *([] if attestation is None else [attestation_room(attestation)]),
+        ),
         extras=extras,
     )
     return Parts(
