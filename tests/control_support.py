@@ -103,6 +103,10 @@ class Control:
             sent.setdefault("content-type", "application/json")
         return self._runner.run(self._send(method, path, content, sent))
 
+    def raw(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> httpx.Response:
+        """Send a request with these headers and no others of ours."""
+        return self._runner.run(self._send(method, path, content, headers))
+
     async def _send(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> httpx.Response:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=URL) as client:

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends
 from fastapi.routing import iter_route_contexts
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.control_support import Control, a_device
 from zt_engine.control_plane.access import administrator
@@ -38,6 +39,13 @@ OPEN = {
 
 @pytest.fixture
 def control() -> Iterator[Control]:
+    with Control() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Control]:
+    """For tests that change nothing."""
     with Control() as one:
         yield one
 
@@ -78,14 +86,14 @@ def test_invariant_11_every_other_route_refuses_whoever_brings_no_credential(con
         "Bearer owner,",
     ],
 )
-def test_a_credential_that_is_none_opens_nothing(control: Control, credential: str) -> None:
-    for method, path in routes(control):
+def test_a_credential_that_is_none_opens_nothing(shared: Control, credential: str) -> None:
+    for method, path in routes(shared):
         if (method, path) not in OPEN:
-            answer = control.call(method, path.replace("{", "").replace("}", ""), {}, authorization=credential)
+            answer = shared.call(method, path.replace("{", "").replace("}", ""), {}, authorization=credential)
             assert answer.status_code == 401, (method, path, answer.text)
 
 
-def test_two_credentials_at_once_are_none(control: Control) -> None:
+def test_two_credentials_at_once_are_none(shared: Control) -> None:
     async def both() -> int:
         headers = [(b"authorization", b"Bearer owner"), (b"authorization", b"Bearer owner"), (b"host", b"x")]
         status = 0
@@ -102,14 +110,14 @@ def test_two_credentials_at_once_are_none(control: Control) -> None:
             "headers": headers, "client": ("127.0.0.1", 1), "server": ("x", 80), "scheme": "http",
             "http_version": "1.1", "root_path": "",
         }  # fmt: skip
-        await control.app(scope, receive, send)
+        await shared.app(scope, receive, send)
         return status
 
     assert asyncio.run(both()) == 401
 
 
-def test_who_asks_is_settled_before_any_of_the_body_is_read(control: Control) -> None:
-    answer = control.call("POST", "/v1/invitations", b"{ this is no json", who=None)
+def test_who_asks_is_settled_before_any_of_the_body_is_read(shared: Control) -> None:
+    answer = shared.call("POST", "/v1/invitations", b"{ this is no json", who=None)
 
     assert answer.status_code == 401
 
@@ -145,10 +153,13 @@ def test_what_nobody_foresaw_is_a_problem_that_tells_nothing() -> None:
 
         return router
 
-    with Control(rooms=(room,)) as control:
+    with Control(rooms=(room,)) as control, capture_logs() as logs:
         answer = control.call("GET", "/v1/broken")
 
     assert answer.status_code == 500
+    assert [(line["event"], line["error"], line["route"]) for line in logs] == [
+        ("request.failed", "KeyError", "/v1/broken")
+    ]
     assert answer.json()["code"] == "CONTROL_FAILED"
     assert answer.headers["content-type"] == "application/problem+json"
     assert "secret" not in answer.text
@@ -174,20 +185,20 @@ def test_what_nobody_foresaw_is_a_problem_that_tells_nothing() -> None:
     ],
 )
 def test_each_fault_of_a_request_has_its_code(
-    control: Control, method: str, path: str, body: bytes | None, status: int, code: str
+    shared: Control, method: str, path: str, body: bytes | None, status: int, code: str
 ) -> None:
     headers = {"content_type": "text/plain"} if "imports" in path else {}
 
-    answer = control.call(method, path, body, **headers)
+    answer = shared.call(method, path, body, **headers)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
 
 
-def test_a_problem_speaks_the_language_that_is_asked_for(control: Control) -> None:
-    japanese = control.call("GET", "/v1/devices/x", accept_language="ja, en;q=0.5")
-    english = control.call("GET", "/v1/devices/x", accept_language="en")
+def test_a_problem_speaks_the_language_that_is_asked_for(shared: Control) -> None:
+    japanese = shared.call("GET", "/v1/devices/x", accept_language="ja, en;q=0.5")
+    english = shared.call("GET", "/v1/devices/x", accept_language="en")
 
     assert japanese.json()["title"] == "その端末はありません。"
     assert japanese.headers["content-language"] == "ja"
@@ -195,21 +206,21 @@ def test_a_problem_speaks_the_language_that_is_asked_for(control: Control) -> No
     assert japanese.json()["code"] == english.json()["code"]
 
 
-def test_no_answer_repeats_what_was_sent(control: Control) -> None:
+def test_no_answer_repeats_what_was_sent(shared: Control) -> None:
     secret = "hunter2hunter2"
 
     answers = [
-        control.call("POST", "/v1/invitations", {"subject": "a", "ownership": secret}),
-        control.call("GET", "/v1/whoami", authorization=f"Bearer {secret}"),
-        control.call("GET", f"/v1/subjects?after={secret}"),
-        control.call("GET", f"/v1/{secret}"),
+        shared.call("POST", "/v1/invitations", {"subject": "a", "ownership": secret}),
+        shared.call("GET", "/v1/whoami", authorization=f"Bearer {secret}"),
+        shared.call("GET", f"/v1/subjects?after={secret}"),
+        shared.call("GET", f"/v1/{secret}"),
     ]
 
     assert [secret in answer.text for answer in answers] == [False] * 4
 
 
-def test_every_answer_carries_the_headers_that_keep_browsers_out(control: Control) -> None:
-    for answer in (control.call("GET", "/healthz", who=None), control.call("GET", "/v1/devices", who=None)):
+def test_every_answer_carries_the_headers_that_keep_browsers_out(shared: Control) -> None:
+    for answer in (shared.call("GET", "/healthz", who=None), shared.call("GET", "/v1/devices", who=None)):
         for name, value in HEADERS:
             assert answer.headers[name.decode()] == value.decode()
         assert "max-age" in answer.headers["strict-transport-security"]
@@ -272,8 +283,8 @@ def test_a_page_of_devices_leads_to_the_next(control: Control) -> None:
     assert after is None
 
 
-def test_the_description_of_the_routes_is_for_administrators_alone(control: Control) -> None:
-    assert control.call("GET", "/openapi.json").status_code == 404
-    assert control.call("GET", "/docs").status_code == 404
-    assert control.call("GET", "/v1/openapi.json", who=None).status_code == 401
-    assert "/v1/devices" in control.call("GET", "/v1/openapi.json").json()["paths"]
+def test_the_description_of_the_routes_is_for_administrators_alone(shared: Control) -> None:
+    assert shared.call("GET", "/openapi.json").status_code == 404
+    assert shared.call("GET", "/docs").status_code == 404
+    assert shared.call("GET", "/v1/openapi.json", who=None).status_code == 401
+    assert "/v1/devices" in shared.call("GET", "/v1/openapi.json").json()["paths"]
