@@ -94,7 +94,7 @@ def test_reports_that_changed_nothing_become_one_event(store: SqlStore) -> None:
     assert event.type == "device.seen"
     assert json.loads(event.data) == {
         "at": NOW + 60,
-        "devices": {"d1": [NOW, ["disk.encrypted", "os.build"]], "d2": NOW + 9, "d3": NOW + 1},
+        "devices": {"d1": [NOW, ["disk.encrypted", "os.build"]], "d2": [NOW + 9, []], "d3": [NOW + 1, []]},
     }
 
 

@@ -171,7 +171,7 @@ def test_reports_are_gathered_while_others_arrive_and_none_is_lost(kind: str, tm
 
         last: dict[str, int] = {}
         for event in store.events(TENANT, after=0, limit=9999):
-            for device_id, at in json.loads(event.data)["devices"].items():
+            for device_id, (at, _) in json.loads(event.data)["devices"].items():
                 assert at >= last.get(device_id, 0)
                 last[device_id] = at
         assert last == {f"d{number}": reports - 1 for number in range(8)}

@@ -11,6 +11,7 @@ from device_inventory.facts import CATALOGUE, METHODS
 from device_inventory.inventory import publish
 from device_inventory.operations import key_revoked, quarantine, report_lost, revoke
 from tests.enrollment_support import NOW, URL, DeviceKey, FakeAttestation, Machine, Office
+from tests.stream_support import Follower, batch, changed
 from tests.unit.inventory_support import COLLECTED
 from tests.unit.trust_support import MODEL
 from zt_engine.control_plane.enrollment_rules import DAY, EnrollmentRules
@@ -79,6 +80,26 @@ def test_a_report_that_changes_nothing_is_only_seen(office: Office, machine: Mac
     ]
     assert machine.device.version == version
     assert len(office.audit()) == audited
+
+
+def test_a_report_that_confirms_nothing_makes_nothing_younger(office: Office, machine: Machine) -> None:
+    # A policy that does not read how the key is kept, which every report confirms by its signature.
+    office.reporting._facts = frozenset({"disk.encrypted"})
+    machine.report()
+    machine.report()
+    told = replace(publish(machine.device, names=["disk.encrypted"], now=office.now), tenant="default")
+    office.announced()
+    office.now += 3600
+    machine.report({}, delta=True)
+
+    ((kind, data),) = office.announced()
+    follower = Follower().begin(changed(told))
+    follower.take("batch", batch(1, (kind, data)))
+    heard = follower.replica.devices[machine.device_id]
+
+    assert kind == "device.seen"
+    assert heard.report_received_at == office.now
+    assert heard.facts["disk.encrypted"].received_at == told.facts["disk.encrypted"].received_at
 
 
 def test_a_report_that_changes_something_is_told_at_once(office: Office, machine: Machine) -> None:

@@ -138,7 +138,7 @@ class Outbox(Protocol):
     def seen(self, device_id: str, *, received_at: int, facts: Sequence[str]) -> None:
         """Have a report that changed nothing told with the next batch of `device.seen`.
 
-        `facts` are those it confirmed; none means every fact of the record.
+        `facts` are those it confirmed; where there are none, only the device itself was heard of.
         """
         ...
 

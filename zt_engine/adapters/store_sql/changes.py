@@ -58,8 +58,8 @@ def gather(session: Session, *, now: int) -> bool:
         return False
     devices: dict[str, object] = {}
     for row in sorted(heard, key=lambda row: row.device_id):
-        facts = msgspec.json.decode(row.facts)
-        devices[row.device_id] = [row.received_at, facts] if facts else row.received_at
+        # INVARIANT: also an empty list is told. Without one, all that came before would count as confirmed.
+        devices[row.device_id] = [row.received_at, msgspec.json.decode(row.facts)]
     data = msgspec.json.encode({"at": now, "devices": devices})
     session.insert(_announce, {"type": "device.seen", "data": data})
     return True

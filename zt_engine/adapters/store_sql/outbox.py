@@ -34,7 +34,7 @@ class SqlOutbox:
     def seen(self, device_id: str, *, received_at: int, facts: Sequence[str]) -> None:
         """Have a report that changed nothing told with the next batch of `device.seen`.
 
-        `facts` are those it confirmed, none meaning all. An older report never replaces a newer one.
+        `facts` are those it confirmed, and no others grow younger. An older report never replaces a newer one.
         """
         self._session.upsert(
             _seen, device_id=device_id, received_at=received_at, facts=msgspec.json.encode(sorted(facts))
