@@ -84,6 +84,7 @@ class ControlProgram:
         self._serving: asyncio.Task[None] | None = None
         self._socket: socket.socket | None = None
         self.address = ""
+        self.stopping = False
 
     async def start(self) -> None:
         """Listen and serve; ConfigError CONFIG_LISTEN where it cannot. Returns when requests are answered."""
@@ -115,6 +116,7 @@ class ControlProgram:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._serving is not None:
             self._server.should_exit = True
+            self.stopping = True
             # Streams never end by themselves, and the listener waits for what is under way.
             self.origin.stop()
             await self._serving

@@ -1,0 +1,347 @@
+"""`zt control run` for real: an installation that `zt init` made, over sockets, from its start to its last answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from device_inventory.serial import serial_hash
+from tests.control_support import TENANT, a_device, held_key
+from tests.hook_support import LoopThread
+from tests.integration.est_server import server_certificate
+from tests.sidecar_support import wait_for
+from tests.stream_server import free_port
+from zt_engine.adapters.dev_issuer import DevIssuer
+from zt_engine.bootstrap.control import ControlProgram
+from zt_engine.bootstrap.control_backup import backup, restore
+from zt_engine.bootstrap.installation import Choices, install
+from zt_engine.cli.main import app as commands
+from zt_engine.config import ControlSettings, load_control
+from zt_engine.control_plane.ledger import Ledger
+from zt_engine.core.errors import ConfigError
+
+NOW = time.time()
+AUDIENCE = "https://control.example"
+
+
+class Running:
+    """A control plane of an installation in a folder, served in a thread until `close`."""
+
+    def __init__(self, folder: Path, *, more: str = "") -> None:
+        self.folder = folder
+        self.config = folder / "zt.toml"
+        if not self.config.exists():
+            install(folder, Choices(pack="corp", language="en", control_listen=f"127.0.0.1:{free_port()}"), now=NOW)
+        if more:
+            self.config.write_text(self.config.read_text(encoding="utf-8") + more, encoding="utf-8")
+        self.settings: ControlSettings = load_control(self.config, {})
+        self.thread = LoopThread()
+        self.program = ControlProgram(self.settings)
+        self.thread.run(self.program.start())
+        self.url = self.settings.control.public_url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.thread.run(self.program.stop())
+        self.thread.close()
+
+    @property
+    def key(self) -> str:
+        return (self.folder / "keys/admin.key").read_text(encoding="ascii").strip()
+
+    def put(self, **members: Any) -> None:
+        """Have a device in the inventory."""
+        device = a_device(**members)
+        with self.program.parts.store.writing(TENANT) as tx:
+            Ledger(())(tx, device, before=None, actor="system", action="device.enrolled", now=int(NOW))
+
+    def zt(self, *words: str) -> Result:
+        """Run `zt device` against it."""
+        return CliRunner().invoke(commands, ["device", "--config", str(self.config), "--lang", "en", *words])
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with Running(tmp_path_factory.mktemp("control") / "zt") as one:
+        yield one
+
+
+# -- serving
+
+
+def test_it_serves_whoever_has_the_key_that_init_made_and_nobody_else(running: Running) -> None:
+    with httpx.Client(base_url=running.url, trust_env=False) as client:
+        known = client.get("/v1/whoami", headers={"Authorization": f"Bearer {running.key}"})
+        unknown = client.get("/v1/whoami")
+        alive = client.get("/healthz")
+
+    assert (known.status_code, known.json()["role"]) == (200, "owner")
+    assert unknown.status_code == 401
+    assert alive.json()["status"] == "ok"
+    assert "server" not in known.headers
+
+
+def test_nothing_of_it_is_readable_for_others(running: Running) -> None:
+    secrets = ["keys/admin.key", "keys/stream.pem", "keys/device-ca.passphrase", "control/admins.json", "control/zt.db"]
+
+    modes = {name: (running.folder / name).stat().st_mode & 0o077 for name in secrets}
+
+    assert modes == dict.fromkeys(secrets, 0)
+    assert running.key not in (running.folder / "control/admins.json").read_text(encoding="ascii")
+
+
+def test_an_administrators_token_opens_what_its_role_may(tmp_path: Path) -> None:
+    idp = DevIssuer("https://idp.example", audience=AUDIENCE)
+    (tmp_path / "jwks.json").write_bytes(idp.jwks())
+    more = f"""
+[[issuers]]
+issuer = "{idp.issuer}"
+audiences = ["https://portal.example"]
+algorithms = ["{idp.algorithm}"]
+jwks = "{tmp_path / "jwks.json"}"
+
+[administrators]
+issuer = "{idp.issuer}"
+audience = "{AUDIENCE}"
+roles_claim = "zt_roles"
+approver = ["chiefs"]
+"""
+
+    def status(method: str, path: str, roles: list[str], audience: str = AUDIENCE) -> int:
+        token = idp.mint("yamada", now=time.time(), zt_roles=roles, aud=audience)
+        headers = {"Authorization": f"Bearer {token.decode()}", "Idempotency-Key": "k" * 16}
+        return httpx.request(
+            method, plane.url + path, headers=headers, json={"reason": "x"}, trust_env=False
+        ).status_code
+
+    with Running(tmp_path / "zt", more=more) as plane:
+        plane.put()
+        answers = [
+            status("GET", "/v1/whoami", ["chiefs"]),
+            status("GET", "/v1/whoami", ["clerks"]),
+            status("GET", "/v1/whoami", ["chiefs"], "https://portal.example"),
+            status("POST", "/v1/devices/laptop-1/revoke", ["chiefs"]),
+            status("POST", "/v1/devices/laptop-1/quarantine", ["chiefs"]),
+        ]
+        audited = plane.zt("show", "laptop-1", "--json")
+
+    assert answers == [200, 401, 401, 403, 200]
+    assert json.loads(audited.output)["events"][0]["actor"] == f"person:{idp.issuer}|yamada"
+
+
+def test_it_speaks_tls_and_refuses_to_serve_the_network_without_it(tmp_path: Path) -> None:
+    ca, certificate, key = server_certificate(tmp_path, NOW)
+    os.chmod(key, 0o600)
+    folder = tmp_path / "zt"
+    install(folder, Choices(pack="corp", language="en", control_listen=f"127.0.0.1:{free_port()}"), now=NOW)
+    config = folder / "zt.toml"
+    tls = f'cert_file = "{certificate}"\nkey_file = "{key}"\nca_file = "{ca}"\n'
+    config.write_text(config.read_text(encoding="utf-8") + tls, encoding="utf-8")
+    context = ssl.create_default_context(cafile=str(ca))
+
+    with Running(folder) as plane:
+        secure = httpx.get(f"{plane.url}/healthz", verify=context, trust_env=False)
+        listed = plane.zt("list", "--json")
+
+    assert plane.url.startswith("https:")
+    assert "max-age" in secure.headers["strict-transport-security"]
+    assert (listed.exit_code, json.loads(listed.output)) == (0, [])
+    text = config.read_text(encoding="utf-8").replace(tls, "").replace("127.0.0.1", "0.0.0.0")
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="TLS only"):
+        load_control(config, {})
+
+
+def test_a_stop_answers_what_was_asked(tmp_path: Path) -> None:
+    """The second half of a body that comes after the stop is read, done and answered; then nobody listens any more."""
+    with_body = b"Serial number,Last check-in\nSN-1,2026-01-01 00:00:00\n"
+    plane = Running(tmp_path / "zt")
+    plane.put(serial_hash=serial_hash("SN-1"))
+    address = ("127.0.0.1", int(plane.url.rpartition(":")[2]))
+    stopping = threading.Thread(target=plane.close)
+    with socket.create_connection(address, timeout=30) as connection:
+        head = (
+            f"POST /v1/imports/intune HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {plane.key}\r\n"
+            f"Content-Type: text/csv\r\nContent-Length: {len(with_body)}\r\nExpect: 100-continue\r\n\r\n"
+        )
+        connection.sendall(head.encode())
+        # The server asks for the body when the application does: it is in the middle of the request now.
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")
+        connection.sendall(with_body[:40])
+        stopping.start()
+        wait_for(lambda: plane.program.stopping, "the stop")
+        connection.sendall(with_body[40:])
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    stopping.join()
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["loaded"] == 1
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=5)
+
+
+def test_a_place_that_is_taken_is_a_fault_that_says_so(running: Running) -> None:
+    second = ControlProgram(running.settings)
+    thread = LoopThread()
+    try:
+        with pytest.raises(ConfigError) as taken:
+            thread.run(second.start())
+    finally:
+        thread.run(second.stop())
+        thread.close()
+
+    assert taken.value.code == "CONFIG_LISTEN"
+
+
+def test_everything_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "zt"
+    install(folder, Choices(pack="corp", language="en"), now=NOW)
+    for name in ("keys/stream.pem", "control/admins.json"):
+        (folder / name).unlink()
+    (folder / "keys/device-ca.passphrase").write_text("another one, long enough\n", encoding="ascii")
+
+    with pytest.raises(ConfigError) as refused:
+        ControlProgram(load_control(folder / "zt.toml", {}))
+
+    assert {problem.code for problem in refused.value.problems} == {
+        "STREAM_KEY_INVALID", "ADMINS_FILE", "CA_PASSPHRASE_WRONG",
+    }  # fmt: skip
+
+
+# -- the commands
+
+
+def test_the_commands_do_to_devices_what_they_say(running: Running) -> None:
+    running.put(device_id="cli-1", name="ThinkPad", keys=(held_key("cli-1", not_after=int(NOW) + 900),))
+
+    listed = running.zt("list", "--search", "think")
+    changed = running.zt("quarantine", "cli-1", "-m", "odd")
+    shown = running.zt("show", "cli-1")
+    again = running.zt("quarantine", "cli-1", "-m", "odd")
+    released = running.zt("release", "cli-1", "-m", "fine", "--json")
+
+    assert "cli-1" in listed.output
+    assert changed.output == "cli-1: quarantined\n"
+    assert "device.quarantined" in shown.output
+    assert "odd" in shown.output
+    assert (again.exit_code, again.exception.code) == (1, "DEVICE_EVENT_REFUSED")  # type: ignore[union-attr]
+    assert json.loads(released.output)["status"] == "active"
+
+
+def test_an_invitation_is_made_and_an_export_loaded_by_command(running: Running, tmp_path: Path) -> None:
+    export = tmp_path / "devices.csv"
+    export.write_text("Serial number,Last check-in\nnone-such,2026-01-01 00:00:00\n", encoding="utf-8")
+
+    invited = running.zt("invite", "tanaka", "--issuer", "https://idp.example", "--json")
+    loaded = running.zt("import", str(export), "--source", "intune")
+
+    assert json.loads(invited.output)["subject"] == "tanaka"
+    assert "/enroll#code=" in json.loads(invited.output)["link"]
+    assert (loaded.exit_code, "1 not loaded" in loaded.output) == (1, True)
+
+
+def test_a_key_is_added_used_and_taken_out_while_it_runs(running: Running) -> None:
+    control = ["control", "admin-key"]
+    place = ["--config", str(running.config), "--lang", "en"]
+    added = CliRunner().invoke(commands, [*control, "add", "sato", "--role", "viewer", *place])
+    key = running.folder / "keys/sato.key"
+    seen = CliRunner().invoke(
+        commands, ["device", "--config", str(running.config), "--key", str(key), "list", "--json"]
+    )
+    removed = CliRunner().invoke(commands, [*control, "remove", "sato", *place])
+    gone = CliRunner().invoke(commands, ["device", "--config", str(running.config), "--key", str(key), "list"])
+
+    assert [added.exit_code, seen.exit_code, removed.exit_code] == [0, 0, 0]
+    assert key.stat().st_mode & 0o077 == 0
+    assert gone.exception.code == "AUTH_REFUSED"  # type: ignore[union-attr]
+
+
+# -- backup and restore
+
+
+def test_a_backup_restored_elsewhere_is_the_same_control_plane(tmp_path: Path) -> None:
+    file = tmp_path / "zt.backup"
+    with Running(tmp_path / "old") as old:
+        old.put(device_id="kept")
+        made = backup(old.settings, file, now=NOW)
+        stream, cas = old.program.parts.stream_key.key_id, old.program.parts.authority.authorities()
+        old_key = old.key
+    new = tmp_path / "new"
+    install(new, Choices(pack="corp", language="en", control_listen=f"127.0.0.1:{free_port()}"), now=NOW)
+    (new / "keys/device-ca.passphrase").write_bytes((tmp_path / "old/keys/device-ca.passphrase").read_bytes())
+
+    restored = restore(load_control(new / "zt.toml", {}), file, now=NOW)
+
+    assert file.stat().st_mode & 0o077 == 0
+    assert restored == made
+    with Running(new) as plane:
+        assert plane.program.parts.stream_key.key_id == stream
+        assert plane.program.parts.authority.authorities() == cas
+        headers = {"Authorization": f"Bearer {old_key}"}
+        shown = httpx.get(f"{plane.url}/v1/devices/kept", headers=headers, trust_env=False)
+    assert (shown.status_code, shown.json()["events"][0]["action"]) == (200, "device.enrolled")
+
+
+def test_a_backup_without_its_passphrase_is_of_no_use_and_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "zt.backup"
+    with Running(tmp_path / "old") as old:
+        backup(old.settings, file, now=NOW)
+    new = tmp_path / "new"
+    install(new, Choices(pack="corp", language="en"), now=NOW)
+    before = {path: path.read_bytes() for path in new.rglob("*") if path.is_file()}
+
+    with pytest.raises(ConfigError) as refused:
+        restore(load_control(new / "zt.toml", {}), file, now=NOW)
+
+    assert refused.value.code == "CA_PASSPHRASE_WRONG"
+    assert {path: path.read_bytes() for path in new.rglob("*") if path.is_file()} == before
+    raw = file.read_bytes()
+    assert b"BEGIN PRIVATE KEY" not in raw
+    assert (tmp_path / "old/keys/stream.pem").read_bytes().splitlines()[1] not in raw
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.3, 0.999])
+def test_a_backup_that_was_cut_off_or_changed_is_refused(tmp_path: Path, cut: float) -> None:
+    file = tmp_path / "zt.backup"
+    folder = tmp_path / "zt"
+    install(folder, Choices(pack="corp", language="en"), now=NOW)
+    settings = load_control(folder / "zt.toml", {})
+    backup(settings, file, now=NOW)
+    raw = bytearray(file.read_bytes())
+    if cut == 0.999:
+        raw[raw.index(b"owner")] ^= 1
+    file.write_bytes(bytes(raw) if cut == 0.999 else bytes(raw[: int(len(raw) * cut)]))
+
+    with pytest.raises(ConfigError) as refused:
+        restore(settings, file, now=NOW)
+    assert refused.value.code == "BACKUP_FILE"
+
+
+def test_a_database_that_is_in_use_is_not_restored_into(running: Running, tmp_path: Path) -> None:
+    file = tmp_path / "zt.backup"
+    running.put(device_id="here", keys=(held_key("here"),))
+    backup(running.settings, file, now=NOW)
+
+    with pytest.raises(ConfigError) as refused:
+        restore(running.settings, file, now=NOW)
+
+    assert refused.value.code == "STORE_NOT_EMPTY"
+    assert (running.folder / "control/admins.json").exists()
