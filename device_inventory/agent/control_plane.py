@@ -189,6 +189,11 @@ class ControlPlane:
         """Step 6."""
         return self._ask(_Nonce, "POST", _path(session, "/nonce"), headers=_enroll(session)).nonce
 
+    def challenge(self, session: Session, statement: Mapping[str, object]) -> Mapping[str, str]:
+        """Between 6 and 7, where a TPM proves where the key is: return what only that TPM can read."""
+        path, headers = _path(session, "/attestation"), _enroll(session)
+        return self._ask(dict[str, str], "POST", path, headers=headers, body=statement)
+
     def certify(self, session: Session, body: Mapping[str, object]) -> Issued:
         """Step 7."""
         return self._ask(Issued, "POST", _path(session, "/key"), headers=_enroll(session), body=body)
@@ -198,6 +203,10 @@ class ControlPlane:
     def nonce(self, who: Credential) -> str:
         """Return a nonce bound to this device, for one report or one renewal."""
         return self._as_device(_Nonce, who, "POST", "/v1/devices/nonce").nonce
+
+    def challenge_again(self, who: Credential, statement: Mapping[str, object]) -> Mapping[str, str]:
+        """Return the same to a device that is enrolled."""
+        return self._as_device(dict[str, str], who, "POST", "/v1/devices/self/attestation", body=statement)
 
     def report(self, evidence: str) -> Accepted:
         """Send signed evidence."""

@@ -6,7 +6,9 @@ followed by a full one; so what the server holds never differs from what the nex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -16,10 +18,10 @@ from device_inventory.agent import evidence
 from device_inventory.agent.collecting import SLOW_EVERY, Seen, Source, agreed_only
 from device_inventory.agent.control_plane import Accepted, ControlPlane, Credential, Issued, Standing
 from device_inventory.agent.csr import NAME, csr_digest, read_certificate
-from device_inventory.agent.errors import AgentError, RefusedError
+from device_inventory.agent.errors import AgentError, RefusedError, UnreachableError
 from device_inventory.agent.evidence import Words
 from device_inventory.agent.jose import compact, payload
-from device_inventory.agent.keys import DeviceKey, open_key
+from device_inventory.agent.keys import Attester, Challenge, DeviceKey, attester_of, open_key
 from device_inventory.agent.schedule import renewal_due
 from device_inventory.agent.spool import Spool, read_spool, write_spool
 from device_inventory.agent.state import Agreed, Held, Home, KeyRef, Reporting, State, Told
@@ -27,8 +29,18 @@ from device_inventory.facts import DAY
 
 FULL_EVERY: Final = DAY
 """A full report a day mends whatever a difference could have missed."""
+QUOTE_EVERY: Final = DAY // 2
+"""What was booted stays what was booted; this only keeps it from growing old."""
 _INSTALLED: Final = ("patch.last_success_at", "patch.reboot_required", "kernel.running_is_latest")
 _SAY_ALL: Final = "REPORT_FACT_MISSING"
+_SHOW_AGAIN: Final = "REPORT_UNCONFIRMED"
+_NOT_TAKEN: Final = "ATTESTATION_REFUSED"
+_QUOTED: Final = frozenset({"tpm.present", "tpm.version", "boot.measured"})
+"""What a quote tells of the machine, whatever else there is in it."""
+
+
+Attesters = Callable[[Home, KeyRef, Challenge], Attester | None]
+"""What can prove where a key is, for the kinds that can."""
 
 
 class Clock(Protocol):
@@ -44,22 +56,31 @@ class Clock(Protocol):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of a report. `trouble`: the root helper is there and its word could not be sent."""
+    """What became of a report. `troubles`: the root helper or the TPM is there, and its word could not be sent."""
 
     answer: Accepted
     full: bool
     told: int
-    trouble: AgentError | None = None
+    troubles: tuple[AgentError, ...] = ()
 
 
 class Device:
     """The device in `home`. Every method that changes something there must be called with the folder locked."""
 
-    def __init__(self, home: Home, server: ControlPlane, source: Source, clock: Clock) -> None:
+    def __init__(
+        self,
+        home: Home,
+        server: ControlPlane,
+        source: Source,
+        clock: Clock,
+        *,
+        attesters: Attesters = attester_of,
+    ) -> None:
         self._home = home
         self._server = server
         self._source = source
         self._clock = clock
+        self._attesters = attesters
 
     def report(self, *, full: bool = False, slow: bool = False) -> Outcome:
         """Look at the machine and tell the server; what cannot be told now is kept for the next time.
@@ -72,19 +93,24 @@ class Device:
         seen, spool = self._look(agreed, now, slow=slow)
         who = _credential(key, held)
         nonce = self._server.nonce(who)
-        helper, trouble = self._helper(state, agreed, nonce, held.device_id)
         before = state.reporting
         full = full or before.uncertain or before.boot_id != seen.boot_id or now - before.full_at >= FULL_EVERY
         words = evidence.everything(spool.facts) if full else evidence.difference(before.told, spool.facts, now=now)
+        # The server believes a device that showed itself twice: the second time needs a quote as the first one did.
+        again = any(item.code == _SHOW_AGAIN for item in before.items)
+        quoted = full or again or now - before.quoted_at >= QUOTE_EVERY
+        attester = self._attester(state, held, who) if quoted and set(agreed.facts) >= _QUOTED else None
+        proofs, troubles = self._proofs(state, held, agreed, attester, nonce)
         under_way = replace(before, seq=before.seq + 1, boot_id=seen.boot_id, uncertain=True)
+        if "quote" in proofs:
+            under_way = replace(under_way, quoted_at=now)
         self._home.save(replace(state, reporting=under_way))
-        claims = self._claims(held, under_way.seq, seen, words, nonce, full=full)
-        if helper is not None:
-            claims["helper"] = helper
-        answer = self._server.report(compact(key, claims, typ="zt-posture+jwt", kid=held.x5t))
+        claims = self._claims(held, under_way.seq, seen, words, nonce, full=full) | proofs
+        with forgetting(attester):
+            answer = self._server.report(compact(key, claims, typ="zt-posture+jwt", kid=held.x5t))
         self._home.save(replace(state, reporting=_accepted(under_way, answer, words, full=full, now=now)))
         write_spool(self._home, replace(spool, missed=0))
-        return Outcome(answer=answer, full=full, told=len(words.facts), trouble=trouble)
+        return Outcome(answer=answer, full=full, told=len(words.facts), troubles=troubles)
 
     def changed(self) -> tuple[str, ...]:
         """Return what differs from what the server was told, without telling anybody."""
@@ -103,15 +129,26 @@ class Device:
         key = open_key(self._home, _ref(state))
         who = _credential(key, held)
         csr = key.csr(NAME)
+        nonce = self._renewal_nonce(who, held)
         claims = {
-            **self._renewal_nonce(who, held),
+            **nonce,
             "aud": self._server.url,
             "iat": int(self._clock.now()),
             "device": held.device_id,
             "csr": csr_digest(csr),
         }
         proof = compact(key, claims, typ="zt-enroll+jwt", jwk=dict(key.public_jwk))
-        issued = self._server.renew(who, {"csr": csr, "proof": proof, "key_protection": held.protection})
+        body: dict[str, object] = {"csr": csr, "proof": proof, "key_protection": held.protection}
+        attester = self._attester(state, held, who) if nonce else None
+        if attester is not None:
+            try:
+                body["attestation"] = attester.attest(nonce=nonce["nonce"], csr_digest=csr_digest(csr))
+            except UnreachableError:
+                raise
+            except AgentError:
+                pass  # the key is the same and called no better: whether it goes without, the server decides
+        with forgetting(attester):
+            issued = self._server.renew(who, body)
         renewed = hold(issued, held, key, now=self._clock.now())
         self._home.save(replace(state, held=renewed))
         return renewed
@@ -148,6 +185,31 @@ class Device:
         spool = replace(spool, facts=agreed_only(facts, agreed.facts), missed=spool.missed + 1)
         write_spool(self._home, spool)
         return seen, spool
+
+    def _attester(self, state: State, held: Held, who: Credential) -> Attester | None:
+        if held.protection != "attested_hw":
+            return None
+        return self._attesters(self._home, _ref(state), partial(self._server.challenge_again, who))
+
+    def _proofs(
+        self, state: State, held: Held, agreed: Agreed, attester: Attester | None, nonce: str
+    ) -> tuple[dict[str, object], tuple[AgentError, ...]]:
+        """Return what others say beside the agent, and why some of them do not."""
+        proofs: dict[str, object] = {}
+        troubles: list[AgentError] = []
+        helper, trouble = self._helper(state, agreed, nonce, held.device_id)
+        if helper is not None:
+            proofs["helper"] = helper
+        if trouble is not None:
+            troubles.append(trouble)
+        if attester is not None:
+            try:
+                proofs["quote"] = attester.quote(nonce=nonce, device_id=held.device_id)
+            except UnreachableError:
+                raise
+            except AgentError as error:
+                troubles.append(error)
+        return proofs, tuple(troubles)
 
     def _helper(self, state: State, agreed: Agreed, nonce: str, device_id: str) -> tuple[str | None, AgentError | None]:
         """Return the helper's word. Its facts are signed as a whole, so one the notice does not list keeps it back."""
@@ -210,6 +272,17 @@ def hold(issued: Issued, about: Held, key: DeviceKey, *, now: float) -> Held:
         not_before=read.not_before,
         not_after=read.not_after,
     )
+
+
+@contextmanager
+def forgetting(attester: Attester | None) -> Iterator[None]:
+    """Have the TPM shown once more the next time, where the server does not take what it says."""
+    try:
+        yield
+    except RefusedError as refused:
+        if attester is not None and refused.code == _NOT_TAKEN:
+            attester.forget()
+        raise
 
 
 def _accepted(under_way: Reporting, answer: Accepted, words: Words, *, full: bool, now: int) -> Reporting:

@@ -7,6 +7,8 @@ remembered before it is made.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -15,11 +17,11 @@ from msgspec.structs import replace
 from device_inventory.agent.collecting import Source
 from device_inventory.agent.control_plane import ControlPlane, Notice, Progress, Terms
 from device_inventory.agent.csr import NAME, csr_digest
-from device_inventory.agent.device import Clock, Device, Outcome, hold
-from device_inventory.agent.errors import AgentError, RefusedError, Secret
+from device_inventory.agent.device import Attesters, Clock, Device, Outcome, hold
+from device_inventory.agent.errors import AgentError, RefusedError, Secret, UnreachableError
 from device_inventory.agent.jose import compact
-from device_inventory.agent.keys import Attester, Choice, DeviceKey, KeyWish, choose, make_key, new_ref
-from device_inventory.agent.state import CERTIFICATE, SPOOL, Agreed, Held, Home, Session, State
+from device_inventory.agent.keys import KEY_PREFIX, Choice, DeviceKey, KeyWish, attester_of, choose, make_key, new_ref
+from device_inventory.agent.state import Agreed, Held, Home, KeyRef, Session, State
 from device_inventory.agent.wire import plain
 
 MOST_STEPS: Final = 12
@@ -42,6 +44,10 @@ class Talk(Protocol):
         """Tell what kind of key is made, and why no better one."""
         ...
 
+    def unattested(self, error: AgentError) -> None:
+        """Tell that nothing proves where the key is, although it is in the TPM, and why."""
+        ...
+
     def step(self, name: str) -> None:
         """Tell what happens now: `terms`, `sign_in`, `resume`, `key`, `certificate`, `report`."""
         ...
@@ -55,7 +61,7 @@ class Enrolled(Struct, frozen=True, kw_only=True):
 
 
 class Enroller:
-    """Takes the steps that are left. `attester` proves where the key is, where there is something that can."""
+    """Takes the steps that are left."""
 
     def __init__(
         self,
@@ -67,7 +73,7 @@ class Enroller:
         *,
         wish: KeyWish,
         proxy: str = "",
-        attester: Attester | None = None,
+        attesters: Attesters = attester_of,
     ) -> None:
         self._home = home
         self._server = server
@@ -76,7 +82,7 @@ class Enroller:
         self._talk = talk
         self._wish = wish
         self._proxy = proxy
-        self._attester = attester
+        self._attesters = attesters
 
     def enroll(self, code: str, *, again: bool = False) -> Enrolled:
         """Take every step that is left.
@@ -93,35 +99,28 @@ class Enroller:
                 state = self._certified(state, terms, code)
             assert state.held is not None
             self._talk.step("report")
-            outcome = Device(self._home, self._server, self._source, self._clock).report()
+            device = Device(self._home, self._server, self._source, self._clock, attesters=self._attesters)
+            outcome = device.report()
             state = self._home.load() or state
             self._home.save(replace(state, session=None))
+            self._forget_keys(_key_of(state))
             assert state.held is not None
             return Enrolled(held=state.held, outcome=outcome)
 
     def _begin(self, terms: Terms, *, again: bool) -> State:
+        """What to go on from. With `again` what is remembered stays so until the new invitation has been accepted."""
+        url = self._server.url
+        told = State(url=url, proxy=self._proxy, issuer=terms.issuer, client_id=terms.client_id, portal=terms.portal)
+        if again:
+            return told
         held = self._home.load()
-        if held is not None and not again:
-            if held.url != self._server.url:
-                raise AgentError("AGENT_SERVER_OTHER", f"this folder belongs to `{held.url}`", where=self._server.url)
+        if held is not None:
+            if held.url != url:
+                raise AgentError("AGENT_SERVER_OTHER", f"this folder belongs to `{held.url}`", where=url)
             refuse_enrolled(self._home)
-            state = replace(
-                held, issuer=terms.issuer, client_id=terms.client_id, portal=terms.portal, proxy=self._proxy
-            )
-        else:
-            state = State(
-                url=self._server.url,
-                proxy=self._proxy,
-                issuer=terms.issuer,
-                client_id=terms.client_id,
-                portal=terms.portal,
-            )
-        self._home.save(state)
-        if again and held is not None:
-            # The state that named them is gone first: a key without a state is of no use, a state without its key is.
-            for name in (SPOOL, CERTIFICATE, held.key.name if held.key and held.key.kind != "pkcs11" else SPOOL):
-                self._home.remove(name)
-        return state
+            told = replace(held, proxy=told.proxy, issuer=told.issuer, client_id=told.client_id, portal=told.portal)
+        self._home.save(told)
+        return told
 
     def _certified(self, state: State, terms: Terms, code: str) -> State:
         for _ in range(MOST_STEPS):
@@ -193,9 +192,7 @@ class Enroller:
         return state
 
     def _certify(self, state: State, session: Session, terms: Terms) -> State:
-        if terms.attestation == "required" and self._attester is None:
-            raise AgentError("AGENT_ATTESTATION_REQUIRED", "this agent cannot prove where its key is")
-        key, state = self._key(state)
+        key, state = self._key(state, required=terms.attestation == "required")
         self._talk.step("certificate")
         csr = key.csr(NAME)
         digest, nonce = csr_digest(csr), self._server.key_nonce(session)
@@ -206,9 +203,7 @@ class Enroller:
             "enrollment": session.id,
             "csr": digest,
         }
-        attestation = None
-        if self._attester is not None and key.protection == "hw":
-            attestation = self._attester.attest(nonce=nonce, csr_digest=digest)
+        attestation = self._attestation(state, session, terms, nonce=nonce, digest=digest)
         protection = "attested_hw" if attestation is not None else key.protection
         issued = self._server.certify(
             session,
@@ -234,21 +229,52 @@ class Enroller:
         self._home.save(state)
         return state
 
-    def _key(self, state: State) -> tuple[DeviceKey, State]:
-        """The key of this enrollment, made now unless that was done before."""
-        if state.key is None or self._wish.wanted not in ("auto", state.key.kind):
+    def _attestation(
+        self, state: State, session: Session, terms: Terms, *, nonce: str, digest: str
+    ) -> Mapping[str, object] | None:
+        """Prove where the key is, if anybody asks. Where that is optional a failure is said and not hidden."""
+        if terms.attestation == "none":
+            return None
+        attester = self._attesters(self._home, _key_of(state), partial(self._server.challenge, session))
+        try:
+            return None if attester is None else attester.attest(nonce=nonce, csr_digest=digest)
+        except UnreachableError:
+            raise
+        except AgentError as error:
+            if terms.attestation == "required":
+                raise
+            self._talk.unattested(error)
+            return None
+
+    def _key(self, state: State, *, required: bool) -> tuple[DeviceKey, State]:
+        """The key of this enrollment, made now unless that was done before. `required`: in what can prove it."""
+        unfit = state.key is None or (required and state.key.kind != "tpm")
+        if unfit or self._wish.wanted not in ("auto", _key_of(state).kind):
             choice = choose(self._wish)
             self._talk.chose(choice)
+            if required and choice.kind != "tpm":
+                raise AgentError("AGENT_ATTESTATION_REQUIRED", f"nothing proves where a `{choice.kind}` key is")
             state = replace(state, key=new_ref(choice.kind, self._wish))
             self._home.save(state)
         assert state.key is not None
         self._talk.step("key")
         return make_key(self._home, state.key), state
 
+    def _forget_keys(self, kept: KeyRef) -> None:
+        """Remove the keys of earlier enrollments, which are certified for nobody any more."""
+        for path in self._home.path.glob(f"{KEY_PREFIX}*"):
+            if path.name != kept.name:
+                self._home.remove(path.name)
+
     def _ended(self, state: State, progress: Progress) -> AgentError:
         self._home.save(replace(state, session=None, agreed=None))
         code = "AGENT_ENROLLMENT_EXPIRED" if progress.state == "expired" else "AGENT_ENROLLMENT_REFUSED"
         return AgentError(code, f"the server says `{plain(progress.state, 40)}`", where=self._server.url)
+
+
+def _key_of(state: State) -> KeyRef:
+    assert state.key is not None
+    return state.key
 
 
 def refuse_enrolled(home: Home) -> None:

@@ -7,7 +7,7 @@ passed over, so that a person can see that the key ended up in a file, and why.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
@@ -15,10 +15,12 @@ from msgspec import Struct
 from device_inventory.agent.errors import AgentError
 from device_inventory.agent.keys_file import FileKey
 from device_inventory.agent.keys_pkcs11 import TokenKey
-from device_inventory.agent.keys_tpm import TpmKey
+from device_inventory.agent.keys_tpm import TpmKey, reached
 from device_inventory.agent.state import Home, KeyKind, KeyProtection, KeyRef
+from device_inventory.agent.tpm_attest import TpmAttester
 
 Wanted = Literal["auto", "file", "pkcs11", "tpm"]
+KEY_PREFIX: Final = "zt-device-"
 WANTED: Final[tuple[Wanted, ...]] = ("auto", "tpm", "pkcs11", "file")
 
 
@@ -44,11 +46,23 @@ class DeviceKey(Protocol):
         ...
 
 
+Challenge = Callable[[Mapping[str, object]], Mapping[str, str]]
+"""Has the control plane answer what a TPM shows of itself, with what only that TPM can read."""
+
+
 class Attester(Protocol):
-    """What can prove to somebody else where the key is: a TPM that quotes."""
+    """What can prove to somebody else where the key is, and what was booted: a TPM."""
 
     def attest(self, *, nonce: str, csr_digest: str) -> Mapping[str, object]:
         """Return the attestation object for `POST /v1/enroll/{id}/key`, bound to the nonce and to the request."""
+        ...
+
+    def quote(self, *, nonce: str, device_id: str) -> Mapping[str, object]:
+        """Return what goes into a report, bound to its nonce and to the device."""
+        ...
+
+    def forget(self) -> None:
+        """Begin anew with the next statement: the control plane does not take what was shown before."""
         ...
 
 
@@ -59,6 +73,7 @@ class KeyWish(Struct, frozen=True, kw_only=True):
     module: str = ""
     token: str = ""
     pin_file: str = ""
+    tcti: str = ""
 
 
 class PassedOver(Struct, frozen=True, kw_only=True):
@@ -94,10 +109,12 @@ def choose(wish: KeyWish) -> Choice:
 
 def new_ref(kind: KeyKind, wish: KeyWish) -> KeyRef:
     """Return where a new key will be, under a name no key had before; it is remembered before the key is made."""
-    name = f"zt-device-{secrets.token_hex(8)}"
+    name = f"{KEY_PREFIX}{secrets.token_hex(8)}"
     if kind == "pkcs11":
         return KeyRef(kind=kind, name=name, module=wish.module, token=wish.token, pin_file=wish.pin_file)
-    return KeyRef(kind=kind, name=f"{name}.{'pem' if kind == 'file' else 'tpm'}")
+    if kind == "tpm":
+        return KeyRef(kind=kind, name=f"{name}.tpm", tcti=wish.tcti)
+    return KeyRef(kind=kind, name=f"{name}.pem")
 
 
 def make_key(home: Home, ref: KeyRef) -> DeviceKey:
@@ -122,8 +139,15 @@ def open_key(home: Home, ref: KeyRef) -> DeviceKey:
             return TpmKey.open(home, ref)
 
 
+def attester_of(home: Home, ref: KeyRef, challenge: Challenge) -> Attester | None:
+    """Return what can prove where a key is; None for a kind that proves nothing to anybody."""
+    if ref.kind != "tpm":
+        return None
+    return TpmAttester(home, key_file=lambda: ref.name, tcti=reached(ref.tcti), challenge=challenge)
+
+
 def _probe(kind: KeyKind, wish: KeyWish) -> None:
     if kind == "tpm":
-        TpmKey.probe()
+        TpmKey.probe(wish.tcti)
     elif kind == "pkcs11":
         TokenKey.probe(wish.module, wish.token, wish.pin_file)

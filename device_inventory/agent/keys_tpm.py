@@ -37,23 +37,24 @@ class _Wrapped(msgspec.Struct, forbid_unknown_fields=True):
 class TpmKey:
     """A P-256 key the TPM made and alone can use. Every signature talks to the TPM anew."""
 
-    def __init__(self, wrapped: _Wrapped, public: ec.EllipticCurvePublicKey) -> None:
+    def __init__(self, wrapped: _Wrapped, public: ec.EllipticCurvePublicKey, tcti: str) -> None:
         self._wrapped = wrapped
+        self._tcti = tcti
         self._public = public
         self.protection: KeyProtection = "hw"
         self.public_jwk: Mapping[str, str] = public_jwk(public)
 
     @classmethod
-    def probe(cls) -> None:
+    def probe(cls, tcti: str) -> None:
         """Raise what keeps a key from being made: AGENT_TPM_MISSING, AGENT_TPM_LIBRARY, AGENT_TPM_FAILED."""
-        with _tpm() as tpm, _storage(tpm):
+        with _tpm(tcti) as tpm, _storage(tpm):
             pass
 
     @classmethod
     def make(cls, home: Home, ref: KeyRef) -> Self:
         """Make the key, unless it is there."""
         if home.read(ref.name) is None:
-            with _tpm() as tpm, _storage(tpm) as parent:
+            with _tpm(ref.tcti) as tpm, _storage(tpm) as parent:
                 template = _library().TPM2B_PUBLIC.parse(_SIGNING, objectAttributes=_ATTRIBUTES)
                 private, public, *_ = tpm.create(parent, None, template)
                 held = _Wrapped(public=_text(public.marshal()), private=_text(private.marshal()))
@@ -72,11 +73,11 @@ class TpmKey:
             public = _public(base64.b64decode(wrapped.public, validate=True))
         except (msgspec.DecodeError, ValueError, binascii.Error):
             raise AgentError("AGENT_KEY_CORRUPT", "it is no key of a TPM", where=where) from None
-        return cls(wrapped, public)
+        return cls(wrapped, public, ref.tcti)
 
     def sign(self, content: bytes) -> bytes:
         """Return the ES256 signature; the TPM is given the digest."""
-        with _tpm() as tpm, _storage(tpm) as parent:
+        with _tpm(self._tcti) as tpm, _storage(tpm) as parent:
             tss = _library()
             public, _ = tss.TPM2B_PUBLIC.unmarshal(base64.b64decode(self._wrapped.public))
             private, _ = tss.TPM2B_PRIVATE.unmarshal(base64.b64decode(self._wrapped.private))
@@ -99,6 +100,11 @@ class TpmKey:
         return "TpmKey(...)"
 
 
+def reached(tcti: str) -> str:
+    """Return how tpm2-tss reaches the TPM: as it was said, or this machine's own through the resource manager."""
+    return tcti or _TCTI
+
+
 def _library() -> Any:
     try:
         return import_module("tpm2_pytss")
@@ -107,12 +113,12 @@ def _library() -> Any:
 
 
 @contextmanager
-def _tpm() -> Iterator[Any]:
-    if not DEVICE.exists():
+def _tpm(tcti: str) -> Iterator[Any]:
+    if not tcti and not DEVICE.exists():
         raise AgentError("AGENT_TPM_MISSING", f"there is no `{DEVICE}`")
     tss = _library()
     try:
-        with tss.ESAPI(_TCTI) as tpm:
+        with tss.ESAPI(reached(tcti)) as tpm:
             yield tpm
     except (tss.TSS2_Exception, RuntimeError, OSError) as error:
         raise AgentError("AGENT_TPM_FAILED", type(error).__name__, where=str(DEVICE)) from None

@@ -124,8 +124,8 @@ class Loop:
         self._tell(
             "agent.report_accepted", seq=answer.seq, status=answer.status, full=outcome.full, items=len(answer.items)
         )
-        if outcome.trouble is not None:
-            self._tell("agent.helper_failed", code=outcome.trouble.code, message=outcome.trouble.message)
+        for trouble in outcome.troubles:
+            self._tell("agent.proof_failed", code=trouble.code, message=trouble.message)
         return until_next(self._lots, answer.next_report_in)
 
     def _renew(self) -> None:

@@ -59,6 +59,8 @@ class KeyRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     module: str = ""
     token: str = ""
     pin_file: str = ""
+    tcti: str = ""
+    """How the TPM is reached, where it is not this machine's own."""
 
 
 class Held(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +103,7 @@ class Reporting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     uncertain: bool = False
     """Whether a report is under way of which nobody knows if it arrived."""
     full_at: int = 0
+    quoted_at: int = 0
     at: int = 0
     status: str = ""
     items: tuple[Item, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any
 
 from device_inventory.agent.collecting import Seen
 from device_inventory.agent.control_plane import Notice, Terms
-from device_inventory.agent.errors import Secret
+from device_inventory.agent.errors import AgentError, Secret
 from device_inventory.agent.keys import Choice
 from device_inventory.agent.state import Told
 
@@ -54,6 +54,7 @@ class FakePerson:
         self.choices: list[Choice] = []
         self.sign_ins = 0
         self.steps: list[str] = []
+        self.doubts: list[AgentError] = []
 
     def sign_in(self, terms: Terms) -> Secret:
         """An ID token, at once."""
@@ -68,6 +69,10 @@ class FakePerson:
     def chose(self, choice: Choice) -> None:
         """Remember it."""
         self.choices.append(choice)
+
+    def unattested(self, error: AgentError) -> None:
+        """Remember it."""
+        self.doubts.append(error)
 
     def step(self, name: str) -> None:
         """Remember it."""

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from device_inventory.agent.control_plane import ControlPlane
-from device_inventory.agent.device import Device, Outcome
+from device_inventory.agent.device import Attesters, Device, Outcome
 from device_inventory.agent.enrolling import Enrolled, Enroller
 from device_inventory.agent.errors import AgentError
-from device_inventory.agent.keys import KeyWish
+from device_inventory.agent.keys import KeyWish, attester_of
 from device_inventory.agent.state import Held, Home, State
 from device_inventory.agent.wire import Wire
 from tests.fakes.agent_machine import FakeMachine, FakePerson
@@ -36,6 +36,7 @@ class World:
         self.machine = FakeMachine()
         self.person = FakePerson(self.token)
         self.home = Home(folder / "home")
+        self.attesters: Attesters = attester_of
         self.code = self.plane.invite("tanaka")
 
     def token(self, subject: str = "tanaka") -> str:
@@ -51,14 +52,16 @@ class World:
     def enroll(self, code: str | None = None, *, again: bool = False, wish: KeyWish = FILE) -> Enrolled:
         """Enroll, or go on with it."""
         with self.server() as server:
-            enroller = Enroller(self.home, server, self.machine, self.clock, self.person, wish=wish)
+            enroller = Enroller(
+                self.home, server, self.machine, self.clock, self.person, wish=wish, attesters=self.attesters
+            )
             return enroller.enroll(self.code if code is None else code, again=again)
 
     @contextmanager
     def device(self) -> Iterator[Device]:
         """The enrolled device, with its folder locked."""
         with self.server() as server, self.home.locked():
-            yield Device(self.home, server, self.machine, self.clock)
+            yield Device(self.home, server, self.machine, self.clock, attesters=self.attesters)
 
     def report(self, *, full: bool = False) -> Outcome:
         """Report once."""

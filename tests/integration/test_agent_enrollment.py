@@ -11,7 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from device_inventory.agent.errors import AgentError, RefusedError
-from device_inventory.agent.keys import KeyWish
+from device_inventory.agent.jose import payload
+from device_inventory.agent.keys import Challenge, KeyWish
 from device_inventory.agent.state import Home
 from device_inventory.notice import allowed
 from tests.fakes.agent_world import Killed, World, code_of
@@ -309,6 +310,101 @@ def test_enrolled_again_it_is_another_device_with_another_key(world: World) -> N
     assert len(spkis) == 2
     assert not set(key) & set(keys(world.home))
     assert len(keys(world.home)) == 1
+
+
+def test_what_is_enrolled_is_not_given_up_for_an_invitation_that_is_none(world: World) -> None:
+    first = world.enroll()
+
+    assert code_of(lambda: world.enroll(again=True)) == "INVITE_USED"
+    assert world.state.held == first.held
+    assert world.report().answer.accepted
+
+
+# -- proof of where the key is
+
+
+class FakeTpm:
+    """The port `Attester`: asks its one question, and says what it was asked to bind to."""
+
+    def __init__(self, challenge: Challenge, fails: AgentError | None) -> None:
+        self._challenge = challenge
+        self._fails = fails
+
+    def attest(self, *, nonce: str, csr_digest: str) -> dict[str, object]:
+        if self._fails is not None:
+            raise self._fails
+        return {"nonce": nonce, "csr": csr_digest, "answer": dict(self._challenge({"ek": "1"}))}
+
+    def quote(self, *, nonce: str, device_id: str) -> dict[str, object]:
+        if self._fails is not None:
+            raise self._fails
+        return {"nonce": nonce, "device": device_id}
+
+
+def attested(world: World, fails: AgentError | None = None) -> None:
+    world.attesters = lambda home, ref, challenge: FakeTpm(challenge, fails)
+    real = world.plane._step
+
+    def step(held, name, body):
+        return {"credential": "c", "secret": str(body["ek"])} if name == "attestation" else real(held, name, body)
+
+    world.plane._step = step
+
+
+def test_where_proof_is_welcome_it_is_given_and_bound_to_nonce_and_request(world: World) -> None:
+    world.plane.attestation = "optional"
+    attested(world)
+    done = world.enroll()
+
+    body = world.plane.key_bodies[0]
+    assert body["attestation"]["answer"] == {"credential": "c", "secret": "1"}
+    assert body["attestation"]["csr"] == payload(body["proof"])["csr"]
+    assert body["attestation"]["nonce"] == payload(body["proof"])["nonce"]
+    assert done.held.protection == "attested_hw"
+
+
+def test_where_proof_is_welcome_and_fails_that_is_said_and_the_key_is_called_no_better(world: World) -> None:
+    world.plane.attestation = "optional"
+    attested(world, AgentError("AGENT_TPM_FAILED", "no certificate"))
+    world.enroll()
+
+    assert [error.code for error in world.person.doubts] == ["AGENT_TPM_FAILED"]
+    assert world.plane.key_bodies[0]["key_protection"] == "file"
+
+
+def test_nobody_is_bothered_with_proof_that_nobody_asked_for(world: World) -> None:
+    attested(world, AgentError("AGENT_TPM_FAILED"))
+    world.enroll()
+
+    assert world.person.doubts == []
+    assert world.plane.key_bodies[0]["attestation"] is None
+
+
+def test_an_attested_device_quotes_its_boot_in_full_reports_and_twice_a_day(world: World) -> None:
+    world.plane.attestation = "optional"
+    attested(world)
+    world.enroll()
+    for seconds in (900, 43_200, 900):
+        world.clock.advance(seconds)
+        world.report()
+
+    quoted = ["quote" in claims for claims in world.plane.reports]
+    assert quoted == [True, False, True, False]
+    assert world.plane.reports[0]["quote"]["nonce"] == world.plane.reports[0]["nonce"]
+
+
+def test_a_quote_that_fails_does_not_keep_the_report_and_is_said(world: World) -> None:
+    world.plane.attestation = "optional"
+    attested(world)
+    world.enroll()
+    attested(world, AgentError("AGENT_TPM_FAILED", "busy"))
+    outcome = world.report(full=True)
+
+    assert outcome.answer.accepted
+    assert [trouble.message for trouble in outcome.troubles] == ["busy"]
+
+
+# -- one control plane
 
 
 def test_a_folder_belongs_to_one_control_plane(world: World, tmp_path: Path) -> None:

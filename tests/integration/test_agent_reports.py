@@ -250,7 +250,7 @@ def test_a_helper_that_says_more_than_the_notice_is_kept_back_and_that_is_said(h
     world.machine.word = helper(world, key, "disk.encrypted", "browser.history")
     outcome = world.report()
 
-    assert outcome.trouble.code == "AGENT_HELPER"
+    assert outcome.troubles[0].code == "AGENT_HELPER"
     assert "helper" not in last(world)
 
 
@@ -266,7 +266,7 @@ def test_a_helper_that_fails_does_not_keep_the_report_and_is_not_passed_over_in_
     outcome = world.report()
 
     assert outcome.answer.accepted
-    assert outcome.trouble.message == "nobody listens"
+    assert outcome.troubles[0].message == "nobody listens"
 
 
 # -- renewal

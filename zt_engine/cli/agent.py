@@ -68,6 +68,7 @@ def enroll(
     pkcs11_module: Annotated[str, typer.Option("--pkcs11-module", help="Library of the token.")] = "",
     pkcs11_token: Annotated[str, typer.Option("--pkcs11-token", help="Label of the token.")] = "",
     pin_file: Annotated[str, typer.Option(help="File that holds the token's PIN, mode 0600.")] = "",
+    tpm: Annotated[str, typer.Option(help="How tpm2-tss reaches the TPM, if it is not /dev/tpmrm0.")] = "",
     device_code: DeviceCode = False,
     no_browser: NoBrowser = False,
     again: Annotated[bool, typer.Option("--again", help="Forget the device enrolled here, and its key.")] = False,
@@ -78,7 +79,7 @@ def enroll(
 ) -> None:
     """Enroll this machine as your device. Broken off, it is resumed by the same command, or without a code."""
     language = chosen_language(lang)
-    wish = KeyWish(wanted=_wanted(key), module=pkcs11_module, token=pkcs11_token, pin_file=pin_file)
+    wish = KeyWish(wanted=_wanted(key), module=pkcs11_module, token=pkcs11_token, pin_file=pin_file, tcti=tpm)
     with _errors(language):
         folder = _home(home)
         folder.prepare()

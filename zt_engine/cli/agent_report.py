@@ -46,7 +46,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "go_on": ("次のコマンドで動かし続けてください:", "Keep it running:"),
     "reported": ("報告しました（{told}項目、通番{seq}）。", "Reported: {told} facts, number {seq}."),
-    "helper": ("ルートヘルパーの情報は送れませんでした: {why}", "What the root helper says was not sent: {why}"),
+    "trouble": ("情報の一部を送れませんでした: {why}", "A part of the evidence could not be sent: {why}"),
+    "unattested": (
+        "鍵がTPMにあることを証明できませんでした。証明なしで登録します: {why}",
+        "Nothing proves that the key is in the TPM; enrolling without proof: {why}",
+    ),
     "nothing": ("不足している項目はありません。", "Nothing is missing."),
     "left": ("あと{count}項目で利用できます。", "{count} items left."),
     "label": ("「{label}」の情報に必要:", "needed for data labelled {label}:"),
@@ -184,11 +188,15 @@ class Screen:
         """Say what was told, and what is left."""
         words, answer = self.words, outcome.answer
         self._line(words("reported", told=outcome.told, seq=answer.seq))
-        if outcome.trouble is not None:
-            problem = Problem(code=outcome.trouble.code, message=outcome.trouble.message)
-            self._line(words("helper", why=describe(problem, words.language)), style="yellow")
+        for trouble in outcome.troubles:
+            self.doubt("trouble", trouble)
         self._line(f"{words('status')}: {words.named(STATUSES, answer.status)}")
         self.missing(answer.items)
+
+    def doubt(self, key: str, error: AgentError) -> None:
+        """Say what did not work although the rest did, and what to do about it."""
+        problem = Problem(code=error.code, message=error.message, hint=error.hint)
+        self._line(self.words(key, why=describe(problem, self.words.language)), style="yellow")
 
     def missing(self, items: Sequence[Item]) -> None:
         """Show what is missing for which label, and how to mend it."""

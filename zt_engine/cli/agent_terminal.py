@@ -85,6 +85,10 @@ class Terminal:
         """Say where the key is made."""
         self.screen.chose(choice)
 
+    def unattested(self, error: AgentError) -> None:
+        """Say that nothing proves where the key is."""
+        self.screen.doubt("unattested", error)
+
     def step(self, name: str) -> None:
         """Say what happens now."""
         self.screen.step(name)
