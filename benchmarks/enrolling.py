@@ -20,7 +20,7 @@ from benchmarks.processes import BenchmarkError, pinned
 from device_inventory.agent.collecting import Seen, ThisMachine
 from device_inventory.agent.control_plane import ControlPlane, Notice, Terms
 from device_inventory.agent.enrolling import Enroller
-from device_inventory.agent.errors import Secret
+from device_inventory.agent.errors import AgentError, Secret
 from device_inventory.agent.keys import Choice, KeyWish
 from device_inventory.agent.state import Home
 from device_inventory.agent.wire import Wire
@@ -65,6 +65,9 @@ class Person:
         return True
 
     def chose(self, choice: Choice) -> None:
+        pass
+
+    def unattested(self, error: AgentError) -> None:
         pass
 
     def step(self, name: str) -> None:

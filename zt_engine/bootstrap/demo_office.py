@@ -25,7 +25,7 @@ from device_inventory.agent import oidc_browser
 from device_inventory.agent.collecting import ThisMachine
 from device_inventory.agent.control_plane import Notice, Terms
 from device_inventory.agent.enrolling import Enrolled, Enroller
-from device_inventory.agent.errors import Secret
+from device_inventory.agent.errors import AgentError, Secret
 from device_inventory.agent.keys import Choice, KeyWish
 from device_inventory.agent.oidc import Client, discover
 from device_inventory.agent.opening import connect, to_provider
@@ -296,6 +296,9 @@ class _Person:
 
     def chose(self, choice: Choice) -> None:
         """A key in a file, as was asked for."""
+
+    def unattested(self, error: AgentError) -> None:
+        """Nothing to doubt: the key is in a file."""
 
     def step(self, name: str) -> None:
         """Say nothing: the demo prints what came of it."""
