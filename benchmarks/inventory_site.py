@@ -89,12 +89,12 @@ class InventorySite:
                 tx.outbox.announce("subject.changed", msgspec.json.encode(record))
         store.close()
 
-    def token(self, number: int) -> str:
+    def token(self, number: int, *, now: float) -> str:
         """Return a person's access token, bound to the laptop's certificate."""
         person, laptop = self.people[number], self.laptops[number]
         return self.sandbox.issuer.mint(
-            person.id, now=time.time(), lifetime=3000, certificate_digest=laptop.key.x5t, acr="phr",
-            amr=["hwk", "user"], auth_time=int(time.time()) - 60,
+            person.id, now=now, lifetime=3000, certificate_digest=laptop.key.x5t, acr="phr",
+            amr=["hwk", "user"], auth_time=int(now) - 60,
         ).decode()  # fmt: skip
 
     @contextmanager

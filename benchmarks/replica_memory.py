@@ -1,9 +1,8 @@
 """What does an inventory of 75,000 devices cost a sidecar: how much memory, and how many remembered decisions?
 
-Memory is that of a whole process with the policy's engine, after it took the signed snapshot of 75,000 laptops and the
-people who have them. For the decisions the clock is simulated: people of a hot set ask for three minutes, once while
-nobody reports and once while 83 devices report each second, told once a minute as `device.seen`; the figure is the one
-hit rate over the other.
+Memory is that of a whole process with the policy's engine, after it took the signed snapshot of 75,000 laptops. For
+the decisions the clock is simulated: people of a hot set ask for three minutes, once while nobody reports and once
+while 83 devices report each second, told once a minute as `device.seen`; the figure is the one hit rate over the other.
 """
 
 from __future__ import annotations
@@ -41,6 +40,7 @@ from zt_engine.config import load
 from zt_engine.control_plane.snapshot import device_data
 from zt_engine.core.jose import to_base64url
 from zt_engine.core.lease import Lease, Reading, Staleness
+from zt_engine.core.request import AccessRequest
 from zt_engine.core.stream import Announced, Batch, Event, SnapshotPart
 from zt_engine.core.stream_signing import seal
 from zt_engine.sidecar.authorize import Authorizer
@@ -197,7 +197,7 @@ def hit_rate(site: InventorySite, devices: int, load: tuple[int, int], *, report
         hot.append(("subject.changed", msgspec.json.encode(directory_record(person))))
     others = devices - len(site.people)
     follower.told(itertools.chain(hot, filler(others, now=now)), len(hot) + others)
-    requests = hot_requests(site)
+    requests = hot_requests(site, clock.now())
     following = itertools.cycle(requests).__next__
     draw, ids = random.Random(SEED), list(follower.replica.devices)
     authorizer = follower.authorizer
@@ -205,8 +205,9 @@ def hit_rate(site: InventorySite, devices: int, load: tuple[int, int], *, report
     for second in range(seconds):
         for _ in range(asked_each):
             clock.time += 1 / asked_each
-            if not authorizer.decide(following(), clock.now()).outcome.decision.opens:
-                raise BenchmarkError("a request of the hot set is denied")
+            decision = authorizer.decide(following(), clock.now()).outcome.decision
+            if not decision.opens:
+                raise BenchmarkError(f"a request of the hot set is denied: {decision.reasons}")
         if reports and second % 60 == 59:
             at = int(clock.now())
             told = draw.sample(ids, min(len(ids), reports * 60 * len(ids) // DEVICES))
@@ -215,9 +216,9 @@ def hit_rate(site: InventorySite, devices: int, load: tuple[int, int], *, report
     return cache.hits / (cache.hits + cache.misses)
 
 
-def hot_requests(site: InventorySite) -> Sequence[object]:
+def hot_requests(site: InventorySite, now: float) -> Sequence[AccessRequest]:
     """Return a request for every key of the hot set."""
-    tokens = [site.token(number) for number in range(len(site.people))]
+    tokens = [site.token(number, now=now) for number in range(len(site.people))]
     return [
         asked(
             {

@@ -105,7 +105,8 @@ def revoked(site: InventorySite, processes: Sequence[Clients], number: int) -> l
     person, laptop = site.people[number], site.laptops[number]
     target = person.targets[1]
     question = {
-        "escaped": laptop.escaped.decode(), "token": site.token(number), "host": target.host, "path": target.path,
+        "escaped": laptop.escaped.decode(), "token": site.token(number, now=time.time()), "host": target.host,
+        "path": target.path,
     }  # fmt: skip
     for process in processes:
         process.ask(question)

@@ -9,7 +9,7 @@ import msgspec
 
 from device_inventory.device import DeviceRecord
 from tests.world import NOW, device, subject
-from zt_engine.adapters.device_json import decode_device
+from zt_engine.adapters.device_stream import decode_streamed_device
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.adapters.subject_json import decode_subject
@@ -30,7 +30,7 @@ KEY = StreamKey.generate()
 OTHER_KEY = StreamKey.generate()
 KEYS: Mapping[str, PublicKey] = {KEY.key_id: KEY.public()}
 READERS = Readers(
-    device=lambda raw, where: shared(decode_device(raw, where=where)),
+    device=lambda raw, where: shared(decode_streamed_device(raw, where=where)),
     subject=lambda raw, where: decode_subject(raw, where=where),
     situation=lambda raw, where: decode_situation(raw, where=where),
 )

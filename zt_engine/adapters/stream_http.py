@@ -7,7 +7,7 @@ and size are judged. A redirect is refused; an address that fails is left for th
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -117,7 +117,7 @@ class StreamClient:
         """Close every connection."""
         await self._client.aclose()
 
-    async def messages(self, *, cursor: int, least: int) -> AsyncIterator[tuple[str, bytes]]:
+    async def messages(self, *, cursor: int, least: int) -> AsyncGenerator[tuple[str, bytes], None]:
         """Yield the messages that follow a cursor, until the other end has had enough.
 
         Raises UnavailableError STREAM_DOWN or STREAM_REFUSED, InputError STREAM_REDIRECT or STREAM_TOO_LARGE.

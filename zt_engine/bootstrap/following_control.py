@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from zt_engine.adapters.device_json import decode_device
+from zt_engine.adapters.device_stream import decode_streamed_device
 from zt_engine.adapters.replica_disk import ReplicaDisk
 from zt_engine.adapters.stream_http import SILENCE_SECONDS, Pace, StreamClient, trusting
 from zt_engine.adapters.stream_keys import public_keys, statement
@@ -361,7 +361,7 @@ def _harmless() -> Any:
 def readers(read_situation: ReadSituation) -> Readers:
     """Return the strict readers of records."""
     return Readers(
-        device=lambda raw, where: shared(decode_device(raw, where=where)),
+        device=lambda raw, where: shared(decode_streamed_device(raw, where=where)),
         subject=lambda raw, where: decode_subject(raw, where=where),
         situation=read_situation,
     )

@@ -15,7 +15,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from zt_engine.adapters.owned_files import UnownedError, read_owned
-from zt_engine.adapters.store_sql import SqlStore
 from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.sidecars import Sidecars
@@ -54,8 +53,7 @@ def open_stream(
     )
     sidecars.ended = origin.cut
     sidecars.listening = lambda: origin.hub.connected
-    if isinstance(plane.store, SqlStore):
-        plane.store.on_commit(origin.wake)
+    plane.store.on_commit(origin.wake)
     plane.extras["stream"] = origin
     plane.extras["sidecars"] = sidecars
     return origin
