@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from device_inventory.agent.control_plane import ControlPlane
 from device_inventory.agent.errors import AgentError, RefusedError
 from device_inventory.agent.jose import payload
 from device_inventory.agent.keys import Challenge, KeyWish
 from device_inventory.agent.state import Home
+from device_inventory.agent.wire import Wire
 from device_inventory.notice import allowed
 from tests.fakes.agent_world import Killed, World, code_of
 from tests.fakes.control_plane_http import problem
@@ -449,3 +451,12 @@ def test_an_answer_that_cannot_be_one_is_refused(world: World, headers: dict[str
     world.plane.refuse = lambda method, path: (200, headers, body)
 
     assert code_of(world.enroll) == "AGENT_SERVER_ANSWER"
+
+
+def test_an_answer_that_does_not_come_to_an_end_is_given_up(world: World) -> None:
+    world.plane.refuse = lambda method, path: (200, {}, b" " * (900 << 10))
+    slowly = iter(range(0, 10_000, 20))  # twenty seconds pass with every look at the clock
+    with Wire(tls=None, elapsed=lambda: float(next(slowly))) as wire:
+        server = ControlPlane(wire, world.plane.url, world.clock.now)
+
+        assert code_of(server.terms) == "AGENT_SERVER_UNREACHABLE"
