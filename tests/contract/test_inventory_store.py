@@ -508,7 +508,9 @@ def everything(store: SqlStore, tenant: str) -> list[object]:
 
 @given(WRITES)
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_invariant_11_no_tenant_ever_sees_anything_of_another(store: SqlStore, writes: list[tuple[str, int, str]]) -> None:
+def test_invariant_11_no_tenant_ever_sees_anything_of_another(
+    store: SqlStore, writes: list[tuple[str, int, str]]
+) -> None:
     """Same ids, keys, codes and numbers in both: each sees its own and nothing else, and counts by itself."""
     for number, (tenant, what, name) in enumerate(writes):
         with store.writing(tenant) as tx:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -62,11 +63,11 @@ class Running:
         self._thread.join(10)
         assert not self._thread.is_alive()
 
-    def statement(self, nonce: str = "nonce-of-16-bytes", device: str = "dev-1") -> dict[str, object]:
+    def statement(self, nonce: str = "nonce-of-16-bytes", device: str = "dev-1") -> dict[str, Any]:
         return checked(ask_helper(self.socket, nonce, device, uid=ME), helper_key(self.socket, uid=ME))
 
 
-def checked(statement: str, jwk: dict[str, str]) -> dict[str, object]:
+def checked(statement: str, jwk: dict[str, str]) -> dict[str, Any]:
     """The claims, after the check that whoever receives a statement makes."""
     assert jwt.get_unverified_header(statement)["typ"] == "zt-helper+jwt"
     return jwt.decode(statement, jwt.PyJWK(jwk).key, algorithms=["ES256"], options={"verify_iat": False})

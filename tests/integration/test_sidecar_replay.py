@@ -137,7 +137,8 @@ def test_the_run_has_everything_in_it(ran: Sandbox) -> None:
     assert effects == {"allow", "step_up", "deny", "observe"}
     assert reasons >= {
         "REPORT_NOW", "AUTH_REQUIRED", "MFA_REQUIRED", "NOT_ALLOWED", "TRUST_LOW", "OVERLAY_ACR", "OVERLAY_CEILING",
-        "OVERLAY_DENIED", "DEVICE_CEILING", "OVERLAY_REPORT_AGE", "OBLIGATION_UNENFORCEABLE", "DEVICE_REVOKED", "TOKEN_MALFORMED",
+        "OVERLAY_DENIED", "DEVICE_CEILING",
+        "OVERLAY_REPORT_AGE", "OBLIGATION_UNENFORCEABLE", "DEVICE_REVOKED", "TOKEN_MALFORMED",
         "ROUTE_UNKNOWN",
     }  # fmt: skip
     assert any(event["grants"] == ["g1"] for event in events)

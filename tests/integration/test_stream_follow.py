@@ -56,7 +56,9 @@ def test_what_changes_at_the_control_plane_changes_here_without_a_file(site: Sit
         assert sidecar.program.readiness()["control_plane"]["connected"]  # type: ignore[index]
 
 
-def test_invariant_08_silence_ends_what_may_be_decided_label_by_label_and_its_end_opens_it_again(site: Site, plane: Plane) -> None:
+def test_invariant_08_silence_ends_what_may_be_decided_label_by_label_and_its_end_opens_it_again(
+    site: Site, plane: Plane
+) -> None:
     clock = FakeClock(time.time())
     token = site.sandbox.token("tanaka", device=site.laptop, lifetime=3000)
     asked = {url: question(site.sandbox, url, device=site.laptop, token=token) for url in (PUBLIC, NOTE, CASE)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -344,7 +345,7 @@ def test_other_answers_of_windows(changed: dict[str, object], name: str, value: 
 
 
 @pytest.mark.parametrize("module", [macos, windows])
-def test_nothing_recorded_is_nothing_known(module: object) -> None:
+def test_nothing_recorded_is_nothing_known(module: Any) -> None:
     found = module.collect({}, now=NOW)
 
     assert {fact.status for fact in found.values()} == {"not_collected"}
@@ -352,7 +353,7 @@ def test_nothing_recorded_is_nothing_known(module: object) -> None:
 
 
 @pytest.mark.parametrize(("name", "module"), [("macos", macos), ("windows", windows)])
-def test_every_command_is_listed_and_has_a_sample(name: str, module: object) -> None:
+def test_every_command_is_listed_and_has_a_sample(name: str, module: Any) -> None:
     assert module.COMMANDS.keys() == sample(name).keys()
 
 

@@ -438,7 +438,7 @@ def test_a_table_is_read_however_it_is_cut(rows: list[list[str]], size: int) -> 
 
     read = list(csv_rows(pieces(out.getvalue().encode(), size)))
 
-    assert [list(row.values()) for _, row in read] == rows  # type: ignore[union-attr]
+    assert [list(row.values()) for _, row in read] == rows  # type: ignore[misc, union-attr]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ FOREVER = 2**53
 
 ANY_SERVICE = "*"
 REGISTRATION = "device-registration"
-"""The id under which the ceiling a device was registered with stands among the overlays; none may be written with it."""
+"""The id under which a device's own ceiling stands among the overlays; nobody may write one with it."""
 OWNERSHIPS = ("corp", "byod", "shared")
 
 _TENANT = ("tenant", "")
