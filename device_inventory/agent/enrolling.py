@@ -17,10 +17,20 @@ from msgspec.structs import replace
 from device_inventory.agent.collecting import Source
 from device_inventory.agent.control_plane import ControlPlane, Notice, Progress, Terms
 from device_inventory.agent.csr import NAME, csr_digest
-from device_inventory.agent.device import Attesters, Clock, Device, Outcome, hold
+from device_inventory.agent.device import Attesters, Clock, Device, Outcome, forgetting, hold
 from device_inventory.agent.errors import AgentError, RefusedError, Secret, UnreachableError
 from device_inventory.agent.jose import compact
-from device_inventory.agent.keys import KEY_PREFIX, Choice, DeviceKey, KeyWish, attester_of, choose, make_key, new_ref
+from device_inventory.agent.keys import (
+    KEY_PREFIX,
+    Attester,
+    Choice,
+    DeviceKey,
+    KeyWish,
+    attester_of,
+    choose,
+    make_key,
+    new_ref,
+)
 from device_inventory.agent.state import Agreed, Held, Home, KeyRef, Session, State
 from device_inventory.agent.wire import plain
 
@@ -203,18 +213,20 @@ class Enroller:
             "enrollment": session.id,
             "csr": digest,
         }
-        attestation = self._attestation(state, session, terms, nonce=nonce, digest=digest)
+        attester = None
+        if terms.attestation != "none":
+            attester = self._attesters(self._home, _key_of(state), partial(self._server.challenge, session))
+        attestation = self._attestation(attester, terms, nonce=nonce, digest=digest)
         protection = "attested_hw" if attestation is not None else key.protection
-        issued = self._server.certify(
-            session,
-            {
-                "csr": csr,
-                "proof": compact(key, claims, typ="zt-enroll+jwt", jwk=dict(key.public_jwk)),
-                "key_protection": protection,
-                "attestation": attestation,
-                "helper_key": None if state.ownership == "byod" else self._source.helper_key(),
-            },
-        )
+        body = {
+            "csr": csr,
+            "proof": compact(key, claims, typ="zt-enroll+jwt", jwk=dict(key.public_jwk)),
+            "key_protection": protection,
+            "attestation": attestation,
+            "helper_key": None if state.ownership == "byod" else self._source.helper_key(),
+        }
+        with forgetting(attester):
+            issued = self._server.certify(session, body)
         blank = Held(
             device_id=issued.device_id,
             certificate="",
@@ -230,12 +242,9 @@ class Enroller:
         return state
 
     def _attestation(
-        self, state: State, session: Session, terms: Terms, *, nonce: str, digest: str
+        self, attester: Attester | None, terms: Terms, *, nonce: str, digest: str
     ) -> Mapping[str, object] | None:
         """Prove where the key is, if anybody asks. Where that is optional a failure is said and not hidden."""
-        if terms.attestation == "none":
-            return None
-        attester = self._attesters(self._home, _key_of(state), partial(self._server.challenge, session))
         try:
             return None if attester is None else attester.attest(nonce=nonce, csr_digest=digest)
         except UnreachableError:
