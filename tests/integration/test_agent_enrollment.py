@@ -14,7 +14,7 @@ from device_inventory.agent.control_plane import ControlPlane
 from device_inventory.agent.errors import AgentError, RefusedError
 from device_inventory.agent.jose import payload
 from device_inventory.agent.keys import Challenge, KeyWish
-from device_inventory.agent.state import Home
+from device_inventory.agent.state import Home, Item, KeyRef
 from device_inventory.agent.wire import Wire
 from device_inventory.notice import allowed
 from tests.fakes.agent_world import Killed, World, code_of
@@ -342,15 +342,27 @@ class FakeTpm:
             raise self._fails
         return {"nonce": nonce, "device": device_id}
 
+    def forget(self) -> None:
+        self.forgotten += 1
 
-def attested(world: World, fails: AgentError | None = None) -> None:
-    world.attesters = lambda home, ref, challenge: FakeTpm(challenge, fails)
+    forgotten = 0
+
+
+def attested(world: World, fails: AgentError | None = None) -> list[FakeTpm]:
+    made: list[FakeTpm] = []
+
+    def attester(home: Home, ref: KeyRef, challenge: Challenge) -> FakeTpm:
+        made.append(FakeTpm(challenge, fails))
+        return made[-1]
+
+    world.attesters = attester
     real = world.plane._step
 
     def step(held, name, body):
         return {"credential": "c", "secret": str(body["ek"])} if name == "attestation" else real(held, name, body)
 
     world.plane._step = step
+    return made
 
 
 def test_where_proof_is_welcome_it_is_given_and_bound_to_nonce_and_request(world: World) -> None:
@@ -393,6 +405,59 @@ def test_an_attested_device_quotes_its_boot_in_full_reports_and_twice_a_day(worl
     quoted = ["quote" in claims for claims in world.plane.reports]
     assert quoted == [True, False, True, False]
     assert world.plane.reports[0]["quote"]["nonce"] == world.plane.reports[0]["nonce"]
+
+
+def test_reports_carry_a_quote_as_long_as_the_server_waits_for_another_that_agrees(world: World) -> None:
+    world.plane.attestation = "optional"
+    attested(world)
+    world.enroll()
+    waits = Item(code="REPORT_UNCONFIRMED")
+    world.home.save(replace(world.state, reporting=replace(world.state.reporting, items=(waits,))))
+    for _ in range(2):
+        world.clock.advance(620)
+        world.report()
+
+    assert ["quote" in claims for claims in world.plane.reports] == [True, True, False]
+
+
+def test_nothing_is_quoted_from_a_device_whose_notice_does_not_list_it(world: World) -> None:
+    world.plane.attestation = "optional"
+    attested(world)
+    world.enroll(world.plane.invite("tanaka", ownership="byod"))
+
+    assert "quote" not in world.plane.reports[0]
+    assert world.state.held.protection == "attested_hw"
+
+
+def test_the_next_certificate_is_asked_for_with_proof_as_the_first_was(world: World) -> None:
+    world.plane.attestation = "optional"
+    attested(world)
+    world.enroll()
+    bodies, real = [], world.plane._renew
+    world.plane._renew = lambda device, headers, body: (bodies.append(body), real(device, headers, body))[1]
+    shown = (200, {}, b'{"credential": "c", "secret": "s"}')
+    world.plane.refuse = lambda method, path: shown if path == "/v1/devices/self/attestation" else None
+    world.renew()
+    attested(world, AgentError("AGENT_TPM_FAILED", "busy"))
+    held = world.renew()
+
+    assert bodies[0]["attestation"]["csr"] == payload(bodies[0]["proof"])["csr"]
+    assert "attestation" not in bodies[1]  # whether that will do, the server says
+    assert held.protection == "attested_hw"
+
+
+def test_what_the_server_does_not_take_is_shown_anew_the_next_time(world: World) -> None:
+    world.plane.attestation = "optional"
+    made = attested(world)
+    world.enroll()
+    world.plane.refuse = lambda method, path: (
+        problem(422, "ATTESTATION_REFUSED") if path.endswith(("/reports", "/renew")) else None
+    )
+
+    assert code_of(lambda: world.report(full=True)) == "ATTESTATION_REFUSED"
+    assert made[-1].forgotten == 1
+    assert code_of(world.renew) == "ATTESTATION_REFUSED"
+    assert made[-1].forgotten == 1
 
 
 def test_a_quote_that_fails_does_not_keep_the_report_and_is_said(world: World) -> None:
