@@ -86,6 +86,7 @@ def test_a_machine_whose_tpm_is_not_on_the_list_gets_no_certificate(maker: Maker
 
             assert status == 2
             assert "ATTESTATION_FOREIGN" in err
+            assert name_of(bought) in err
             assert laptop.state["held"] is None
             assert plane.devices() == []
 

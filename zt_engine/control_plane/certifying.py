@@ -120,7 +120,8 @@ class KeyProofs:
         # INVARIANT: a statement that does not hold is refused. Going on without it would be a silent fall-back.
         attested = self._attestation.key(attestation, nonce=str(nonce), request=request, now=now)
         if self._rules.hardware is not None and attested.hardware not in self._rules.hardware:
-            raise InputError("ATTESTATION_FOREIGN", "the key lies in a chip that was not registered beforehand")
+            message = f"the key lies in the chip `{attested.hardware}`, which was not registered beforehand"
+            raise InputError("ATTESTATION_FOREIGN", message)
         return attested
 
 
