@@ -170,3 +170,31 @@ def test_both_programs_from_joining_to_a_revocation_through_a_crash(site: Site) 
 
     assert not [event for event in process.events() if event.get("level") == "error" or "Traceback" in str(event)]
     assert json.loads((site.sandbox.folder / "state/control-plane/membership.json").read_text())["id"] == "edge-1"
+
+
+def test_a_successor_follows_before_it_takes_over_and_goes_on_writing_down(site: Site) -> None:
+    site.start_control()
+    assert site.join().returncode == 0
+    first = Process(site.sandbox, name="first").started()
+    client = Client(first.address)
+    try:
+        wait_for(lambda: site.ask(client, CASE).status == 200, "the allow")
+
+        second = Process(site.sandbox, name="second").started()
+        try:
+            assert first.ended() == 0
+            client.close()  # it idled, and was let go
+            assert second.address == first.address
+            assert site.ask(client, CASE).status == 200
+
+            site.call("POST", "/v1/devices/laptop-1/lost", {"reason": "left on a train"})
+            wait_for(lambda: site.ask(client, CASE).status == 403, "the denial", seconds=5)
+            kept = site.sandbox.folder / "state/control-plane/replica/batches.jws"
+            wait_for(lambda: kept.read_bytes().count(b"\n") >= 1, "what came to be kept")
+        finally:
+            second.signal(signal.SIGTERM)
+            assert second.ended() == 0
+            second.close()
+    finally:
+        client.close()
+        first.close()

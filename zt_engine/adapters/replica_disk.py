@@ -58,6 +58,8 @@ class ReplicaDisk:
         self._thread: threading.Thread | None = None
         self._lock: int | None = None
         self._marks = 0
+        self._covered: int | None = None
+        """How much of the batches a snapshot that is being fetched will hold."""
         self._sizes = {SNAPSHOT: 0, BATCHES: 0}
 
     # -- reading, before anything is written
@@ -140,19 +142,43 @@ class ReplicaDisk:
         self._do(lambda: self._write_part(raw, first=first, last=last))
 
     def _write_part(self, raw: bytes, *, first: bool, last: bool) -> None:
-        new = self._folder / f"{SNAPSHOT}.new"
+        size = self._gather(f"{SNAPSHOT}.new", raw, first=first, last=last)
+        if last:
+            # Batches that the snapshot has already are skipped when they are read; none that it lacks are in there.
+            os.replace(self._folder / f"{SNAPSHOT}.new", self._folder / SNAPSHOT)
+            self._replace(BATCHES, b"")
+            self._sizes, self._covered = {SNAPSHOT: size, BATCHES: 0}, None
+
+    def _gather(self, name: str, raw: bytes, *, first: bool, last: bool) -> int:
+        """Write a part behind those before it; return how long they are together."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if first else os.O_APPEND)
-        with open(os.open(new, flags, MODE), "wb") as file:
+        with open(os.open(self._folder / name, flags, MODE), "wb") as file:
             file.write(raw + b"\n")
-            size = file.seek(0, os.SEEK_END)
             if last:
                 file.flush()
                 os.fsync(file.fileno())
-        if last:
-            # Batches that the snapshot has already are skipped when they are read; none that it lacks are in there.
-            os.replace(new, self._folder / SNAPSHOT)
-            self._replace(BATCHES, b"")
-            self._sizes = {SNAPSHOT: size, BATCHES: 0}
+            return file.seek(0, os.SEEK_END)
+
+    def begin_fresh(self) -> None:
+        """Say that a snapshot is fetched which has everything that was kept so far."""
+
+        def begin() -> None:
+            self._covered = self._sizes[BATCHES]
+
+        self._do(begin)
+
+    def fresh(self, raw: bytes, *, first: bool, last: bool) -> None:
+        """Keep a part of that snapshot; with the last one it takes the place of what it has, and the rest stays."""
+        self._do(lambda: self._write_fresh(raw, first=first, last=last))
+
+    def _write_fresh(self, raw: bytes, *, first: bool, last: bool) -> None:
+        size = self._gather(f"{SNAPSHOT}.fresh", raw, first=first, last=last)
+        covered, path = self._covered, self._folder / BATCHES
+        if last and covered is not None:
+            os.replace(self._folder / f"{SNAPSHOT}.fresh", self._folder / SNAPSHOT)
+            rest = path.read_bytes()[covered:] if path.exists() else b""
+            self._replace(BATCHES, rest)
+            self._sizes, self._covered = {SNAPSHOT: size, BATCHES: len(rest)}, None
 
     def batch(self, raw: bytes) -> None:
         """Keep a batch."""

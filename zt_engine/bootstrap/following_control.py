@@ -28,7 +28,7 @@ from zt_engine.config import Settings
 from zt_engine.core.errors import InputError, Problem, UnavailableError, ZtError
 from zt_engine.core.lease import Lease, Reading
 from zt_engine.core.situation import Situation
-from zt_engine.core.stream import KeySet, StatusAnswer, digest_of
+from zt_engine.core.stream import KeySet, SnapshotPart, StatusAnswer, digest_of
 from zt_engine.core.stream_signing import unseal
 from zt_engine.ports import Clock
 from zt_engine.sidecar.events import Readers
@@ -43,6 +43,7 @@ EAGER_SECONDS = 1.0
 """The shortest time between two acknowledgements."""
 THREAD_BYTES = 48 << 10
 """A larger message is read in a thread, so that decisions do not wait for it."""
+COMPACT_SECONDS = 600.0
 MINOR_SECONDS = 30.0
 WAITING = 16
 HARMLESS = frozenset({"STREAM_REPEATED", "STREAM_REPLAYED"})
@@ -305,11 +306,31 @@ class ControlFollower:
         log.info("stream_keys.changed", keys=sorted(told.stream_keys))
 
     async def watch(self) -> None:
-        """Compare the clocks every second, so that one that is set does not go unnoticed."""
+        """Compare the clocks every second, so that one that is set does not go unnoticed; keep the disk short."""
+        again = 0.0
         while True:
             self.lease.observe(self.clocks())
             self.keep()
+            if self._disk.long and self.connected and self.sync.keep is self._disk and self._elapsed() >= again:
+                again = self._elapsed() + COMPACT_SECONDS
+                await self.compact()
             await asyncio.sleep(1.0)
+
+    async def compact(self) -> None:
+        """Fetch a snapshot for the disk alone, in place of the batches that are kept: they take long to read."""
+        self._disk.begin_fresh()
+        least, tenant, whole = self.sync.position.seq, self.member.membership.tenant, None
+        told = 0
+        try:
+            async for raw in self.client.snapshot(least=least):
+                part = await asyncio.to_thread(unseal, raw, SnapshotPart, self.sync.keys, tenant=tenant)
+                told += 1
+                whole = whole or (part.fence, part.seq, part.of)
+                if (part.fence, part.seq, part.of) != whole or part.part != told or part.seq < least:
+                    raise InputError("STREAM_SNAPSHOT", "not the parts of one snapshot, or an old one")
+                self._disk.fresh(raw, first=told == 1, last=told == part.of)
+        except (UnavailableError, InputError) as error:
+            log.warning("replica.not_compacted", code=error.code, problem=error.message)
 
     async def reached(self, seconds: float) -> bool:
         """Wait until everything is known and the control plane was heard, but no longer than so many seconds."""
