@@ -471,7 +471,8 @@ def write(tx: Transaction, tenant: str, what: int, name: str, number: int) -> No
             tx.enrollments.put(enrollment(name, tenant=tenant, device_id=name))
         case 3:
             tx.situation.put("overlay", name, tenant.encode().join([b'"', b'"']))
-            tx.situation.put_subject(subject(name, org=tenant))
+            known = tx.situation.subject(subject(name).issuer, name)
+            tx.situation.put_subject(subject(name, org=tenant, version=1 if known is None else known.version + 1))
         case 4:
             tx.audit.record(audited(reason=tenant))
         case 5:

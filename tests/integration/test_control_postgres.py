@@ -63,6 +63,18 @@ def test_a_device_that_all_revoke_with_keys_of_their_own_is_revoked_once(planes:
     assert [event.action for event in planes[0].audit()] == ["device.enrolled", "device.revoked"]
 
 
+def test_of_two_who_make_the_same_record_at_once_one_is_told_that_he_is_late(planes: list[Control]) -> None:
+    record = {"status": "active", "groups": [], "compartments": [], "clearance": 0, "org": "", "valid_until": None}
+    path = "/v1/subjects/https%3A%2F%2Fidp.example/sato"
+
+    answers = at_once(planes, lambda one: one.call("PUT", path, record))
+
+    done = [answer.json()["version"] for answer in answers if answer.status_code == 200]
+    assert sorted(done) == list(range(1, len(done) + 1))
+    assert {answer.json()["code"] for answer in answers if answer.status_code != 200} <= {"STORE_CONFLICT"}
+    assert len(planes[0].audit()) == len(done)
+
+
 def test_changes_of_one_record_come_one_after_the_other(planes: list[Control]) -> None:
     record = {
         "status": "active", "groups": [], "compartments": [], "clearance": 0, "org": "", "valid_until": None,

@@ -94,7 +94,7 @@ def test_a_control_plane_that_comes_back_is_found_again(site: Site, plane: Plane
             wait_for(lambda: sidecar.program.control.connected, "the return")  # type: ignore[union-attr]
             again.revoke("laptop-1")
             wait_for(lambda: site.asked(sidecar) != "200", "the denial", seconds=5)
-            assert site.asked(sidecar) == "DEVICE_UNKNOWN"  # none of its keys is a device's any more
+            assert site.asked(sidecar) == "DEVICE_REVOKED"
         finally:
             again.close()
 

@@ -216,7 +216,7 @@ class SituationStore(Protocol):
         ...
 
     def put_subject(self, record: SubjectRecord) -> None:
-        """Insert or replace."""
+        """Insert or replace; UnavailableError STORE_CONFLICT when its version did not grow."""
         ...
 
     def subjects(self, *, after: tuple[str, str], limit: int) -> Sequence[SubjectRecord]:

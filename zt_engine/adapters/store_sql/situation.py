@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, select, tuple_
 
 from zt_engine.adapters.store_sql.columns import Name
+from zt_engine.adapters.store_sql.failures import CONFLICT
 from zt_engine.adapters.store_sql.session import THIS_TENANT, Session
 from zt_engine.adapters.store_sql.tables import situation, subjects
 from zt_engine.adapters.store_sql.upsert import Upsert
@@ -21,7 +22,7 @@ _subjects: Final = select(subjects.c.body).where(subjects.c.tenant == THIS_TENAN
 _subject: Final = _subjects.where(
     subjects.c.issuer == bindparam("issuer", type_=Name()), subjects.c.id == bindparam("id", type_=Name())
 )
-_put_subject: Final = Upsert(subjects)
+_put_subject: Final = Upsert(subjects, when=lambda row: subjects.c.version < row.version)
 _put: Final = Upsert(situation)
 _remove: Final = delete(situation).where(
     situation.c.tenant == THIS_TENANT,
@@ -47,15 +48,16 @@ class SqlSituation:
         return None if row is None else _decode(row.body)
 
     def put_subject(self, record: SubjectRecord) -> None:
-        """Insert or replace."""
-        self._session.upsert(
+        """Insert or replace; STORE_CONFLICT when its version did not grow."""
+        if not self._session.upsert(
             _put_subject,
             issuer=record.issuer,
             id=record.id,
             version=record.version,
             status=record.status,
             body=encode(record),
-        )
+        ):
+            raise self._session.refuse(CONFLICT)
 
     def subjects(self, *, after: tuple[str, str], limit: int) -> Sequence[SubjectRecord]:
         """Return subjects in the order of issuer and id."""
