@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -18,7 +19,7 @@ from zt_engine.adapters.tls_client_certificate import ClientCertificateProtocol,
 from zt_engine.bootstrap.control_parts import Parts, read_authority, read_parts
 from zt_engine.bootstrap.serving_stream import open_stream
 from zt_engine.bootstrap.wiring import problems_of
-from zt_engine.config import ControlSettings
+from zt_engine.config import ControlSettings, load_control
 from zt_engine.control_plane.app import create_app
 from zt_engine.control_plane.housekeeping import Housekeeping
 from zt_engine.core.errors import ConfigError, Problem, ZtError
@@ -125,9 +126,14 @@ class ControlProgram:
         self.parts.store.close()
         log.info("control.stopped", listen=self.address)
 
-    async def reload(self) -> bool:
-        """Read the device CAs again, for one that was made meanwhile; with a fault those of before stay in use."""
+    async def reload(self, config: Path) -> bool:
+        """Read the device CAs again, for one that was made meanwhile; with a fault those of before stay in use.
+
+        Of the settings nothing is taken up; the log says when they are others by now.
+        """
         try:
+            if load_control(config) != self.settings:
+                log.warning("config.needs_restart", where=str(config))
             await asyncio.to_thread(read_authority, self.settings, self.parts.authority)
         except ZtError as error:
             for problem in problems_of(error):

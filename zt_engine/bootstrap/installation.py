@@ -187,6 +187,10 @@ checkpoints = "checkpoints"       # better another disk or machine: checkpoints 
 [control]                         # zt control run: the device inventory; see docs/control-plane.md
 listen = {control}
 database = "sqlite:///control/zt.db"
+
+# [enrollment]                    # who may enroll devices; see docs/enrollment.md
+# issuer = "https://idp.example"  # one of [[issuers]]
+# client_id = "zt-agent"          # the agent, a public client there
 """
 
 ISSUER = """\

@@ -21,6 +21,7 @@ from device_inventory.agent.oidc_device import DevicePrompt
 from device_inventory.agent.state import Item, State
 from device_inventory.notice import PREAMBLE
 from zt_engine.cli.output import Language, describe
+from zt_engine.cli.wrapping import wrapped
 from zt_engine.core.errors import InputError, Problem, UnavailableError, ZtError
 
 TEXTS: dict[str, tuple[str, str]] = {
@@ -253,7 +254,8 @@ class Screen:
         self._line(self.words(key, **values))
 
     def _line(self, text: str, *, style: str = "") -> None:
-        self.console.print(Text(text, style=style))
+        for line in wrapped(text, self.console.width):
+            self.console.print(Text(line, style=style), soft_wrap=True)
 
     def _command(self, line: str, *, indent: int = 4) -> None:
         self.console.print(Text(" " * indent + line), soft_wrap=True)

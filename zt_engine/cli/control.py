@@ -19,7 +19,7 @@ from zt_engine.bootstrap.control import ControlProgram
 from zt_engine.bootstrap.control_backup import backup as make_backup
 from zt_engine.bootstrap.control_backup import restore as restore_backup
 from zt_engine.cli.output import Language, chosen_language
-from zt_engine.config import CONFIG_NAME, ControlSettings, load_control
+from zt_engine.config import CONFIG_NAME, load_control
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.ports.administration import Role
 
@@ -63,21 +63,24 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", help="Log debugging detail.")] = False,
     lang: Lang = None,
 ) -> None:
-    """Serve administrators, devices and sidecars until SIGTERM. SIGHUP reads the device CAs again."""
+    """Serve administrators, devices and sidecars until SIGTERM. SIGHUP reads the device CAs again.
+
+    Any other change of its settings takes a restart, and SIGHUP says so in the log.
+    """
     chosen_language(lang)
     logs.configure(verbose=verbose)
-    uvloop.run(serve(load_control(config)))
+    uvloop.run(serve(config))
 
 
-async def serve(settings: ControlSettings) -> None:
+async def serve(config: Path) -> None:
     """Run one control plane until it is told to stop."""
-    program = ControlProgram(settings)
+    program = ControlProgram(load_control(config))
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     reloads: set[asyncio.Task[bool]] = set()
 
     def reload() -> None:
-        task = loop.create_task(program.reload())
+        task = loop.create_task(program.reload(config))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 

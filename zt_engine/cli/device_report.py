@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from zt_engine.cli.output import Language
@@ -43,9 +43,13 @@ def as_json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+ID_WIDTH: Final = 36
+
+
 def show_list(console: Console, devices: Iterable[Mapping[str, Any]], language: Language, *, now: float) -> None:
     """Print a table of devices."""
-    table = Table(*_COLUMNS[language].split())
+    first, *rest = _COLUMNS[language].split()
+    table = Table(Column(first, no_wrap=True, min_width=ID_WIDTH), *rest)  # an id is there to be copied
     for one in devices:
         status = str(one["status"]) + (f" ({say('pending', language)})" if one["approval_pending"] else "")
         cells = (one["id"], status, one["owner"], one["name"], one["ownership"], one["model"])

@@ -16,17 +16,23 @@ NEXT = {
 {folder} is ready.
 
   1. run the sidecar        zt sidecar run --config {folder}/zt.toml
-  2. hook your proxy in     zt hook nginx --config {folder}/zt.toml
+  2. hook your proxy in     zt hook nginx --config {folder}/zt.toml --service SERVICE --backend 127.0.0.1:8080
   3. name your systems      edit {folder}/policy/catalogue.yaml   (taken up by itself)
   4. say who signs people in: `[[issuers]]` in {folder}/zt.toml
+  5. or run it with a control plane, to which people enroll their devices: `[enrollment]` in {folder}/zt.toml, then
+                            zt up --config {folder}/zt.toml
+                            zt device --config {folder}/zt.toml invite SUBJECT
 """,
     "ja": """\
 {folder} の準備ができました。
 
   1. サイドカーを起動する        zt sidecar run --config {folder}/zt.toml
-  2. プロキシにつなぐ            zt hook nginx --config {folder}/zt.toml
+  2. プロキシにつなぐ            zt hook nginx --config {folder}/zt.toml --service サービス --backend 127.0.0.1:8080
   3. システムを登録する          {folder}/policy/catalogue.yaml を編集（自動で反映されます）
   4. サインイン元を設定する      {folder}/zt.toml の [[issuers]]
+  5. 端末を登録できるようにする  {folder}/zt.toml の [enrollment] を設定し、コントロールプレーンとともに起動します
+                                 zt up --config {folder}/zt.toml
+                                 zt device --config {folder}/zt.toml invite 利用者
 """,
 }
 

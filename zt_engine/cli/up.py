@@ -22,7 +22,8 @@ def up(
 ) -> None:
     """Run the control plane and a sidecar that follows it, until SIGTERM; what falls is started again.
 
-    For one machine: the database is SQLite unless the configuration says otherwise. SIGHUP reloads both.
+    For one machine: the database is SQLite unless the configuration says otherwise. SIGHUP is
+    passed on: the sidecar reads its settings again, the control plane its device CAs.
     """
     chosen_language(lang)
     logs.configure(verbose=verbose)

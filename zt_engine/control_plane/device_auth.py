@@ -34,11 +34,12 @@ def _identify(plane: ControlPlane, request: Request, *, grace: int) -> DeviceCal
     x5t = plane.jws.claimed_key(token)
     with plane.store.reading(plane.settings.tenant) as tx:
         device = tx.devices.of_certificate(x5t)
-    key = _key(device, x5t, now=now - grace)
-    signed = plane.jws.verify(token, jwk=key.jwk, typ=DEVICE_TYPE)
+    # Whoever held the key is told what became of the device, and nobody else.
+    signed = plane.jws.verify(token, jwk=_held(device, x5t).jwk, typ=DEVICE_TYPE)
     assert device is not None
     if device.status not in _CALLING:
         raise InputError("AUTH_DEVICE_STATUS", f"a device that is `{device.status}` is not served")
+    _key(device, x5t, now=now - grace)
     url = plane.settings.url + request.scope["path"]
     expires = _check(signed.claims, device, url=url, method=request.method, plane=plane, now=now)
     digest = hashlib.sha256(f"{x5t}\n{signed.claims['jti']}".encode()).hexdigest()
@@ -50,13 +51,20 @@ def _identify(plane: ControlPlane, request: Request, *, grace: int) -> DeviceCal
     return DeviceCaller(device=held, key=_key(held, x5t, now=now - grace))
 
 
-def _key(device: Device | None, x5t: str, *, now: int) -> HeldKey:
+def _held(device: Device | None, x5t: str) -> HeldKey:
     for key in device.keys if device is not None else ():
-        if key.x5t == x5t and key.revoked_at is None:
-            if key.not_after <= now:
-                raise InputError("AUTH_CERTIFICATE_ENDED", "the device's certificate has ended")
+        if key.x5t == x5t:
             return key
     raise InputError("AUTH_REFUSED", "no device here has such a key")
+
+
+def _key(device: Device, x5t: str, *, now: int) -> HeldKey:
+    key = _held(device, x5t)
+    if key.revoked_at is not None:
+        raise InputError("AUTH_REFUSED", "the key was revoked")
+    if key.not_after <= now:
+        raise InputError("AUTH_CERTIFICATE_ENDED", "the device's certificate has ended")
+    return key
 
 
 def _unchanged(tx: Transaction, device_id: str, x5t: str, *, now: int) -> Device:
