@@ -434,7 +434,12 @@ def test_the_next_certificate_is_asked_for_with_proof_as_the_first_was(world: Wo
     attested(world)
     world.enroll()
     bodies, real = [], world.plane._renew
-    world.plane._renew = lambda device, headers, body: (bodies.append(body), real(device, headers, body))[1]
+
+    def renew(device, headers, body):
+        bodies.append(body)
+        return real(device, headers, body)
+
+    world.plane._renew = renew
     shown = (200, {}, b'{"credential": "c", "secret": "s"}')
     world.plane.refuse = lambda method, path: shown if path == "/v1/devices/self/attestation" else None
     world.renew()

@@ -8,7 +8,10 @@ from rich.cells import cell_len
 
 from zt_engine.cli.wrapping import wrapped
 
-NOTICE = "  - ディスクが暗号化されているかどうかです。(disk.encrypted) 端末の紛失時に情報を守るために確認します。保存期間は30日です。"
+NOTICE = (
+    "  - ディスクが暗号化されているかどうかです。(disk.encrypted) "
+    "端末の紛失時に情報を守るために確認します。保存期間は30日です。"
+)
 WORDS = st.lists(
     st.one_of(st.text("abcdefgh.", min_size=1, max_size=12), st.text("端末の紛失暗号、。", min_size=1, max_size=30)),
     min_size=1,
