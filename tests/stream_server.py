@@ -107,6 +107,8 @@ class Plane:
         self.thread.call(self.origin.stop)
         self.server.should_exit = True
         self._serving.result(20)
+        wait_for(lambda: not self.server.server_state.connections, "the last connection")
+        self.thread.run(asyncio.sleep(0.01))  # what was closed is let go in the next turns
         self.thread.close()
         self.store.close()
 

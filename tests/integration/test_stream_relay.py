@@ -61,6 +61,7 @@ class Relay:
         self._server.close()
         for writer in self._writers:
             self.thread.call(writer.close)
+        self.thread.run(asyncio.sleep(0.01))
         self.thread.close()
 
 
