@@ -120,9 +120,16 @@ class Server:
             pytest.fail((done.stdout + done.stderr).decode(errors="replace"))
 
 
-@cache
 def server() -> Server:
-    """The server of this test process, started when it is first asked for."""
+    """The server of this test process, started when it is first asked for, and again after a test that crashed it."""
+    held = _server()
+    if held.process.poll() is not None:
+        held.start()
+    return held
+
+
+@cache
+def _server() -> Server:
     programs = find_peer("postgres")
     if programs is None:
         if os.environ.get("CI"):
