@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -19,6 +20,7 @@ from device_inventory.importers.rows import (
     Row,
     RowError,
     choice,
+    devices_of,
     heard_at,
     identity,
     instant,
@@ -40,15 +42,7 @@ _CVE: Final = re.compile(r"CVE-\d{4}-\d{4,19}")
 
 def fleet_json(chunks: Iterable[bytes], *, now: int) -> Iterator[ImportedDevice | ImportFault]:
     """Devices of one answer of the API, or of several concatenated into one list."""
-    for item in json_rows(chunks, member="hosts"):
-        if isinstance(item, ImportFault):
-            yield item
-            continue
-        line, row = item
-        try:
-            yield _device(row, line, now=now)
-        except RowError as error:
-            yield error.fault(line)
+    return devices_of(json_rows(chunks, member="hosts"), partial(_device, now=now))
 
 
 def _device(row: Row, line: int, *, now: int) -> ImportedDevice:

@@ -19,8 +19,8 @@ from device_inventory.importers.rows import (
     ImportedDevice,
     ImportFault,
     Row,
-    RowError,
     choice,
+    devices_of,
     heard_at,
     identity,
     instant,
@@ -85,26 +85,21 @@ _SECURE_BOOT: Final[Mapping[str, FactValue]] = MappingProxyType({"enabled": True
 
 def intune_json(chunks: Iterable[bytes], *, now: int) -> Iterator[ImportedDevice | ImportFault]:
     """Devices of a Graph answer, or of several concatenated into one list."""
-    yield from _read(json_rows(chunks, member="value"), now=now, columns={})
+    return _read(json_rows(chunks, member="value"), now=now, columns={})
 
 
 def intune_csv(chunks: Iterable[bytes], *, now: int) -> Iterator[ImportedDevice | ImportFault]:
     """Devices of an export from the portal."""
-    yield from _read(csv_rows(chunks, required=_REQUIRED), now=now, columns=_COLUMNS)
+    return _read(csv_rows(chunks, required=_REQUIRED), now=now, columns=_COLUMNS)
 
 
 def _read(
     rows: Iterable[tuple[int, Row] | ImportFault], *, now: int, columns: Mapping[str, str]
 ) -> Iterator[ImportedDevice | ImportFault]:
-    for item in rows:
-        if isinstance(item, ImportFault):
-            yield item
-            continue
-        line, row = item
-        try:
-            yield _device({name: row.get(columns.get(name, name)) for name in (*_COLUMNS, _HEALTH)}, line, now=now)
-        except RowError as error:
-            yield error.fault(line)
+    def read(row: Row, line: int) -> ImportedDevice:
+        return _device({name: row.get(columns.get(name, name)) for name in (*_COLUMNS, _HEALTH)}, line, now=now)
+
+    return devices_of(rows, read)
 
 
 _HEALTH: Final = "deviceHealthAttestationState"

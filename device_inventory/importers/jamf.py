@@ -6,6 +6,7 @@ Jamf knows the difference between off and not collected, and so do the facts mad
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -16,8 +17,8 @@ from device_inventory.importers.rows import (
     ImportedDevice,
     ImportFault,
     Row,
-    RowError,
     choice,
+    devices_of,
     heard_at,
     identity,
     instant,
@@ -63,15 +64,7 @@ _UNSUPPORTED: Final = frozenset({"not_supported", "not_available"})
 
 def jamf_json(chunks: Iterable[bytes], *, now: int) -> Iterator[ImportedDevice | ImportFault]:
     """Devices of one answer of the API, or of several concatenated into one list."""
-    for item in json_rows(chunks, member="results"):
-        if isinstance(item, ImportFault):
-            yield item
-            continue
-        line, row = item
-        try:
-            yield _device(row, line, now=now)
-        except RowError as error:
-            yield error.fault(line)
+    return devices_of(json_rows(chunks, member="results"), partial(_device, now=now))
 
 
 def _device(row: Row, line: int, *, now: int) -> ImportedDevice:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -32,6 +33,7 @@ from device_inventory.importers.rows import (
     Row,
     RowError,
     choice,
+    devices_of,
     heard_at,
     identity,
     instant,
@@ -102,26 +104,13 @@ def read_mapping(document: Mapping[str, object]) -> TableMapping:
 def mapped_csv(chunks: Iterable[bytes], mapping: TableMapping, *, now: int) -> Iterator[ImportedDevice | ImportFault]:
     """Devices of a CSV table with a header."""
     columns = {*mapping.keys.values(), mapping.seen_column, *(column.column for column in mapping.facts.values())}
-    yield from _read(csv_rows(chunks, required=columns, encoding=mapping.encoding), mapping, now=now, flat=True)
+    rows = csv_rows(chunks, required=columns, encoding=mapping.encoding)
+    return devices_of(rows, partial(_device, mapping=mapping, now=now, flat=True))
 
 
 def mapped_json(chunks: Iterable[bytes], mapping: TableMapping, *, now: int) -> Iterator[ImportedDevice | ImportFault]:
     """Devices of a JSON list, or of the list a document has under the mapping's `list`."""
-    yield from _read(json_rows(chunks, member=mapping.list), mapping, now=now, flat=False)
-
-
-def _read(
-    rows: Iterable[tuple[int, Row] | ImportFault], mapping: TableMapping, *, now: int, flat: bool
-) -> Iterator[ImportedDevice | ImportFault]:
-    for item in rows:
-        if isinstance(item, ImportFault):
-            yield item
-            continue
-        line, row = item
-        try:
-            yield _device(row, line, mapping, now=now, flat=flat)
-        except RowError as error:
-            yield error.fault(line)
+    return devices_of(json_rows(chunks, member=mapping.list), partial(_device, mapping=mapping, now=now, flat=False))
 
 
 def _device(row: Row, line: int, mapping: TableMapping, *, now: int, flat: bool) -> ImportedDevice:

@@ -7,7 +7,7 @@ verdict (healthy, at risk, a score) is no fact at all: it is not known what it w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Final
@@ -79,6 +79,21 @@ class RowError(Exception):
     def fault(self, line: int) -> ImportFault:
         """Return it as it is reported."""
         return ImportFault(line=line, code=self.code, message=self.message)
+
+
+def devices_of(
+    rows: Iterable[tuple[int, Row] | ImportFault], read: Callable[[Row, int], ImportedDevice]
+) -> Iterator[ImportedDevice | ImportFault]:
+    """Read row by row: a wrong one is a fault by its line, and the rest goes on."""
+    for item in rows:
+        if isinstance(item, ImportFault):
+            yield item
+            continue
+        line, row = item
+        try:
+            yield read(row, line)
+        except RowError as error:
+            yield error.fault(line)
 
 
 class Gathered:

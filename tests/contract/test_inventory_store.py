@@ -448,7 +448,7 @@ def test_whoever_listens_is_told_of_announcements_alone(store: SqlStore) -> None
 
 def test_a_transaction_within_one_is_a_fault_of_the_program(store: SqlStore) -> None:
     if store._database.dialect == "postgresql":
-        pytest.skip("PostgreSQL has row locks, and would wait for one of its own")
+        pytest.skip(reason="PostgreSQL has row locks, and would wait for one of its own")
     with store.writing(TENANT), pytest.raises(RuntimeError), store.writing(TENANT):
         pass
 

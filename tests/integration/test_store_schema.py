@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -18,6 +20,17 @@ from zt_engine.adapters.store_sql import open_store, schema
 from zt_engine.adapters.store_sql.tables import election, metadata
 from zt_engine.adapters.store_sql.values import encode
 from zt_engine.core.errors import ConfigError
+
+
+@contextmanager
+def empty(kind: str, folder: Path) -> Iterator[str]:
+    """The URL of a database without a table."""
+    if kind == "postgresql":
+        with server().database(template="template1") as url:
+            yield url
+    else:
+        with store_url(kind, folder) as url:
+            yield url
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,62 +64,46 @@ def test_migrating_again_changes_nothing(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ON_DISK)
 def test_what_the_first_version_wrote_is_there_in_this_one(kind: str, tmp_path: Path) -> None:
-    if kind == "postgresql":
-        with server().database(template="template1") as url:
-            migrate_from_the_first(url)
-    else:
-        with store_url(kind, tmp_path) as url:
-            migrate_from_the_first(url)
+    with empty(kind, tmp_path) as url:
+        store = open_store(url)
+        row = {
+            "tenant": TENANT,
+            "id": "d1",
+            "version": 1,
+            "status": "active",
+            "ownership": "corp",
+            "owner": "p",
+            "serial_hash": "",
+            "created_at": NOW,
+            "search": "d1",
+            "body": encode(device(owner="p")).decode(),
+        }
+        with store._database.writing() as connection:
+            command.upgrade(schema._config(connection), "0001")
+            connection.execute(
+                text(f"INSERT INTO devices ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"), row
+            )
+        store.migrate()
 
-
-def migrate_from_the_first(url: str) -> None:
-    store = open_store(url)
-    row = {
-        "tenant": TENANT,
-        "id": "d1",
-        "version": 1,
-        "status": "active",
-        "ownership": "corp",
-        "owner": "p",
-        "serial_hash": "",
-        "created_at": NOW,
-        "search": "d1",
-        "body": encode(device(owner="p")).decode(),
-    }
-    with store._database.writing() as connection:
-        command.upgrade(schema._config(connection), "0001")
-        connection.execute(
-            text(f"INSERT INTO devices ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"), row
-        )
-    store.migrate()
-
-    with store.writing(TENANT) as tx:
-        assert tx.devices.get("d1") == device(owner="p")
-        tx.devices.put(device(owner="p", version=2))
-    with store._database.reading() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    store.close()
+        with store.writing(TENANT) as tx:
+            assert tx.devices.get("d1") == device(owner="p")
+            tx.devices.put(device(owner="p", version=2))
+        with store._database.reading() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        store.close()
 
 
 @pytest.mark.parametrize("kind", ON_DISK)
 def test_programs_that_start_together_migrate_once(kind: str, tmp_path: Path) -> None:
-    if kind == "postgresql":
-        with server().database(template="template1") as url:
-            migrate_together(url)
-    else:
-        with store_url(kind, tmp_path) as url:
-            migrate_together(url)
-
-
-def migrate_together(url: str) -> None:
-    stores = [open_store(url) for _ in range(4)]
-    with ThreadPoolExecutor(len(stores)) as pool:
-        list(pool.map(lambda store: store.migrate(), stores))
-    with stores[0]._database.reading() as connection:
-        assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
-    assert stores[0].elect() == 1
-    for store in stores:
-        store.close()
+    with empty(kind, tmp_path) as url:
+        stores = [open_store(url) for _ in range(4)]
+        with ThreadPoolExecutor(len(stores)) as pool:
+            list(pool.map(lambda store: store.migrate(), stores))
+        with stores[0]._database.reading() as connection:
+            assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
+        assert stores[0].elect() == 1
+        for store in stores:
+            store.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -125,25 +122,17 @@ def test_a_database_that_a_newer_program_changed_is_left_alone(kind: str, tmp_pa
 @pytest.mark.parametrize("kind", ON_DISK)
 def test_a_migration_that_fails_leaves_no_table(kind: str, tmp_path: Path) -> None:
     """Something in the way of the last table: none of those before it stays."""
-    if kind == "postgresql":
-        with server().database(template="template1") as url:
-            migrate_blocked(url)
-    else:
-        with store_url(kind, tmp_path) as url:
-            migrate_blocked(url)
-
-
-def migrate_blocked(url: str) -> None:
-    store = open_store(url)
-    with store._database.writing() as connection:
-        connection.execute(text("CREATE TABLE election (id INTEGER)"))
-    with pytest.raises(Exception, match="already exists"):
+    with empty(kind, tmp_path) as url:
+        store = open_store(url)
+        with store._database.writing() as connection:
+            connection.execute(text("CREATE TABLE election (id INTEGER)"))
+        with pytest.raises(Exception, match="already exists"):
+            store.migrate()
+        with store._database.writing() as connection:
+            connection.execute(text("DROP TABLE election"))
         store.migrate()
-    with store._database.writing() as connection:
-        connection.execute(text("DROP TABLE election"))
-    store.migrate()
-    assert store.elect() == 1
-    store.close()
+        assert store.elect() == 1
+        store.close()
 
 
 def test_the_migrations_are_shipped_in_the_package() -> None:

@@ -1,24 +1,20 @@
 from __future__ import annotations
 
-import ctypes
+import pytest
 
-from zt_engine.adapters.clock_system import _STATUS_OFFSET, SystemClock, kernel_is_synchronised
+from device_inventory.collectors.unseen import NotObserved
+from zt_engine.adapters import clock_system
+from zt_engine.adapters.clock_system import SystemClock, kernel_is_synchronised
 from zt_engine.logs import redact
 
 
-class Timex(ctypes.Structure):
-    _fields_ = [
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-    ]
+def test_a_kernel_that_does_not_say_leaves_the_clock_undisciplined(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent() -> None:
+        raise NotObserved("error", "nothing")
 
+    monkeypatch.setattr(clock_system, "kernel_clock", silent)
 
-def test_the_status_stands_where_the_kernel_puts_it() -> None:
-    assert Timex.status.offset == _STATUS_OFFSET
+    assert kernel_is_synchronised() is False
 
 
 def test_the_clock_says_the_same_until_it_is_asked_again_much_later() -> None:

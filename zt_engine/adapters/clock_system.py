@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from functools import partial
 
-STA_UNSYNC = 0x0040
-TIME_ERROR = 5
-_TIMEX_BYTES = 256
-_STATUS_OFFSET = 40
-"""`struct timex.status` on 64-bit Linux (adjtimex(2)): after `modes` and four longs."""
+from device_inventory.collectors.clock import kernel_clock
+from device_inventory.collectors.unseen import NotObserved
 
 RECHECK_SECONDS = 10.0
 
@@ -35,11 +31,8 @@ class SystemClock:
 
 
 def kernel_is_synchronised() -> bool:
-    """Ask adjtimex(2), changing nothing."""
-    buffer = ctypes.create_string_buffer(_TIMEX_BYTES)
+    """Ask the kernel as the collectors do, changing nothing."""
     try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
-    except (OSError, AttributeError):
+        return kernel_clock().synchronised
+    except (OSError, AttributeError, NotObserved):
         return False
-    status = int.from_bytes(buffer.raw[_STATUS_OFFSET : _STATUS_OFFSET + 4], "little")
-    return state not in (-1, TIME_ERROR) and not status & STA_UNSYNC
