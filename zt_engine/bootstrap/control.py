@@ -7,7 +7,6 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
@@ -18,8 +17,9 @@ from zt_engine.adapters.keys_jwks import refresh_due
 from zt_engine.adapters.tls_client_certificate import ClientCertificateProtocol, server_context, trust_also
 from zt_engine.bootstrap.control_parts import Parts, read_authority, read_parts
 from zt_engine.bootstrap.serving_stream import open_stream
+from zt_engine.bootstrap.sockets import tcp
 from zt_engine.bootstrap.wiring import problems_of
-from zt_engine.config import ControlSettings, load_control
+from zt_engine.config import Control, ControlSettings, load_control
 from zt_engine.control_plane.app import create_app
 from zt_engine.control_plane.housekeeping import Housekeeping
 from zt_engine.core.errors import ConfigError, Problem, ZtError
@@ -30,7 +30,6 @@ log = structlog.get_logger()
 HOUSEKEEPING_SECONDS = 60.0
 KEY_CHECK_SECONDS = 1.0
 DRAIN_SECONDS = 10
-BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
@@ -90,7 +89,7 @@ class ControlProgram:
     async def start(self) -> None:
         """Listen and serve; ConfigError CONFIG_LISTEN where it cannot. Returns when requests are answered."""
         loop = asyncio.get_running_loop()
-        self._socket = _listen(self.settings.control.listen)
+        self._socket = _listen(self.settings.control)
         host, port = self._socket.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         await self._refresh_keys()
@@ -186,19 +185,11 @@ class ControlProgram:
             raise _fault("CONFIG_FILE", text, str(certificate)) from None
 
 
-def _listen(listen: str) -> socket.socket:
-    host, _, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+def _listen(control: Control) -> socket.socket:
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, int(port)))
-        sock.listen(BACKLOG)
+        return tcp(*control.address)
     except OSError as error:
-        sock.close()
-        raise _fault("CONFIG_LISTEN", f"`{listen}`: {error.strerror}", "control.listen") from None
-    return sock
+        raise _fault("CONFIG_LISTEN", f"`{control.listen}`: {error.strerror}", "control.listen") from None
 
 
 def _fault(code: str, message: str, where: str) -> ConfigError:

@@ -9,7 +9,7 @@ import stat
 
 from pydantic_core import PydanticCustomError
 
-from zt_engine.config import UNIX, parse_listen
+from zt_engine.config import UNIX, Address, parse_listen
 from zt_engine.core.errors import ConfigError, Problem
 
 BACKLOG = 1024
@@ -29,16 +29,26 @@ def _tcp(listen: str, key: str) -> socket.socket:
     except PydanticCustomError as error:
         context = error.context or {}
         raise _problem(key, str(context["text"]), str(context["hint"])) from None
+    # Several sidecars may share an address, and a successor may bind before its predecessor lets go.
+    return tcp(address, number, shared=True)
+
+
+def tcp(address: Address, port: int, *, shared: bool = False) -> socket.socket:
+    """Return a listening socket; raises OSError. `shared`: others of this user may listen there as well."""
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Several sidecars may share an address, and a successor may bind before its predecessor lets go.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    sock.bind((str(address), number))
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6 and address.is_loopback:  # `[::]` serves both families
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((str(address), port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

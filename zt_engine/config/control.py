@@ -1,0 +1,111 @@
+"""The sections of a control plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from zt_engine.config.addresses import SERVE_EXAMPLE, Address, Serve, check_plane_url, split_listen
+from zt_engine.config.section import Section
+
+
+class Control(Section):
+    """The control plane of this installation, `zt control run`: where it serves, what it keeps and with which keys."""
+
+    listen: Serve = "127.0.0.1:9443"
+    """Off loopback only with `cert_file` and `key_file`."""
+    url: str = ""
+    """How it is addressed from outside; by default from `listen`."""
+    cert_file: Path | None = None
+    """Certificate and chain of the TLS listener (PEM)."""
+    key_file: Path | None = None
+    ca_file: Path | None = None
+    """The CA of that certificate (PEM), which invitations and join tokens name, where it is one of your own."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses whose `X-Forwarded-For` is believed."""
+    database: str = "sqlite:///control/zt.db"
+    """Or `postgresql+psycopg://USER@HOST/DATABASE`; its password is in a file (`PGPASSFILE`), never here."""
+    admins: Path = Path("control/admins.json")
+    stream_key_file: Path = Path("keys/stream.pem")
+    device_cas: Path = Path("control/device-ca")
+    passphrase_file: Path = Path("keys/device-ca.passphrase")
+    facts: tuple[str, ...] = ()
+    """Facts that sidecars are told; empty means every one of the catalogue."""
+    approval_above: Annotated[int, Field(ge=0, le=1000)] = 200
+    invitation_hours: Annotated[int, Field(ge=1, le=720)] = 72
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Control:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("`cert_file` and `key_file` go together")
+        if self.cert_file is None and not self.address[0].is_loopback:
+            raise ValueError("off loopback it serves TLS only: give `cert_file` and `key_file`")
+        if self.url:
+            check_plane_url(self.url)
+        if urlsplit(self.database).password is not None:
+            raise ValueError("a password does not belong here: put it into a file that `PGPASSFILE` names")
+        return self
+
+    @property
+    def address(self) -> tuple[Address, int]:
+        """Where it listens: address and port."""
+        return split_listen(self.listen, SERVE_EXAMPLE)
+
+    @property
+    def public_url(self) -> str:
+        """How it is addressed from outside, without a slash at the end."""
+        scheme = "http" if self.cert_file is None else "https"
+        return (self.url or f"{scheme}://{self.listen}").rstrip("/")
+
+
+class Enrollment(Section):
+    """How people enroll devices with the control plane; without `issuer` only robots do, over EST."""
+
+    issuer: str = ""
+    """One of `[[issuers]]`, at which people sign in."""
+    client_id: str = ""
+    """Of the agent, at that issuer."""
+    scopes: tuple[str, ...] = ("openid",)
+    sign_in_acr: tuple[str, ...] = ()
+    """`acr` or `amr` values one of which a sign-in must show; empty: any sign-in."""
+    sign_in_seconds: Annotated[int, Field(ge=60)] | None = None
+    """How old a sign-in may be."""
+    attestation: Literal["none", "optional", "required"] = "none"
+    tpm_roots: Path | None = None
+    """CAs of TPM makers (PEM) whose chips are believed."""
+    tpm_chips: Path | None = None
+    """Chips that were registered beforehand, one digest a line; a foreign one is refused then."""
+    tpm_secret_file: Path = Path("keys/tpm-challenge.key")
+    certificate_hours: Annotated[int, Field(ge=1, le=24)] = 24
+    enrollment_hours: Annotated[int, Field(ge=1, le=168)] = 24
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Enrollment:
+        if bool(self.issuer) != bool(self.client_id):
+            raise ValueError("`issuer` and `client_id` go together")
+        if self.attestation != "none" and self.tpm_roots is None and self.tpm_chips is None:
+            raise ValueError("attestation needs `tpm_roots` or `tpm_chips`: nothing is believed otherwise")
+        return self
+
+
+class Administrators(Section):
+    """Tokens of administrators, beside the admin keys: an issuer, and which values of a claim mean which role."""
+
+    issuer: str = ""
+    """One of `[[issuers]]`; empty: admin keys only."""
+    audience: str = ""
+    roles_claim: str = "roles"
+    viewer: tuple[str, ...] = ()
+    helpdesk: tuple[str, ...] = ()
+    approver: tuple[str, ...] = ()
+    security: tuple[str, ...] = ()
+    owner: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Administrators:
+        if bool(self.issuer) != bool(self.audience):
+            raise ValueError("`issuer` and `audience` go together")
+        return self
