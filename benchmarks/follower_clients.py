@@ -25,7 +25,7 @@ from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
 from zt_engine.adapters.keys_jwks import refresh_due
 from zt_engine.bootstrap import activation
 from zt_engine.bootstrap.code_texts import CodeTexts
-from zt_engine.bootstrap.following import DeviceCertificates
+from zt_engine.bootstrap.device_certificates import DeviceCertificates
 from zt_engine.bootstrap.following_control import ControlFollower
 from zt_engine.bootstrap.joining import read_member
 from zt_engine.bootstrap.wiring import Shared, Trusted, Wiring, read_trusted

@@ -33,8 +33,8 @@ from zt_engine.adapters.keys_jwks import refresh_due
 from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.bootstrap import activation
 from zt_engine.bootstrap.code_texts import CodeTexts
-from zt_engine.bootstrap.following import DeviceCertificates
-from zt_engine.bootstrap.following_control import readers
+from zt_engine.bootstrap.device_certificates import DeviceCertificates
+from zt_engine.bootstrap.told_records import readers
 from zt_engine.bootstrap.wiring import Shared, Wiring, read_trusted
 from zt_engine.config import load
 from zt_engine.control_plane.snapshot import device_data

@@ -35,7 +35,8 @@ from zt_engine.control_plane.reporting import Received, Reporting
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import thumbprint
 from zt_engine.ports.attestation import Attested
-from zt_engine.ports.inventory import CertificateRequest, DeviceFilter
+from zt_engine.ports.credentials import CertificateRequest
+from zt_engine.ports.inventory import DeviceFilter
 
 NOW = 1_790_000_000
 TENANT = "mofa"

@@ -18,7 +18,7 @@ from zt_engine.adapters.ca_x509 import X509CertificateAuthority
 from zt_engine.adapters.csr_x509 import public_jwk
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.jose import is_digest, thumbprint
-from zt_engine.ports.inventory import CertificateAuthority
+from zt_engine.ports.credentials import CertificateAuthority
 
 
 class Scene(msgspec.Struct):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from device_inventory.inventory import HeldKey, KeyProtection
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.jose import thumbprint, to_base64url
-from zt_engine.ports.inventory import CertificateRequest, IssuedCertificate
+from zt_engine.ports.credentials import CertificateRequest, IssuedCertificate
 
 PREFIX = b"csr:"
 

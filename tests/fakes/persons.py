@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zt_engine.core.errors import InputError
-from zt_engine.ports.inventory import Person
+from zt_engine.ports.credentials import Person
 
 ISSUER = "https://idp.example"
 

@@ -25,7 +25,7 @@ from zt_engine.adapters.tpm_endorsement import read_makers
 from zt_engine.adapters.tpm_structures import read_public, read_quoted
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import from_base64url, to_base64url
-from zt_engine.ports.inventory import CertificateRequest
+from zt_engine.ports.credentials import CertificateRequest
 
 NOW = time.time() + 3600
 """Later than the certificates that are made, which swtpm dates by the machine's clock."""

@@ -39,7 +39,7 @@ from zt_engine.adapters.tpm_structures import read_certified, read_public, read_
 from zt_engine.control_plane.api.attestation import attestation_room
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import to_base64url
-from zt_engine.ports.inventory import CertificateRequest
+from zt_engine.ports.credentials import CertificateRequest
 
 SECRET = bytes(range(32))
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

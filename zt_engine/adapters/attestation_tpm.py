@@ -46,7 +46,7 @@ from zt_engine.adapters.tpm_structures import (
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import from_base64url, to_base64url
 from zt_engine.ports.attestation import Attested
-from zt_engine.ports.inventory import CertificateRequest
+from zt_engine.ports.credentials import CertificateRequest
 
 FORMAT: Final = "tpm2.0"
 BANK: Final = "sha256"

@@ -26,7 +26,7 @@ from zt_engine.adapters.ca_x509 import MAX_LIFETIME, check_device_id, held_key
 from zt_engine.adapters.certificates_x509 import X509CertificateVerifier
 from zt_engine.adapters.csr_x509 import ReadRequest, read_csr, spki_of
 from zt_engine.core.errors import ConfigError, InputError, UnavailableError
-from zt_engine.ports.inventory import CertificateRequest, IssuedCertificate
+from zt_engine.ports.credentials import CertificateRequest, IssuedCertificate
 
 TIMEOUT: Final = 10.0
 MAX_ANSWER: Final = 256 * 1024

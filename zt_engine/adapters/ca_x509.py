@@ -22,7 +22,7 @@ from zt_engine.adapters.csr_x509 import ReadRequest, read_csr
 from zt_engine.adapters.der import NULL
 from zt_engine.core.errors import UnavailableError
 from zt_engine.core.jose import to_base64url
-from zt_engine.ports.inventory import CertificateRequest, IssuedCertificate
+from zt_engine.ports.credentials import CertificateRequest, IssuedCertificate
 
 MAX_LIFETIME: Final = 24 * 3600
 """Certificates are not revoked by a list, so none lives longer than this (RFC 9608)."""

@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from zt_engine.adapters.keys_weak import PUBLISHED, PublicKey, weakness
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import thumbprint, to_base64url
-from zt_engine.ports.inventory import CertificateRequest
+from zt_engine.ports.credentials import CertificateRequest
 
 MAX_CSR_BYTES: Final = 16 * 1024
 MAX_NAMES: Final = 32

@@ -11,7 +11,7 @@ from zt_engine.adapters.certificates_x509 import X509CertificateVerifier
 from zt_engine.adapters.csr_x509 import same_names
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import VerifiedCertificate
-from zt_engine.ports.inventory import CertificateAuthority
+from zt_engine.ports.credentials import CertificateAuthority
 
 
 class X509EstCertificates:

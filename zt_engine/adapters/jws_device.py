@@ -13,7 +13,7 @@ from zt_engine.adapters.keys_jwks import PublicKey, public_key
 from zt_engine.adapters.tokens_jwt import signature_holds
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import PRIVATE_MEMBERS, CompactJws, is_digest, split_compact
-from zt_engine.ports.inventory import SignedReport
+from zt_engine.ports.credentials import SignedReport
 
 MAX_BYTES: Final = 256 * 1024
 """Room for a full report with its helper's and a quote."""

@@ -7,7 +7,7 @@ from zt_engine.core.access_token import issuer_of
 from zt_engine.core.errors import InputError
 from zt_engine.core.id_token import check_id_header, read_id_claims
 from zt_engine.core.jose import MAX_TOKEN_BYTES, split_compact
-from zt_engine.ports.inventory import Person
+from zt_engine.ports.credentials import Person
 
 
 class OidcPersons:

@@ -44,7 +44,7 @@ from zt_engine.control_plane.remedies import ModelReadiness, NoReadiness, Readin
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.core.issuer import IssuerConfig
 from zt_engine.ports import Clock
-from zt_engine.ports.inventory import PersonVerifier
+from zt_engine.ports.credentials import PersonVerifier
 
 HOUR = 3600
 

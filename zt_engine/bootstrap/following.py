@@ -17,11 +17,11 @@ from zt_engine.adapters.folder_source import FolderSource
 from zt_engine.adapters.log_segments import DecisionLog
 from zt_engine.bootstrap import activation
 from zt_engine.bootstrap.code_texts import CodeTexts
+from zt_engine.bootstrap.device_certificates import DeviceCertificates
 from zt_engine.config import Policy as PolicySettings
 from zt_engine.core.bundle import Bundle
 from zt_engine.core.catalogue import Catalogue
-from zt_engine.core.errors import ConfigError, InputError, Problem, UnavailableError, ZtError
-from zt_engine.core.identity import VerifiedCertificate
+from zt_engine.core.errors import ConfigError, Problem, UnavailableError, ZtError
 from zt_engine.core.situation import Situation
 from zt_engine.core.trust_model import TrustModel
 from zt_engine.ports import Clock, PolicyEngine
@@ -40,26 +40,6 @@ GATHER_RECORDS = 100_000
 RECORD_FOLDERS = ("devices", "subjects")
 POLICY_FILES = ("bundle.tar.gz", "catalogue.yaml", "trust.yaml")
 """All that a folder supplies beside a control plane."""
-
-
-class DeviceCertificates:
-    """The `CertificateVerifier` of the sidecar: trusts nobody until the first set of device CAs has been read."""
-
-    def __init__(self) -> None:
-        self._verifier: X509CertificateVerifier | None = None
-
-    def verify(self, escaped_pem: bytes, *, now: float) -> VerifiedCertificate:
-        """Return the verified certificate, or raise InputError with a CERT_ code."""
-        if self._verifier is None:
-            raise InputError("CERT_UNTRUSTED", "no device CA has been loaded")
-        return self._verifier.verify(escaped_pem, now=now)
-
-    def replace(self, authorities: bytes, *, where: str) -> None:
-        """Take up another set of CAs; raises ConfigError and keeps the old one."""
-        if self._verifier is None:
-            self._verifier = X509CertificateVerifier(authorities, where=where)
-        else:
-            self._verifier.replace(authorities, where=where)
 
 
 class Change(msgspec.Struct):

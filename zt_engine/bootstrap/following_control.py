@@ -18,22 +18,18 @@ from typing import Any
 import msgspec
 import structlog
 
-from zt_engine.adapters.device_stream import decode_streamed_device
 from zt_engine.adapters.replica_disk import ReplicaDisk
 from zt_engine.adapters.stream_http import SILENCE_SECONDS, Pace, StreamClient, trusting
 from zt_engine.adapters.stream_keys import public_keys, statement
-from zt_engine.adapters.subject_json import decode_subject
 from zt_engine.bootstrap.joining import Member, keep_membership
+from zt_engine.bootstrap.told_records import ReadSituation, readers
 from zt_engine.config import Settings
 from zt_engine.core.errors import InputError, Problem, UnavailableError, ZtError
 from zt_engine.core.lease import Lease, Reading
-from zt_engine.core.situation import Situation
 from zt_engine.core.stream import KeySet, SnapshotPart, StatusAnswer, digest_of
 from zt_engine.core.stream_signing import unseal
 from zt_engine.ports import Clock
-from zt_engine.sidecar.events import Readers
 from zt_engine.sidecar.replica import Replica
-from zt_engine.sidecar.shared_facts import shared
 from zt_engine.sidecar.sync import KINDS, KeepNothing, Sync
 
 log = structlog.get_logger()
@@ -49,7 +45,6 @@ WAITING = 16
 HARMLESS = frozenset({"STREAM_REPEATED", "STREAM_REPLAYED"})
 """What is refused and changes nothing else: the stream goes on behind it."""
 
-ReadSituation = Callable[[bytes, str], Situation]
 
 
 class ControlFollower:
@@ -377,15 +372,6 @@ def _harmless() -> Any:
         if error.code not in HARMLESS:
             raise
         log.debug("stream.refused", code=error.code, problem=error.message)
-
-
-def readers(read_situation: ReadSituation) -> Readers:
-    """Return the strict readers of records."""
-    return Readers(
-        device=lambda raw, where: shared(decode_streamed_device(raw, where=where)),
-        subject=lambda raw, where: decode_subject(raw, where=where),
-        situation=read_situation,
-    )
 
 
 def _known(member: Member) -> KeySet:

@@ -14,15 +14,12 @@ from msgspec.structs import replace
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
 from zt_engine.adapters.keys_jwks import KeySource, refresh_due
-from zt_engine.adapters.log_checkpoints import CheckpointPublisher, CheckpointSink, DirectorySink, SyslogSink
-from zt_engine.adapters.log_checkpoints import load_signing_key as load_log_key
-from zt_engine.adapters.log_segments import DecisionLog
-from zt_engine.adapters.log_settings import LogSettings, check_settings
 from zt_engine.bootstrap.code_texts import CodeTexts
-from zt_engine.bootstrap.following import DeviceCertificates, FolderFollower
+from zt_engine.bootstrap.decision_log import open_log
+from zt_engine.bootstrap.device_certificates import DeviceCertificates
+from zt_engine.bootstrap.following import FolderFollower
 from zt_engine.bootstrap.following_control import ControlFollower
 from zt_engine.bootstrap.handover import Meeting, Predecessor, WaitingPoint
-from zt_engine.bootstrap.identity import secret_file
 from zt_engine.bootstrap.joining import read_member
 from zt_engine.bootstrap.sockets import address_of, bind
 from zt_engine.bootstrap.wiring import Shared, Wiring, best_sources, keep_fixed, problems_of, read_trusted
@@ -379,28 +376,6 @@ def places(settings: Settings) -> dict[str, tuple[str, str]]:
         same = sidecar.listen[:number].count(listen)
         found[f"decisions {listen} {same}"] = (listen, "sidecar.listen")
     return found
-
-
-def open_log(settings: Settings, clock: Clock) -> DecisionLog:
-    """Open the decision log with its signed checkpoints."""
-    sinks: list[CheckpointSink] = [
-        DirectorySink(settings.path(settings.log.checkpoints), log_folder=settings.path(settings.log.dir))
-    ]
-    if settings.log.syslog is not None:
-        sinks.append(SyslogSink(settings.log.syslog))
-    secret_file(settings.path(settings.log.key_file))
-    key = load_log_key(settings.path(settings.log.key_file))
-    publisher = CheckpointPublisher(key, sinks, sidecar=settings.sidecar.id)
-    files = LogSettings(
-        folder=settings.path(settings.log.dir),
-        sidecar=settings.sidecar.id,
-        segment_bytes=settings.log.segment_mib * MIB,
-        segment_seconds=settings.log.segment_seconds,
-        quota_bytes=settings.log.quota_mib * MIB,
-        reserve_bytes=settings.log.reserve_mib * MIB,
-    )
-    check_settings(files)
-    return DecisionLog(files, publisher=publisher, clock=clock.now)
 
 
 def _oldest(sources: Iterable[KeySource], now: float) -> float:

@@ -22,7 +22,8 @@ from zt_engine.adapters.keys_jwks import KeySource
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.bootstrap.code_texts import CodeTexts
-from zt_engine.bootstrap.following import Believed, DeviceCertificates
+from zt_engine.bootstrap.device_certificates import DeviceCertificates
+from zt_engine.bootstrap.following import Believed
 from zt_engine.bootstrap.identity import issuer_configs, proxy_credentials, secret_file
 from zt_engine.config import Settings
 from zt_engine.core.errors import ConfigError, Problem, ZtError

@@ -27,14 +27,8 @@ from zt_engine.control_plane.refusals import refusals
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import thumbprint
 from zt_engine.ports.attestation import AttestationVerifier, Attested
-from zt_engine.ports.inventory import (
-    CertificateAuthority,
-    CertificateRequest,
-    InventoryStore,
-    IssuedCertificate,
-    JwsVerifier,
-    Transaction,
-)
+from zt_engine.ports.credentials import CertificateAuthority, CertificateRequest, IssuedCertificate, JwsVerifier
+from zt_engine.ports.inventory import InventoryStore, Transaction
 
 _AGAIN: Final = frozenset({"certified", "reported", "waiting"})
 

@@ -10,13 +10,8 @@ from fastapi import APIRouter
 
 from zt_engine.ports import Clock
 from zt_engine.ports.administration import AdministratorVerifier, RecordReader
-from zt_engine.ports.inventory import (
-    CertificateAuthority,
-    ChangeLog,
-    InventoryStore,
-    JwsVerifier,
-    PersonVerifier,
-)
+from zt_engine.ports.credentials import CertificateAuthority, JwsVerifier, PersonVerifier
+from zt_engine.ports.inventory import ChangeLog, InventoryStore
 
 
 class Enrolling(msgspec.Struct, frozen=True, kw_only=True):

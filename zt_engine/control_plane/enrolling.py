@@ -23,7 +23,8 @@ from zt_engine.control_plane.ledger import write_down
 from zt_engine.control_plane.nonces import digest, hand_out, make_secret
 from zt_engine.control_plane.refusals import refusals
 from zt_engine.core.errors import InputError
-from zt_engine.ports.inventory import InventoryStore, Person, PersonVerifier, Transaction
+from zt_engine.ports.credentials import Person, PersonVerifier
+from zt_engine.ports.inventory import InventoryStore, Transaction
 
 _WORKING: Final = "active"
 _KEYED: Final = frozenset({"consented", "certified", "reported", "waiting"})

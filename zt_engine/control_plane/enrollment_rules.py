@@ -7,7 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from zt_engine.core.errors import InputError
-from zt_engine.ports.inventory import Person
+from zt_engine.ports.credentials import Person
 
 HOUR: Final = 3600
 DAY: Final = 86_400

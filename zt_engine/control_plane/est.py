@@ -26,8 +26,9 @@ from zt_engine.control_plane.enrolling import check_person
 from zt_engine.control_plane.ledger import Ledger
 from zt_engine.control_plane.refusals import refusals
 from zt_engine.core.errors import InputError
+from zt_engine.ports.credentials import CertificateAuthority, CertificateRequest
 from zt_engine.ports.est import EstCertificates
-from zt_engine.ports.inventory import CertificateAuthority, CertificateRequest, InventoryStore, Transaction
+from zt_engine.ports.inventory import InventoryStore, Transaction
 
 PENDING_FOR: Final = 14 * 86_400
 """How long an invitation that was used waits for the device to be approved."""

@@ -18,7 +18,8 @@ from zt_engine.control_plane.refusals import refusals
 from zt_engine.control_plane.reporting import device_holder
 from zt_engine.core.errors import InputError
 from zt_engine.core.issuer import subject_name
-from zt_engine.ports.inventory import CertificateAuthority, InventoryStore, Person, PersonVerifier, Transaction
+from zt_engine.ports.credentials import CertificateAuthority, Person, PersonVerifier
+from zt_engine.ports.inventory import InventoryStore, Transaction
 
 _WORKING: Final = frozenset({"enrolled", "active", "quarantined"})
 

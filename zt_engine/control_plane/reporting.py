@@ -27,7 +27,8 @@ from zt_engine.control_plane.refusals import refusals
 from zt_engine.control_plane.remedies import Readiness, Unmet
 from zt_engine.core.errors import InputError
 from zt_engine.ports.attestation import AttestationVerifier
-from zt_engine.ports.inventory import InventoryStore, JwsVerifier, Transaction
+from zt_engine.ports.credentials import JwsVerifier
+from zt_engine.ports.inventory import InventoryStore, Transaction
 
 _SETTLING: Final = 10
 """Seconds after the ten minutes in which the second of two reports is asked for."""

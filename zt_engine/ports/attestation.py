@@ -9,7 +9,7 @@ import msgspec
 
 from device_inventory.facts import FactValue
 from device_inventory.inventory import Device
-from zt_engine.ports.inventory import CertificateRequest
+from zt_engine.ports.credentials import CertificateRequest
 
 
 class Attested(msgspec.Struct, frozen=True, kw_only=True):
