@@ -189,7 +189,7 @@ listen = {control}
 database = "sqlite:///control/zt.db"
 
 # [enrollment]                    # who may enroll devices; see docs/enrollment.md
-# issuer = "https://idp.example"  # one of [[issuers]]
+# issuer = "..."                  # the one of [[issuers]] that people sign in at
 # client_id = "zt-agent"          # the agent, a public client there
 """
 
