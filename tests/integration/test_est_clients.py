@@ -22,12 +22,18 @@ from device_inventory.operations import approve, revoke
 from tests.csr import make_csr
 from tests.est_support import CODE, authority_in_memory
 from tests.fakes.est_ca import FakeEstCa
+from tests.hook_support import LoopThread
 from tests.integration.est_server import EstServer, server_certificate
 from tests.peers import find_peer
+from tests.stream_server import free_port
 from zt_engine.adapters.ca_est_client import EstCertificateAuthority, EstSettings
 from zt_engine.adapters.ca_x509 import X509CertificateAuthority
 from zt_engine.adapters.dev_issuer import DevDeviceCa
 from zt_engine.adapters.tls_client_certificate import server_context, trust_also
+from zt_engine.bootstrap.control import ControlProgram
+from zt_engine.bootstrap.device_authority import open_authority
+from zt_engine.bootstrap.installation import Choices, install
+from zt_engine.config import ControlSettings, load_control
 from zt_engine.core.errors import UnavailableError
 
 
@@ -272,6 +278,76 @@ def test_an_external_ca_is_believed_and_believes_only_over_the_right_tls(
 
     near.close()
     assert caught.value.code in {"CA_DOWN", "CA_REFUSED"}
+
+
+def elsewhere(url: str, keys: Path, folder: Path) -> ControlSettings:
+    """An installation whose certificates come from a CA elsewhere."""
+    install(folder, Choices(pack="corp", control_listen=f"127.0.0.1:{free_port()}"), now=time.time())
+    config = folder / "zt.toml"
+    config.write_text(
+        config.read_text(encoding="utf-8")
+        + f"""
+[certificate_authority]
+url = "{url}"
+ca_file = "{keys}/server-ca.pem"
+cert_file = "{keys}/ra.pem"
+key_file = "{keys}/ra.key"
+""",
+        encoding="utf-8",
+    )
+    return load_control(config, {})
+
+
+def test_an_installation_takes_its_certificates_from_the_ca_it_names(
+    external: tuple[FakeEstCa, str, Path], tmp_path: Path
+) -> None:
+    far, url, keys = external
+    authority = open_authority(elsewhere(url, keys, tmp_path / "zt"))
+    assert isinstance(authority, EstCertificateAuthority)
+    issued = authority.issue(make_csr(), device_id="d-1", protection="hw", seconds=3600, now=far.now)
+    authority.close()
+
+    assert authority.authorities() == far.ca.authorities()
+    assert issued.chain == far.ca.authorities()
+
+
+def test_while_that_ca_is_away_what_it_published_still_counts_and_nothing_is_issued(
+    external: tuple[FakeEstCa, str, Path], tmp_path: Path
+) -> None:
+    far, url, keys = external
+    chosen = elsewhere(url, keys, tmp_path / "zt")
+    open_authority(chosen).close()
+    away = chosen.model_copy(
+        update={
+            "certificate_authority": chosen.certificate_authority.model_copy(
+                update={"url": f"https://127.0.0.1:{free_port()}/est/{{device}}"}
+            )
+        }
+    )
+    authority = open_authority(away)
+    with pytest.raises(UnavailableError) as caught:
+        authority.issue(make_csr(), device_id="d-1", protection="hw", seconds=3600, now=far.now)
+    authority.close()
+
+    assert caught.value.code == "CA_DOWN"
+    assert authority.authorities() == far.ca.authorities()
+
+
+def test_a_ca_elsewhere_that_was_never_reached_keeps_no_program_from_starting(
+    external: tuple[FakeEstCa, str, Path], tmp_path: Path
+) -> None:
+    _, _, keys = external
+    chosen = elsewhere(f"https://127.0.0.1:{free_port()}/est/{{device}}", keys, tmp_path / "zt")
+    program = ControlProgram(chosen)
+    thread = LoopThread()
+    thread.run(program.start())
+    try:
+        answer = httpx.get(f"{chosen.control.public_url}/healthz", trust_env=False)
+    finally:
+        thread.run(program.stop())
+        thread.close()
+
+    assert answer.status_code == 200
 
 
 # strongSwan's `pki` speaks EST from end to end, with a TLS of its own.

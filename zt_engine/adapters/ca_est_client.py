@@ -82,9 +82,12 @@ class EstCertificateAuthority:
         settings = self._settings
         url = settings.cacerts_url or settings.url.replace("/{device}", "")
         answer = self._bag(self._send("GET", f"{url}/cacerts"))
-        pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in answer)
+        self.adopt(b"".join(certificate.public_bytes(Encoding.PEM) for certificate in answer))
+
+    def adopt(self, pem: bytes) -> None:
+        """Take CAs for those it publishes; UnavailableError CA_ANSWER keeps those that were known."""
         try:
-            verifier = X509CertificateVerifier(pem, where=settings.url, entries=0)
+            verifier = X509CertificateVerifier(pem, where=self._settings.url, entries=0)
         except ConfigError as error:
             raise UnavailableError("CA_ANSWER", f"what it publishes is no device CA: {error.code}") from None
         with self._lock:

@@ -33,7 +33,7 @@ def server_context(*, certificate: str, key: str, authorities: bytes) -> ssl.SSL
     """Return a TLS context that takes client certificates of these CAs, and clients without one.
 
     A certificate that does not verify ends the handshake. Sessions are not resumed: each connection proves its key.
-    `trust_also` adds a CA while the listener runs.
+    `trust_also` adds a CA while the listener runs; without any, no client certificate verifies.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -42,7 +42,8 @@ def server_context(*, certificate: str, key: str, authorities: bytes) -> ssl.SSL
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
-    trust_also(context, authorities)
+    if authorities:
+        trust_also(context, authorities)
     return context
 
 

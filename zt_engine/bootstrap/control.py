@@ -15,14 +15,15 @@ import uvicorn
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.keys_jwks import refresh_due
 from zt_engine.adapters.tls_client_certificate import ClientCertificateProtocol, server_context, trust_also
-from zt_engine.bootstrap.control_parts import Parts, read_authority, read_parts
+from zt_engine.bootstrap.control_parts import Parts, read_parts
+from zt_engine.bootstrap.device_authority import refresh
 from zt_engine.bootstrap.serving_stream import open_stream
 from zt_engine.bootstrap.sockets import tcp
 from zt_engine.bootstrap.wiring import problems_of
 from zt_engine.config import Control, ControlSettings, load_control
 from zt_engine.control_plane.app import create_app
 from zt_engine.control_plane.housekeeping import Housekeeping
-from zt_engine.core.errors import ConfigError, Problem, ZtError
+from zt_engine.core.errors import ConfigError, Problem, UnavailableError, ZtError
 from zt_engine.ports import Clock
 
 log = structlog.get_logger()
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 HOUSEKEEPING_SECONDS = 60.0
 KEY_CHECK_SECONDS = 1.0
 DRAIN_SECONDS = 10
+CA_SECONDS = 600.0
+CA_RETRY_SECONDS = 30.0
 
 
 class _Server(uvicorn.Server):
@@ -102,6 +105,8 @@ class ControlProgram:
             await self._serving
             raise RuntimeError("the listener ended before it began")
         self._tasks = [loop.create_task(self._follow_keys()), loop.create_task(self._keep_house())]
+        if self.settings.certificate_authority.url:
+            self._tasks.append(loop.create_task(self._follow_authority()))
         log.info("control.started", listen=self.address, url=self.settings.control.public_url)
 
     async def wait(self) -> None:
@@ -133,15 +138,18 @@ class ControlProgram:
         try:
             if load_control(config) != self.settings:
                 log.warning("config.needs_restart", where=str(config))
-            await asyncio.to_thread(read_authority, self.settings, self.parts.authority)
+            await self._refresh_authority()
         except ZtError as error:
             for problem in problems_of(error):
                 log.error("device_cas.refused", code=problem.code, where=problem.where, problem=problem.message)
             return False
-        if self._context is not None:
-            trust_also(self._context, self.parts.authority.authorities())
         log.info("device_cas.reloaded")
         return True
+
+    async def _refresh_authority(self) -> None:
+        await asyncio.to_thread(refresh, self.settings, self.parts.authority)
+        if self._context is not None:
+            trust_also(self._context, self.parts.authority.authorities())
 
     # -- what goes on beside requests
 
@@ -153,6 +161,18 @@ class ControlProgram:
     async def _refresh_keys(self) -> None:
         for failure in await refresh_due(self.parts.sources, self.clock.now()):
             log.error("keys.refused", code=failure.code, problem=failure.message, where=failure.where)
+
+    async def _follow_authority(self) -> None:
+        """Ask a CA elsewhere for the CAs it publishes, now and then, and more often while it does not answer."""
+        pause = CA_RETRY_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._refresh_authority()
+                pause = CA_SECONDS
+            except ZtError as error:
+                pause = CA_RETRY_SECONDS
+                log.warning("device_ca.unreachable", code=error.code, problem=error.message)
 
     async def _keep_house(self) -> None:
         while True:
@@ -171,6 +191,12 @@ class ControlProgram:
             if done.expired or done.retired or done.forgotten:
                 log.info("housekeeping.done", expired=done.expired, retired=done.retired, forgotten=done.forgotten)
 
+    def _known_cas(self) -> bytes:
+        try:
+            return self.parts.authority.authorities()
+        except UnavailableError:  # a CA elsewhere that was never reached
+            return b""
+
     def _tls(self) -> ssl.SSLContext | None:
         control = self.settings.control
         if control.cert_file is None or control.key_file is None:
@@ -178,7 +204,7 @@ class ControlProgram:
         certificate, key = self.settings.path(control.cert_file), self.settings.path(control.key_file)
         try:
             return server_context(
-                certificate=str(certificate), key=str(key), authorities=self.parts.authority.authorities()
+                certificate=str(certificate), key=str(key), authorities=self._known_cas()
             )
         except OSError as error:  # what TLS says is one as well
             text = error.strerror or "certificate and key do not fit"

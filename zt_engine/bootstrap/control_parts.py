@@ -15,8 +15,6 @@ from zt_engine.adapters.admin_keys import Administrators, AdminKeys, OidcAdminis
 from zt_engine.adapters.approvals import read_approvers
 from zt_engine.adapters.attestation_tpm import TpmAttestation
 from zt_engine.adapters.bundle_signing import load_public_keys
-from zt_engine.adapters.ca_keys import load_authorities, read_passphrase
-from zt_engine.adapters.ca_x509 import X509CertificateAuthority
 from zt_engine.adapters.control_records import StrictRecords
 from zt_engine.adapters.est_certificates import X509EstCertificates
 from zt_engine.adapters.jws_device import DeviceJws
@@ -28,6 +26,7 @@ from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.adapters.tpm_endorsement import read_makers
 from zt_engine.bootstrap.activation import read_trust
+from zt_engine.bootstrap.device_authority import Authority, open_authority
 from zt_engine.bootstrap.identity import home_issuer, issuer_configs, secret_file
 from zt_engine.bootstrap.readiness_following import FolderReadiness
 from zt_engine.bootstrap.serving_stream import read_stream_key
@@ -54,7 +53,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
     plane: ControlPlane
     store: SqlStore
-    authority: X509CertificateAuthority
+    authority: Authority
     stream_key: StreamKey
     tls_ca: bytes
     sources: tuple[KeySource, ...]
@@ -67,7 +66,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     configs = {config.issuer: config for config in faults.of(lambda: issuer_configs(settings)) or ()}
     sources = {issuer: faults.of(partial(key_source, config, where=issuer)) for issuer, config in configs.items()}
     facts = faults.of(lambda: _facts(control.facts))
-    authority = faults.of(lambda: X509CertificateAuthority(_authorities(settings)))
+    authority = faults.of(lambda: open_authority(settings))
     keys = faults.of(lambda: AdminKeys(settings.path(control.admins)))
     approvers = faults.of(lambda: read_approvers(approver_pems(settings)))
     stream_key = faults.of(lambda: read_stream_key(settings.path(control.stream_key_file)))
@@ -122,11 +121,6 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     )
 
 
-def read_authority(settings: ControlSettings, authority: X509CertificateAuthority) -> None:
-    """Read the device CAs again, as after one was made; ConfigError leaves those of before in use."""
-    authority.replace(_authorities(settings))
-
-
 def opened_store(settings: ControlSettings) -> SqlStore:
     """Open the database and bring its tables to this version; ConfigError or UnavailableError with a STORE_ code."""
     url = settings.database_url
@@ -139,12 +133,6 @@ def opened_store(settings: ControlSettings) -> SqlStore:
         store.close()
         raise
     return store
-
-
-def _authorities(settings: ControlSettings) -> Any:
-    control = settings.control
-    passphrase = read_passphrase(settings.path(control.passphrase_file))
-    return load_authorities(settings.path(control.device_cas), passphrase=passphrase)
 
 
 def _plane_settings(settings: ControlSettings, facts: frozenset[str]) -> PlaneSettings:

@@ -61,6 +61,34 @@ class Control(Section):
         return (self.url or f"{scheme}://{self.listen}").rstrip("/")
 
 
+class CertificateAuthority(Section):
+    """A CA elsewhere that issues device certificates (EST, RFC 7030); without `url` the control plane's own does."""
+
+    url: str = ""
+    """Where it is: https, and what stands before `/simpleenroll`; `{device}` in it becomes the device's id."""
+    cacerts_url: str = ""
+    """Where it publishes its CAs; by default `url` without `/{device}`."""
+    ca_file: Path | None = None
+    """The one CA (PEM) its own TLS certificate comes from."""
+    cert_file: Path | None = None
+    """How the control plane proves itself: certificate and key (PEM), or `user` and `password_file`."""
+    key_file: Path | None = None
+    user: str = ""
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> CertificateAuthority:
+        if not self.url:
+            return self
+        if any(urlsplit(url).scheme != "https" for url in (self.url, self.cacerts_url) if url) or self.ca_file is None:
+            raise ValueError("a CA elsewhere is reached by https, and `ca_file` says by which CA it is known")
+        if (self.cert_file is None) != (self.key_file is None) or bool(self.user) != (self.password_file is not None):
+            raise ValueError("`cert_file` goes with `key_file`, and `user` with `password_file`")
+        if self.cert_file is None and self.password_file is None:
+            raise ValueError("it has to know who asks: give `cert_file` and `key_file`, or `user` and `password_file`")
+        return self
+
+
 class Enrollment(Section):
     """How people enroll devices with the control plane; without `issuer` only robots do, over EST."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, field_validator
 
-from zt_engine.config.control import Administrators, Control, Enrollment
+from zt_engine.config.control import Administrators, CertificateAuthority, Control, Enrollment
 from zt_engine.config.section import Section
 from zt_engine.config.sidecar import Assertion, ControlPlane, Issuer, Limits, Log, Policy, Proxy, Sidecar
 
@@ -24,6 +24,7 @@ class Settings(Section):
     assertion: Assertion = Assertion()
     control_plane: ControlPlane = ControlPlane()
     control: Control = Control()
+    certificate_authority: CertificateAuthority = CertificateAuthority()
     enrollment: Enrollment = Enrollment()
     administrators: Administrators = Administrators()
     base: Path = Path()
