@@ -85,6 +85,11 @@ class Desk:
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         write_spool(self.home, Spool(boot_id=boot_id, slow_at=int(CLOCK.now())))
 
+    def enrolled(self) -> None:
+        """Enroll this machine as the ground of a test about something else."""
+        status, out, err = self.enroll()
+        assert status == 0, out + err
+
     def enroll(self, *words: str, **more: str) -> tuple[int, str, str]:
         """Enroll this machine with a new invitation."""
         code = self.plane.invite("tanaka")
@@ -132,7 +137,7 @@ def test_a_person_is_spoken_to_in_their_language(desk: Desk) -> None:
 
 def test_the_status_is_there_for_programs_too(desk: Desk) -> None:
     before = desk.run("status", "--json")
-    desk.enroll()
+    desk.enrolled()
     status, out, _ = desk.run("status", "--json")
     shown = json.loads(out)
 
@@ -147,7 +152,7 @@ def test_the_status_is_there_for_programs_too(desk: Desk) -> None:
 
 
 def test_without_the_server_the_status_is_of_the_last_report_and_says_so(desk: Desk) -> None:
-    desk.enroll()
+    desk.enrolled()
     desk.plane.refuse = lambda method, path: problem(503, "STORE_DOWN")
     status, out, err = desk.run("status", "--json")
 
@@ -158,7 +163,7 @@ def test_without_the_server_the_status_is_of_the_last_report_and_says_so(desk: D
 
 
 def test_a_report_by_hand_says_what_is_missing(desk: Desk) -> None:
-    desk.enroll()
+    desk.enrolled()
     desk.plane.needed = {"mdm.compliant": "C3"}
     status, out, _ = desk.run("report", "--quick")
 
@@ -184,17 +189,17 @@ def test_killed_with_signal_9_at_a_step_it_ends_enrolled_when_run_again(desk: De
     desk.plane.after = kill
     started.append(desk.start(*words))
     ready.set()
-    started[0].communicate(timeout=60)
+    said = "".join(started[0].communicate(timeout=60))
+    assert started[0].returncode == -signal.SIGKILL, said
     status, _, err = desk.run(*words)
 
-    assert started[0].returncode == -signal.SIGKILL
     assert (status, err) == (0, "")
     assert [device.status for device in desk.plane.devices.values()] == ["active"]
     assert len(list(desk.home.path.glob("zt-device-*.pem"))) == 1
 
 
 def test_the_agent_in_the_background_reports_and_stops_cleanly(desk: Desk) -> None:
-    desk.enroll()
+    desk.enrolled()
     reported = threading.Event()
     desk.plane.after = lambda method, path: reported.set() if path == "/v1/reports" else None
     process = desk.start("run")
@@ -208,7 +213,7 @@ def test_the_agent_in_the_background_reports_and_stops_cleanly(desk: Desk) -> No
 
 
 def test_two_agents_in_one_folder_never_use_a_number_twice(desk: Desk) -> None:
-    desk.enroll()
+    desk.enrolled()
     both = [desk.start("report", "--quick") for _ in range(3)]
     for process in both:
         process.communicate(timeout=60)
@@ -219,7 +224,7 @@ def test_two_agents_in_one_folder_never_use_a_number_twice(desk: Desk) -> None:
 
 
 def test_the_device_is_reported_lost_from_itself(desk: Desk) -> None:
-    desk.enroll()
+    desk.enrolled()
     refused = desk.run("lost")
     status, out, _ = desk.run("lost", "--yes")
 
@@ -230,7 +235,7 @@ def test_the_device_is_reported_lost_from_itself(desk: Desk) -> None:
 
 
 def test_a_device_is_reported_lost_from_another_machine(desk: Desk, tmp_path: Path) -> None:
-    desk.enroll()
+    desk.enrolled()
     device = next(iter(desk.plane.devices))
     desk.home = Home(tmp_path / "another")
     status, _, err = desk.run("lost", "--device", device, "--server", desk.plane.url, "--yes")
@@ -361,7 +366,7 @@ def test_the_unit_is_one_that_systemd_accepts(desk: Desk, tmp_path: Path) -> Non
 
 
 def test_the_folder_of_a_person_is_nobody_elses(desk: Desk) -> None:
-    desk.enroll()
+    desk.enrolled()
 
     assert stat.S_IMODE(desk.home.path.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in desk.home.path.iterdir()} == {0o600}

@@ -8,20 +8,26 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from device_inventory.agent.errors import AgentError
 from zt_engine.bootstrap.demo import Demo, Result
 from zt_engine.bootstrap.demo_stay import prepare_to_stay, write_question
 from zt_engine.bootstrap.demo_story import calm_step, restoring_step, story
 from zt_engine.bootstrap.demo_world import PACK
+from zt_engine.cli.agent_report import as_zt_error
 from zt_engine.cli.demo_report import DemoReport
 from zt_engine.cli.output import Language, chosen_language, print_error
 from zt_engine.core.errors import ZtError
+
+if TYPE_CHECKING:  # needs more than the base install
+    from zt_engine.bootstrap.demo_office import Shown
 
 REPEATED = 500
 WIDE = 160
@@ -57,12 +63,13 @@ def demo(
         with Demo(place, language=language, pack=pack, nginx=nginx) as running:
             report.ready(time.monotonic() - started)
             results = _tell(running, report)
-            held = all(not result.faults for result in results)
-            held &= _enroll_this_machine(running, report, language)
+            shown = _enroll_this_machine(running, report, language)
+            failed = sum(bool(result.faults) for result in results) + sum(bool(one.faults) for one in shown)
+            held = not failed
             if not keep:
                 running.stop_sidecar()
             held &= report.audit(running.verify_log(), whole=not keep)
-            report.summary(results, held=held, seconds=time.monotonic() - started)
+            report.summary(len(results) + len(shown), failed, held=held, seconds=time.monotonic() - started)
             if keep:
                 running.run(restoring_step())
                 prepare_to_stay(running.world)
@@ -95,23 +102,26 @@ def _tell(running: Demo, report: DemoReport) -> list[Result]:
     return results
 
 
-def _enroll_this_machine(running: Demo, report: DemoReport, language: Language) -> bool:
-    """Tell the last chapter, which needs more than the base install; return whether it came out as it has to."""
+def _enroll_this_machine(running: Demo, report: DemoReport, language: Language) -> Sequence[Shown]:
+    """Tell the last chapter, which needs more than the base install; return its requests."""
     try:
         from zt_engine.bootstrap.demo_office import Office  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").startswith(("zt_engine", "device_inventory")):
             raise
         report.no_office()
-        return True
+        return ()
     report.office()
-    held = True
     with Office(running.world, running.backend, running.nginx, language=language) as office:
-        report.posture(office.enroll())
+        try:
+            report.posture(office.enroll())
+        except AgentError as error:
+            raise as_zt_error(error) from None
+        found = []
         for shown in office.ask():
             report.shown(shown, office.codes)
-            held &= not shown.faults
-    return held
+            found.append(shown)
+        return found
 
 
 def _wait_for_interrupt() -> None:

@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -220,13 +220,12 @@ class DemoReport:
         self._console.print(Text.assemble((self._marks[1], "bold red"), " ", text))
         return False
 
-    def summary(self, results: Sequence[Result], *, held: bool, seconds: float) -> None:
-        """Print the verdict."""
-        failed = sum(bool(result.faults) for result in results)
+    def summary(self, count: int, failed: int, *, held: bool, seconds: float) -> None:
+        """Print the verdict on so many requests."""
         if held:
-            text = Text(self._t("good").format(count=len(results), seconds=seconds), style="bold green")
+            text = Text(self._t("good").format(count=count, seconds=seconds), style="bold green")
         else:
-            text = Text(self._t("bad").format(count=failed or 1, all=len(results)), style="bold red")
+            text = Text(self._t("bad").format(count=failed or 1, all=count), style="bold red")
         self._console.print(text)
         self._console.print()
 
