@@ -33,6 +33,7 @@ from device_inventory.operations import admit_key, enrolled, may_renew, renewed,
 from device_inventory.reports import ingest
 from zt_engine.adapters.csr_x509 import read_csr
 from zt_engine.adapters.dev_issuer import DevDeviceCa
+from zt_engine.control_plane.invitations import new_code
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import CompactJws, from_base64url, split_compact, to_base64url
 from zt_engine.pages.registry import registry
@@ -152,7 +153,7 @@ class FakeControlPlane:
 
     def invite(self, subject: str, *, ownership: str = "corp", approval: bool = False, replaces: str = "") -> str:
         """Return the code of a new invitation."""
-        code = secrets.token_urlsafe(16)
+        code = new_code()
         now = int(self.clock.now())
         self.invitations[code] = Invitation(
             tenant=TENANT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.control_support import NOW, TENANT, Control, a_device
+from zt_engine.control_plane.invitations import new_code
 from zt_engine.control_plane.nonces import digest
 
 HOME = "https://idp.example"
@@ -129,3 +131,10 @@ def test_an_invitation_nobody_used_in_time_is_shown_as_over(control: Control) ->
     (shown,) = control.call("GET", "/v1/invitations").json()["items"]
 
     assert shown["state"] == "expired"
+
+
+def test_a_code_is_a_word_that_a_person_types_and_no_program_takes_for_an_option() -> None:
+    codes = {new_code() for _ in range(500)}
+
+    assert len(codes) == 500
+    assert all(re.fullmatch(r"[a-z2-7]{26}", code) for code in codes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import uuid
 from typing import Any, Final
@@ -22,6 +23,11 @@ from zt_engine.core.issuer import subject_name
 from zt_engine.ports.inventory import Transaction
 
 _CODE_BYTES: Final = 16
+
+
+def new_code() -> str:
+    """Return a code of 128 random bits: 26 letters and digits that a person types and no program takes for an option."""
+    return base64.b32encode(secrets.token_bytes(_CODE_BYTES)).decode("ascii").rstrip("=").lower()
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +60,7 @@ class Invitations:
         _check_terms(wanted, now=now)
         if wanted.replaces:
             _check_replaced(tx, wanted, assigned)
-        code = secrets.token_urlsafe(_CODE_BYTES)
+        code = new_code()
         invitation = Invitation(
             tenant=settings.tenant,
             id=str(uuid.uuid4()),
