@@ -26,7 +26,7 @@ _CODE_BYTES: Final = 16
 
 
 def new_code() -> str:
-    """Return a code of 128 random bits: 26 letters and digits that a person types and no program takes for an option."""
+    """Return a code of 128 random bits: 26 letters and digits to type, which no program takes for an option."""
     return base64.b32encode(secrets.token_bytes(_CODE_BYTES)).decode("ascii").rstrip("=").lower()
 
 
