@@ -239,3 +239,35 @@ def test_whoever_asks_too_early_is_told_to_come_back(lab: Lab) -> None:
 
     assert (answer.status_code, answer.json()["code"]) == (503, "STREAM_NOT_READY")
     assert int(answer.headers["retry-after"]) > 0
+
+
+PLACE = {"site": "embassy-1", "labels": {"kind": "edge"}}
+
+
+def test_a_sidecar_stands_where_its_token_says_and_later_where_an_owner_says(lab: Lab) -> None:
+    key = StreamKey.generate()
+    lab.call("POST", "/v1/sidecars", {"token": lab.token(**PLACE), "public_key": dict(key.jwk)}, who=None)
+    (joined,) = lab.call("GET", "/v1/sidecars").json()["items"]
+
+    moved = lab.call("PUT", "/v1/sidecars/edge-1/place", {"site": "hq", "labels": {}, "reason": "moved"})
+    lab.status(key)  # what it says of itself changes nothing that is said of it
+    lab.sidecars.flush(lab.clock.now() + 10)
+    (after,) = lab.call("GET", "/v1/sidecars").json()["items"]
+
+    assert (joined["site"], joined["labels"]) == ("embassy-1", {"kind": "edge"})
+    assert moved.status_code == 200
+    assert (after["site"], after["labels"], after["seen_at"]) == ("hq", {}, NOW)
+    assert (lab.audit()[-1].action, lab.audit()[-1].reason) == ("sidecar.placed", "moved")
+    assert lab.call("PUT", "/v1/sidecars/nobody/place", {"reason": "x"}).status_code == 404
+    assert lab.call("PUT", "/v1/sidecars/edge-1/place", {"reason": "x"}, who="security").status_code == 403
+
+
+@pytest.mark.parametrize("change", [{"site": "hq"}, {"labels": {}}, {"labels": {"kind": "edge", "ring": "1"}}])
+def test_a_token_admits_to_no_other_place_than_it_was_made_for(lab: Lab, change: dict[str, Any]) -> None:
+    told = msgspec.structs.replace(read_token(lab.token(**PLACE)), **change)
+
+    answer = lab.call(
+        "POST", "/v1/sidecars", {"token": write_token(told), "public_key": dict(StreamKey.generate().jwk)}, who=None
+    )
+
+    assert answer.json()["code"] == "SIDECAR_TOKEN"

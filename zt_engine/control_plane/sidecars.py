@@ -79,7 +79,17 @@ class Sidecars:
 
     # -- joining
 
-    def token(self, tx: Transaction, sidecar: str, *, seconds: int, actor: str, now: int) -> str:
+    def token(  # a token is made of what it says
+        self,
+        tx: Transaction,
+        sidecar: str,
+        *,
+        seconds: int,
+        actor: str,
+        now: int,
+        site: str = "",
+        labels: Mapping[str, str] = {},
+    ) -> str:
         """Make a join token. Only its digest is kept, so it cannot be shown again."""
         settings = self._plane.settings
         told = JoinToken(
@@ -89,9 +99,11 @@ class Sidecars:
             exp=now + min(seconds, MOST_TOKEN_SECONDS),
             sidecar=sidecar,
             id=secrets.token_urlsafe(24),
+            site=site,
+            labels=labels,
         )
-        tx.nonces.add(_digest(told.id), purpose=PURPOSE, holder=sidecar, expires_at=told.exp)
-        after = msgspec.json.encode({"expires_at": told.exp})
+        tx.nonces.add(_digest(told.proof), purpose=PURPOSE, holder=sidecar, expires_at=told.exp)
+        after = msgspec.json.encode({"expires_at": told.exp, "site": site, "labels": labels})
         tx.audit.record(
             AuditEvent(at=now, actor=actor, action="sidecar.invited", object=f"sidecar:{sidecar}", after=after)
         )
@@ -104,9 +116,9 @@ class Sidecars:
         if told.tenant != settings.tenant:
             raise InputError("SIDECAR_TOKEN", "it was made for another tenant")
         key = _public(public_key)
-        record = SidecarRecord(id=told.sidecar, public_key=key, joined_at=now)
+        record = SidecarRecord(id=told.sidecar, public_key=key, joined_at=now, site=told.site, labels=told.labels)
         with self._plane.store.writing(settings.tenant) as tx:
-            if not tx.nonces.use(_digest(told.id), purpose=PURPOSE, holder=told.sidecar, now=now):
+            if not tx.nonces.use(_digest(told.proof), purpose=PURPOSE, holder=told.sidecar, now=now):
                 raise InputError("SIDECAR_TOKEN", "it is over, was used before, or was never given out")
             before = tx.sidecars.get(told.sidecar)
             tx.sidecars.put(record)
@@ -152,6 +164,28 @@ class Sidecars:
                 at=now,
                 actor=actor,
                 action="sidecar.revoked",
+                object=f"sidecar:{sidecar}",
+                reason=reason,
+                before=_shown(before),
+                after=_shown(after),
+            )
+        )
+        return after
+
+    def place(
+        self, tx: Transaction, sidecar: str, *, site: str, labels: Mapping[str, str], reason: str, actor: str, now: int
+    ) -> SidecarRecord:
+        """Say where a sidecar stands and what it is like; InputError SIDECAR_NOT_FOUND."""
+        before = tx.sidecars.get(sidecar)
+        if before is None:
+            raise InputError("SIDECAR_NOT_FOUND", f"there is no sidecar `{sidecar}`")
+        after = replace(before, site=site, labels=labels)
+        tx.sidecars.put(after)
+        tx.audit.record(
+            AuditEvent(
+                at=now,
+                actor=actor,
+                action="sidecar.placed",
                 object=f"sidecar:{sidecar}",
                 reason=reason,
                 before=_shown(before),
@@ -232,7 +266,7 @@ class Sidecars:
                 for told in heard.values():
                     known = tx.sidecars.get(told.id)
                     if known is not None and known.public_key == told.public_key and known.seen_at <= told.seen_at:
-                        tx.sidecars.put(replace(told, revoked_at=known.revoked_at))
+                        tx.sidecars.put(_as_held(told, known))
         except UnavailableError:
             with self._lock:
                 self._heard = heard | self._heard
@@ -256,7 +290,7 @@ class Sidecars:
         found = []
         for record in held:
             told = heard.get(record.id, record)
-            found.append(replace(told if told.seen_at >= record.seen_at else record, revoked_at=record.revoked_at))
+            found.append(_as_held(told if told.seen_at >= record.seen_at else record, record))
         return found
 
     def behind(self, seq: int, *, since: float | None, now: float) -> Sequence[Lagging]:
@@ -276,6 +310,11 @@ class Sidecars:
                     )
                 )
         return found
+
+
+def _as_held(told: SidecarRecord, held: SidecarRecord) -> SidecarRecord:
+    """Return what a sidecar said of itself, with what others say of it."""
+    return replace(told, revoked_at=held.revoked_at, site=held.site, labels=held.labels)
 
 
 def _why(record: SidecarRecord, now: float) -> Why:
@@ -304,6 +343,11 @@ def _digest(secret: str) -> str:
 def _shown(record: SidecarRecord | None) -> bytes:
     if record is None:
         return b""
-    return msgspec.json.encode(
-        {"key": thumbprint(record.public_key), "joined_at": record.joined_at, "revoked_at": record.revoked_at}
-    )
+    shown = {
+        "key": thumbprint(record.public_key),
+        "joined_at": record.joined_at,
+        "revoked_at": record.revoked_at,
+        "site": record.site,
+        "labels": record.labels,
+    }
+    return msgspec.json.encode(shown)

@@ -21,6 +21,14 @@ class JoinToken(msgspec.Struct, frozen=True, kw_only=True):
     sidecar: str
     id: str
     """The secret."""
+    site: str = ""
+    labels: Mapping[str, str] = {}
+    """Where the sidecar will stand and what it is like, as whoever made the token says."""
+
+    @property
+    def proof(self) -> str:
+        """What a token is known by: the secret and all it gives, so that a token that was changed is no token."""
+        return msgspec.json.encode((self.id, self.site, self.labels), order="sorted").decode()
 
     def __repr__(self) -> str:
         return f"JoinToken(sidecar={self.sidecar!r}, url={self.url!r})"

@@ -18,6 +18,7 @@ from device_inventory.inventory import Device
 from device_inventory.invitation import Invitation
 from zt_engine.core.audit import AuditEvent
 from zt_engine.core.identity import SubjectRecord
+from zt_engine.ports.releases import BundleStore, ReleaseStore
 
 
 class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,7 +190,13 @@ class SidecarRecord(msgspec.Struct, frozen=True, kw_only=True):
     applied_seq: int = 0
     seen_at: int = 0
     refusals: tuple[str, ...] = ()
+    bundle_seq: int = 0
+    """The release that is active there, 0 if none."""
+    bundle_digest: str = ""
     revoked_at: int | None = None
+    site: str = ""
+    """Where it stands: what it may be told depends on it (how long what it heard holds, which ring it is in)."""
+    labels: Mapping[str, str] = {}
 
 
 class SidecarStore(Protocol):
@@ -244,6 +251,8 @@ class Transaction(Protocol):
     answers: AnswerStore
     sidecars: SidecarStore
     situation: SituationStore
+    bundles: BundleStore
+    releases: ReleaseStore
 
 
 class InventoryStore(Protocol):

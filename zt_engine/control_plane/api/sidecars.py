@@ -22,6 +22,10 @@ from zt_engine.ports.inventory import SidecarRecord, Transaction
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Id = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Site = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_.-]{0,62})?$")]
+LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
+LabelValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=16)]
 Seq = Annotated[int, Query(ge=0, le=2**53)]
 MayRead = Annotated[Administrator, Depends(administrator("sidecars.read"))]
 MayWrite = Annotated[Administrator, Depends(administrator("sidecars.write"))]
@@ -33,6 +37,16 @@ class TokenBody(Model):
 
     sidecar: Name
     seconds: Annotated[int, Field(ge=60, le=MOST_TOKEN_SECONDS)] = TOKEN_SECONDS
+    site: Site = ""
+    labels: Labels = Field(default_factory=dict)
+
+
+class PlaceBody(Model):
+    """Where a sidecar stands and what it is like, and why that is said now."""
+
+    site: Site = ""
+    labels: Labels = Field(default_factory=dict)
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class KeyBody(Model):
@@ -122,7 +136,15 @@ def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
         sidecars, now = sidecars_of(plane), plane.now()
 
         def work(tx: Transaction) -> Answer:
-            made = sidecars.token(tx, body.sidecar, seconds=body.seconds, actor=who.actor, now=now)
+            made = sidecars.token(
+                tx,
+                body.sidecar,
+                seconds=body.seconds,
+                actor=who.actor,
+                now=now,
+                site=body.site,
+                labels=body.labels,
+            )
             told = {"sidecar": body.sidecar, "expires_at": now + body.seconds}
             return Answer(status=201, body=told, secrets={"token": made})
 
@@ -160,6 +182,21 @@ def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
         """Say who has not applied a change, since when, and why; the newest change when none is named."""
         wanted = seq or _last(plane)
         return {"seq": wanted, "items": [_plain(one) for one in _behind(plane, wanted)]}
+
+    @routes.put("/v1/sidecars/{sidecar}/place", responses=problems(404))
+    def place(sidecar: Id, body: PlaceBody, who: MayWrite) -> dict[str, Any]:
+        """Say where a sidecar stands and what it is like; it is told with its next acknowledgement."""
+        with plane.store.writing(plane.settings.tenant) as tx:
+            placed = sidecars_of(plane).place(
+                tx,
+                sidecar,
+                site=body.site,
+                labels=body.labels,
+                reason=body.reason,
+                actor=who.actor,
+                now=plane.now(),
+            )
+        return _plain(placed)
 
     @routes.post("/v1/sidecars/{sidecar}/revoke", responses=problems(), response_class=Response)
     def revoke(sidecar: Id, body: ReasonBody, who: MayWrite, write: Writing) -> Response:
