@@ -23,6 +23,8 @@ MOST_BYTES: Final = 1 << 20
 MOST_SECONDS: Final = 30.0
 MOST_RETRY: Final = 3600.0
 SKEW: Final = 60.0
+IDLE: Final = 2.0
+"""Seconds after which a connection is not used again: servers close an idle one after five, and it may be under way."""
 
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _TIMELY: Final = frozenset({"AUTH_EXPIRED", "PROOF_TIME"})
@@ -57,6 +59,7 @@ class Wire:
                 follow_redirects=False,
                 trust_env=False,
                 timeout=httpx.Timeout(10.0, read=20.0),
+                limits=httpx.Limits(keepalive_expiry=IDLE),
                 headers={"Accept-Encoding": "identity", "Accept-Language": language, "User-Agent": "zt-agent"},
             )
         except (ValueError, httpx.InvalidURL):
