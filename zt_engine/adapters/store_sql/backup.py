@@ -186,7 +186,10 @@ def _leap(connection: Connection) -> None:
             if table is not election:
                 tenants.update(connection.execute(select(table.c.tenant).distinct()).scalars())
         known = set(connection.execute(select(counters.c.tenant).where(counters.c.name == "changes")).scalars())
-        connection.execute(update(counters).where(counters.c.name == "changes").values(value=counters.c.value + LEAP))
+        leaping = counters.c.name.in_(
+            ("changes", "releases")
+        )  # a release of after the backup is not to be one of before
+        connection.execute(update(counters).where(leaping).values(value=counters.c.value + LEAP))
         for tenant in sorted(tenants - known):
             connection.execute(insert(counters).values(tenant=tenant, name="changes", value=LEAP))
         connection.execute(update(election).values(fence=election.c.fence + LEAP))

@@ -11,7 +11,7 @@ from zt_engine.adapters.store_sql.session import THIS_TENANT, Session
 from zt_engine.adapters.store_sql.tables import counters
 from zt_engine.adapters.store_sql.upsert import Upsert
 
-Counter = Literal["audit", "changes"]
+Counter = Literal["audit", "changes", "releases"]
 
 _take: Final = Upsert(counters, setting=lambda row: {"value": counters.c.value + row.value}, returning=counters.c.value)
 _last: Final = select(counters.c.value).where(

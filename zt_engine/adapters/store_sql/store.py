@@ -18,6 +18,7 @@ from zt_engine.adapters.store_sql.enrollments import SqlEnrollments
 from zt_engine.adapters.store_sql.invitations import SqlInvitations
 from zt_engine.adapters.store_sql.nonces import SqlNonces
 from zt_engine.adapters.store_sql.outbox import SqlOutbox
+from zt_engine.adapters.store_sql.releases import SqlBundles, SqlReleases
 from zt_engine.adapters.store_sql.session import Session
 from zt_engine.adapters.store_sql.sidecars import SqlSidecars
 from zt_engine.adapters.store_sql.situation import SqlSituation
@@ -34,6 +35,7 @@ from zt_engine.ports.inventory import (
     SidecarStore,
     SituationStore,
 )
+from zt_engine.ports.releases import BundleStore, ReleaseStore
 
 
 class SqlTransaction:
@@ -48,6 +50,8 @@ class SqlTransaction:
     answers: AnswerStore
     sidecars: SidecarStore
     situation: SituationStore
+    bundles: BundleStore
+    releases: ReleaseStore
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -62,6 +66,8 @@ class SqlTransaction:
         self.answers = SqlAnswers(session)
         self.sidecars = SqlSidecars(session)
         self.situation = SqlSituation(session)
+        self.bundles = SqlBundles(session)
+        self.releases = SqlReleases(session)
 
     def finish(self) -> bool:
         """Write what comes last, or raise what went wrong before; whether sidecars are to be told anything."""

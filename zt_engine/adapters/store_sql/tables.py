@@ -198,6 +198,30 @@ changes: Final = Table(
     Column("data", Json(), nullable=False),
 )
 
+bundles: Final = Table(
+    "bundles",
+    metadata,
+    _key("tenant"),
+    _key("digest"),
+    _number("kept_at"),
+    Column("raw", LargeBinary, nullable=False),
+)
+
+releases: Final = Table(
+    "releases",
+    metadata,
+    _key("tenant"),
+    _key("seq", Number),
+    _name("state"),
+    _number("settled"),
+    _name("bundle_digest"),
+    _body(),
+    Index(None, "tenant", "state", "seq"),
+    Index(None, "tenant", "bundle_digest"),
+)
+
+opa_clients: Final = Table("opa_clients", metadata, _key("tenant"), _key("name"), _body())
+
 counters: Final = Table("counters", metadata, _key("tenant"), _key("name"), _number("value"))
 
 election: Final = Table(
