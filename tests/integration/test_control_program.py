@@ -300,6 +300,22 @@ def test_a_backup_restored_elsewhere_is_the_same_control_plane(tmp_path: Path) -
     assert (shown.status_code, shown.json()["events"][0]["action"]) == (200, "device.enrolled")
 
 
+@pytest.mark.parametrize(("language", "said"), [("en", "opens again"), ("ja", "再び利用できる")])
+def test_whoever_restores_is_told_that_what_was_revoked_since_opens_again(
+    tmp_path: Path, language: str, said: str
+) -> None:
+    old, new, file = tmp_path / "old", tmp_path / "new", tmp_path / "zt.backup"
+    for folder in (old, new):
+        install(folder, Choices(pack="corp", language="en"), now=NOW)
+    (new / "keys/device-ca.passphrase").write_bytes((old / "keys/device-ca.passphrase").read_bytes())
+    words = [str(file), "--lang", language, "--config"]
+    made = CliRunner().invoke(commands, ["control", "backup", *words, str(old / "zt.toml")])
+    restored = CliRunner().invoke(commands, ["control", "restore", *words, str(new / "zt.toml")])
+
+    assert (made.exit_code, restored.exit_code) == (0, 0), made.output + restored.output
+    assert said in restored.stderr
+
+
 def test_a_backup_without_its_passphrase_is_of_no_use_and_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "zt.backup"
     with Running(tmp_path / "old") as old:

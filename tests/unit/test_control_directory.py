@@ -10,9 +10,11 @@ from urllib.parse import quote
 import pytest
 
 from device_inventory.enrollment import Enrollment
+from device_inventory.invitation import begun, used
 from tests.control_support import NOW, TENANT, Control, a_device
 from zt_engine.adapters.subject_json import decode_subject
-from zt_engine.control_plane.directory import LEFT
+from zt_engine.control_plane.directory import LEFT, Directory, Leaving
+from zt_engine.core.revocations import Revocations
 
 HOME = "https://idp.example"
 PERSON = f"/v1/subjects/{quote(HOME, safe='')}/tanaka"
@@ -132,6 +134,48 @@ def test_whoever_left_is_gone_when_it_is_said_twice(control: Control) -> None:
 
     assert [first.status_code, second.status_code] == [200, 200]
     assert second.json()["devices"] == []
+
+
+def test_a_device_that_comes_in_while_its_sponsor_leaves_is_taken_off_them_as_well(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control.put(a_device())
+    wanted = {"subject": "guest", "ownership": "corp", "kind": "contractor", "sponsor": "tanaka"}
+    invited = control.call("POST", "/v1/invitations", {**wanted, "not_after_device": NOW + 9_000}).json()
+    enrollment = Enrollment(
+        tenant=TENANT, id="enr-9", invitation=invited["id"], issuer=HOME, subject="guest", state="certified",
+        secret_digest="0" * 64, started_at=NOW, changed_at=NOW, not_after=NOW + 100, device_id="late",
+    )  # fmt: skip
+    real = Directory.leaving
+
+    def looked(self: Directory, issuer: str, subject: str) -> Leaving:
+        found = real(self, issuer, subject)
+        control.put(a_device("late", kind="contractor", owner="guest", assigned=("guest",), sponsor="tanaka"))
+        with control.store.writing(TENANT) as tx:
+            invitation = tx.invitations.get(invited["id"])
+            assert invitation is not None
+            tx.enrollments.put(enrollment)
+            tx.invitations.put(used(begun(invitation, enrollment="enr-9"), enrollment="enr-9"))
+        return found
+
+    monkeypatch.setattr(Directory, "leaving", looked)
+    answer = control.call("POST", f"{PERSON}/offboard", WHY).json()
+
+    assert {one["id"] for one in answer["devices"]} == {"laptop-1", "late"}
+    assert (control.device("late").status, control.device("late").sponsor) == ("quarantined", "")
+
+
+def test_a_revocation_that_ends_sooner_shortens_none_that_is_there(control: Control) -> None:
+    for until in (NOW + 9_000, NOW + 60):
+        body = {"kind": "cert", "key": "A" * 43, "until": until, "reason": "stolen"}
+        assert control.call("POST", "/v1/revocations", body).is_success
+    with control.store.reading(TENANT) as tx:
+        held = tx.situation.all("revocation").values()
+    seen = Revocations()
+    for record in map(json.loads, held):
+        seen.add(record["kind"], record["key"], record["until"])
+
+    assert [until for _, _, until in seen] == [NOW + 9_000]
 
 
 def test_nobody_leaves_who_was_never_there(control: Control) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, get_args
@@ -39,6 +40,16 @@ _TEXTS: dict[str, dict[Language, str]] = {
     "restored": {
         "en": "restored {rows} rows, made at {made_at}. Sidecars go on by themselves, with a snapshot.",
         "ja": "{rows}行を復元しました（{made_at}に作成）。サイドカーはスナップショットから自動的に再開します。",
+    },
+    "of_the_past": {
+        "en": "zt: this is the state of {made_at}. What was revoked, lost, quarantined, withdrawn or left after that\n"
+        "    opens again, as soon as sidecars follow. BEFORE `zt control run`: look through the audit and the decision\n"
+        "    log of the time since, and be ready to do it again at once: zt device revoke|lost, POST /v1/revocations.\n"
+        "    Every sidecar takes a whole snapshot; none goes on from where it was.",
+        "ja": "zt: {made_at} 時点の状態に戻りました。それ以降の失効・紛失・隔離・招待の取消し・離職は失われており、\n"
+        "    サイドカーが追従すると再び利用できるようになります。zt control run の前に、その後の監査ログと\n"
+        "    判定ログを確認し、直ちにやり直せるようにしてください: zt device revoke|lost、POST /v1/revocations。\n"
+        "    サイドカーは、途中からではなく全体のスナップショットを取り直します。",
     },
     "key_made": {
         "en": "{name} ({role}): the key is in {file}. It cannot be shown again.",
@@ -121,7 +132,9 @@ def restore(
     """Make a new installation what the backup was. Its database has to be empty; keys that are replaced stay aside."""
     language = chosen_language(lang)
     made = restore_backup(load_control(config), file, now=time.time())
-    _say("restored", language, rows=made.rows, made_at=_instant(made.made_at))
+    made_at = _instant(made.made_at)
+    _say("restored", language, rows=made.rows, made_at=made_at)
+    print(_TEXTS["of_the_past"][language].format(made_at=made_at), file=sys.stderr)
 
 
 @app.command("rotate-ca")

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from device_inventory.device import DeviceStatus
 from device_inventory.enrollment import EnrollmentState, advance
+from device_inventory.invitation import Invitation
 from device_inventory.operations import offboard
 from zt_engine.control_plane.access import Administrator
 from zt_engine.control_plane.context import ControlPlane
@@ -92,6 +93,9 @@ class Directory:
         devices = self._devices(tx, leaving, who=who, reason=reason, now=now)
         invitations = self._invited(tx, leaving, who=who, reason=reason, now=now)
         enrollments = _refused(tx, leaving, actor=who.actor, now=now)
+        # From here on nothing of theirs becomes a device: what became one since they were looked for is taken as well.
+        late = tuple(_used(tx, leaving))
+        devices += self._devices(tx, replace(leaving, sponsored=late), who=who, reason=reason, now=now)
         if before is None and not devices and not invitations and not enrollments:
             raise InputError("SUBJECT_NOT_FOUND", "neither the directory nor a device knows this person")
         revoke(tx, "subject", f"{leaving.issuer}|{leaving.subject}", now + TOKENS_LIVE)
@@ -157,12 +161,23 @@ class Directory:
 
 
 def _open_invitations(tx: Transaction, leaving: Leaving) -> Iterator[str]:
+    return (one.id for one in _concerning(tx, leaving) if one.state == "open")
+
+
+def _used(tx: Transaction, leaving: Leaving) -> Iterator[str]:
+    """Yield the devices that came of invitations of theirs, or of those they answer for."""
+    for one in list(_concerning(tx, leaving)):
+        enrollment = tx.enrollments.get(one.enrollment) if one.state == "used" and one.enrollment else None
+        if enrollment is not None and enrollment.device_id:
+            yield enrollment.device_id
+
+
+def _concerning(tx: Transaction, leaving: Leaving) -> Iterator[Invitation]:
     after = ""
     while page := tx.invitations.page(after=after, limit=_PAGE):
         for one in page:
-            theirs = (one.issuer, one.subject) == (leaving.issuer, leaving.subject)
-            if one.state == "open" and (theirs or one.sponsor == leaving.name):
-                yield one.id
+            if (one.issuer, one.subject) == (leaving.issuer, leaving.subject) or one.sponsor == leaving.name:
+                yield one
         after = page[-1].id
 
 
