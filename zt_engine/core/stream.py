@@ -6,7 +6,8 @@ What an event's `data` is, by its type:
 reports that changed nothing but the age of these facts (a bare RECEIVED_AT: of all that came with the last report);
 `subject.changed` the directory's record; `revocation.added` `{kind, key, until}`; `overlay.changed` and `grant.changed`
 the record, or `{id, removed: true}`; `continuity.changed` the declaration, or `{removed: true}`;
-`threat_level.changed` `{threat_level}`. The others belong to releases, and are counted.
+`threat_level.changed` `{threat_level}`; `fleet.frozen` `{since, until, max_label}`: ageing stands still, or
+`{removed: true}`. The others belong to releases, and are counted.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ EventType = Literal[
     "grant.changed",
     "continuity.changed",
     "threat_level.changed",
+    "fleet.frozen",
 ]
 EVENT_TYPES: Final[frozenset[str]] = frozenset(get_args(EventType))
 

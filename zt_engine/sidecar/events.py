@@ -13,8 +13,10 @@ from typing import Literal
 import msgspec
 
 from device_inventory.device import DeviceRecord
+from device_inventory.fleet import Freeze
 from zt_engine.core.errors import ConfigError, InputError, Problem
 from zt_engine.core.identity import SubjectRecord
+from zt_engine.core.rollout import Staged, stageable
 from zt_engine.core.situation import Continuity, Grant, Overlay, RevocationKind, Situation
 from zt_engine.core.stream import EVENT_TYPES
 from zt_engine.sidecar.replica import Heard, SubjectKey
@@ -87,6 +89,35 @@ class ThreatTold(msgspec.Struct, frozen=True):
     level: int
 
 
+class StagedTold(msgspec.Struct, frozen=True):
+    """A change that decides only in the rings that were reached; in a snapshot it comes with those."""
+
+    staged: Staged
+    reached: tuple[str, ...]
+    told: OverlayTold | GrantTold | ThreatTold | None
+    """None: a release, which is read elsewhere."""
+
+
+class AdvancedTold(msgspec.Struct, frozen=True):
+    """A rollout has reached a ring."""
+
+    ref_seq: int
+    ring: str
+
+
+class AbortedTold(msgspec.Struct, frozen=True):
+    """A rollout is taken back."""
+
+    ref_seq: int
+
+
+class FreezeTold(msgspec.Struct, frozen=True):
+    """Ageing stands still; None: it does not, or what was told of it does not read."""
+
+    freeze: Freeze | None
+    id: str = "fleet"
+
+
 class OtherTold(msgspec.Struct, frozen=True):
     """What this version or this part does not act on."""
 
@@ -100,6 +131,10 @@ Told = (
     | ContinuityTold
     | RevocationTold
     | ThreatTold
+    | FreezeTold
+    | StagedTold
+    | AdvancedTold
+    | AbortedTold
     | OtherTold
 )
 OTHER = OtherTold()
@@ -126,6 +161,21 @@ class _Revocation(msgspec.Struct):
     until: msgspec.Raw
 
 
+class _Plan(msgspec.Struct):
+    staged: Staged | None = None
+    reached: tuple[str, ...] = ()
+    record: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Step(msgspec.Struct):
+    ref_seq: int
+    ring: str = ""
+
+
+class _Severity(msgspec.Struct):
+    severity: str = ""
+
+
 class EventReader:
     """Reads events of one tenant; `problems` collects what was left out, for whoever asks."""
 
@@ -148,6 +198,16 @@ class EventReader:
 
     def _read(self, type_: str, data: bytes, where: str, problems: list[Problem]) -> Told:
         match type_:
+            case "overlay.changed" | "grant.changed" | "threat_level.changed" | "bundle.released":
+                plan = msgspec.json.decode(data, type=_Plan)
+                if plan.staged is not None:
+                    return self._staged(type_, plan, plan.staged, where, problems)
+                return self._unstaged(type_, data, where, problems)
+            case "rollout.advanced":
+                step = msgspec.json.decode(data, type=_Step)
+                return AdvancedTold(step.ref_seq, step.ring)
+            case "rollout.aborted":
+                return AbortedTold(msgspec.json.decode(data, type=_Step).ref_seq)
             case "device.changed":
                 return self._device(data, where, problems)
             case "device.seen":
@@ -156,6 +216,16 @@ class EventReader:
                 return self._subject(data, where, problems)
             case "revocation.added":
                 return self.revocation(data, where)
+            case "continuity.changed":
+                return self.continuity(data, where, problems)
+            case "fleet.frozen":
+                return self._freeze(data, where, problems)
+        return OTHER
+
+    def _unstaged(
+        self, type_: str, data: bytes, where: str, problems: list[Problem]
+    ) -> OverlayTold | GrantTold | ThreatTold | OtherTold:
+        match type_:
             case "threat_level.changed":
                 level = msgspec.json.decode(data, type=_Level).threat_level
                 return ThreatTold(self._readers.situation(b'{"threat_level":%d}' % level, where).threat_level)
@@ -167,9 +237,24 @@ class EventReader:
                 return OverlayTold(named.id, data, found.overlays[0])
             case "grant.changed":
                 return self.grant(data, where, problems)
-            case "continuity.changed":
-                return self.continuity(data, where, problems)
         return OTHER
+
+    def _staged(self, type_: str, plan: _Plan, staged: Staged, where: str, problems: list[Problem]) -> StagedTold:
+        """Read a staged change; what may not be staged is refused, since it would be held back where it must hold."""
+        record = bytes(plan.record)
+        told = self._unstaged(type_, record, where, problems) if type_ != "bundle.released" else OTHER
+        level = told.level if isinstance(told, ThreatTold) else 0
+        severity = msgspec.json.decode(record, type=_Severity).severity if type_ == "overlay.changed" else ""
+        if not stageable(type_, severity=severity, level=level):
+            raise InputError("STREAM_EVENT", f"`{type_}` of this kind is never staged", where=where)
+        return StagedTold(staged, plan.reached, None if isinstance(told, OtherTold) else told)
+
+    def _freeze(self, data: bytes, where: str, problems: list[Problem]) -> FreezeTold:
+        if msgspec.json.decode(data, type=_Named).removed:
+            return FreezeTold(None)
+        found = self._readers.situation(b'{"threat_level":0,"freeze":%b}' % data, where)
+        problems += found.problems
+        return FreezeTold(found.freeze)
 
     def _device(self, data: bytes, where: str, problems: list[Problem]) -> DeviceTold:
         try:
@@ -261,5 +346,7 @@ def subject_of(told: Told) -> str:
             return f"device:{told.device_id}"
         case SubjectTold():
             return f"subject:{told.key[0]}|{told.key[1]}"
+    if isinstance(told, StagedTold):
+        return subject_of(told.told) if told.told is not None else "release:"
     one = getattr(told, "id", "")
     return f"{type(told).__name__.removesuffix('Told').lower()}:{one}"

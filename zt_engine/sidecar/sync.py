@@ -20,6 +20,7 @@ from zt_engine.core.bundle_signature import PublicKey
 from zt_engine.core.errors import InputError, Problem
 from zt_engine.core.lease import Lease
 from zt_engine.core.lease import Reading as Clocks
+from zt_engine.core.rollout import Place, Staged
 from zt_engine.core.stream import Batch, SnapshotPart, Urgent, Watermark
 from zt_engine.core.stream_signing import Position, unseal
 from zt_engine.sidecar.events import (
@@ -33,7 +34,7 @@ from zt_engine.sidecar.events import (
     subject_of,
 )
 from zt_engine.sidecar.replica import Changes, Heard, Records, Replica, SubjectKey
-from zt_engine.sidecar.standing import Standing
+from zt_engine.sidecar.standing import NOWHERE, Standing
 
 MAX_PARTS = 4096
 MAX_PROBLEMS = 100
@@ -105,7 +106,9 @@ class Sync:
         lease: Lease,
         keep: Keep,
         bundle_seq: Callable[[], int] = lambda: 0,
+        place: Place = NOWHERE,
     ) -> None:
+        """`place` is where this sidecar stands: what is staged decides here when its turn has come there."""
         self.position = Position()
         self.keys = keys
         self.problems: dict[str, Problem] = {}
@@ -118,7 +121,8 @@ class Sync:
         self._lease = lease
         self.keep = keep
         self._bundle_seq = bundle_seq
-        self._standing = Standing()
+        self._place = place
+        self._standing = Standing(place)
         self._begun = False
         """Whether anything complete was ever taken up."""
         self._parts: list[Prepared] = []
@@ -215,7 +219,7 @@ class Sync:
         tolds = [told for part in parts for told in part.tolds]
         self.problems.clear()
         self._note([problem for part in parts for problem in part.problems])
-        self._standing = Standing()
+        self._standing = Standing(self._place)
         self._standing.take(tolds)
         self._urgent = {seq: told for seq, told in self._urgent.items() if seq > position.seq}
         for urgent in self._urgent.values():
@@ -282,6 +286,24 @@ class Sync:
         for about, problem in problems[:MAX_PROBLEMS]:
             if about in self.problems or len(self.problems) < MAX_PROBLEMS:
                 self.problems[about] = problem
+
+    # -- staged rollouts
+
+    def in_force(self, staged: Staged | None) -> bool:
+        """Whether what came with this plan decides here; None: it was told to everybody."""
+        return staged is None or self._standing.rollouts.active(staged.ref_seq, self._place)
+
+    def taken_back(self, staged: Staged) -> bool:
+        """Whether a rollout was aborted."""
+        known = self._standing.rollouts.known.get(staged.ref_seq)
+        return known is not None and known.aborted
+
+    def moved(self, place: Place, clocks: Clocks) -> None:
+        """Stand somewhere else from now on."""
+        if place != self._place:
+            self._place = place
+            self._standing.moved(place)
+            self._adopt(self._replica.state.records, clocks)
 
     # -- other approvers
 
