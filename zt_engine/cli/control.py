@@ -43,8 +43,8 @@ _TEXTS: dict[str, dict[Language, str]] = {
     },
     "of_the_past": {
         "en": "zt: this is the state of {made_at}. What was revoked, lost, quarantined, withdrawn or left after that\n"
-        "    opens again, as soon as sidecars follow. BEFORE `zt control run`: look through the audit and the decision\n"
-        "    log of the time since, and be ready to do it again at once: zt device revoke|lost, POST /v1/revocations.\n"
+        "    opens again, as soon as sidecars follow. BEFORE `zt control run`: look through audit and decision log of\n"
+        "    the time since, and be ready to do it again at once: zt device revoke|lost, POST /v1/revocations.\n"
         "    Every sidecar takes a whole snapshot; none goes on from where it was.",
         "ja": "zt: {made_at} 時点の状態に戻りました。それ以降の失効・紛失・隔離・招待の取消し・離職は失われており、\n"
         "    サイドカーが追従すると再び利用できるようになります。zt control run の前に、その後の監査ログと\n"
