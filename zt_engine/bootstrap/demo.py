@@ -58,7 +58,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class Demo:
     """Everything that runs. A context manager; leaving it stops all processes and leaves the folder."""
 
-    def __init__(self, folder: Path, *, language: str, pack: str = PACK, nginx: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, language: str, pack: str = PACK, nginx: Path | None = None, opa: str | None = None
+    ) -> None:
         executable = nginx or find_nginx()
         if executable is None or not os.access(executable, os.X_OK):
             message = f"`{nginx}` is no executable" if nginx else "none in this Python environment, none on PATH"
@@ -66,7 +68,7 @@ class Demo:
         self.nginx = executable
         self._language = language
         self._stack = contextlib.ExitStack()
-        self.world = DemoWorld(folder, pack=pack)
+        self.world = DemoWorld(folder, pack=pack, opa=opa)
         self.codes = CodeTexts(self.world.reasons)
         self.backend = DemoBackend()
         self.client = DemoClient(self.world.server_ca, folder / "clients")

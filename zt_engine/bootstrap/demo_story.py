@@ -129,9 +129,10 @@ def with_header(
     return lambda world, url: [*headers(world, url), (name, value)]
 
 
-def story() -> tuple[Step, ...]:
-    """Return all steps in their order."""
-    return (*_telework(), *_secrets(), *_attacks(), *_programs(), *_change())
+def story(*, rego: bool = True) -> tuple[Step, ...]:
+    """Return all steps in their order; without `rego` those that need the program `opa` are left out."""
+    rules = _rules() if rego else ()
+    return (*_telework(), *_secrets(), *_attacks(), *_programs(), *rules, *_change())
 
 
 def calm_step() -> Step:
@@ -324,6 +325,21 @@ def _programs() -> tuple[Step, ...]:
         Step(
             chapter=3, who=HANAKO, device=PHONE, data=PAYMENT, sent=payment(1800),
             expected=Expected(effect="step_up", reasons=("PAYMENT_REAUTH_REQUIRED",), challenge='max_age="300"'),
+        ),
+    )  # fmt: skip
+
+
+def _rules() -> tuple[Step, ...]:
+    news = Sent(host=PORTAL, target="/news/today", headers=token("tanaka"))
+    return (
+        Step(
+            chapter=4, who=TANAKA, device=BROWSER, data=NEWS, sent=news, change=DemoWorld.edit_rule,
+            expected=Expected(effect="deny", reasons=("DEVICE_NOT_ENROLLED",), page="DEVICE_NOT_ENROLLED"),
+            note=("Regoに規則を追加し、検査・署名", "a Rego rule added, checked, signed"),
+        ),
+        Step(
+            chapter=4, who=TANAKA, device=BROWSER, data=NEWS, sent=news, change=DemoWorld.undo_rule,
+            expected=Expected(effect="allow"), note=("元のポリシーに戻しました", "back to the policy before"),
         ),
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.dev_issuer import DevProver
 from zt_engine.bootstrap.demo_tls import write_server_certificate
-from zt_engine.bootstrap.packs import compiled_bundle
+from zt_engine.bootstrap.packs import compiled_bundle, policies_folder
 from zt_engine.bootstrap.sandbox import Device, Sandbox
+from zt_engine.bootstrap.workbench import Workbench
 from zt_engine.core import bundle_archive
 from zt_engine.core.bundle import MANIFEST, make_bundle, open_bundle
 from zt_engine.core.bundle_signature import SIGNATURES
@@ -29,6 +31,19 @@ ROBOTS = frozenset({"rpa-leave", "rpa-night"})
 JST = 9 * 3600
 ENFORCED = ("no_store", "no_download", "watermark")
 APPROVERS = ("kimura", "mori")
+RULE_FILE = "ministry/ministry.rego"
+RULE = """
+# METADATA
+# title: The portal is for enrolled devices / ポータルは登録端末のみ
+# custom:
+#   control: SP 800-53 IA-3
+#   owner: ministry-ciso
+#   remedy_ja: 端末を登録してください。
+#   remedy_en: Enroll the device.
+_passed contains "DEVICE_NOT_ENROLLED" if input.device.status == "active"
+
+_required contains "DEVICE_NOT_ENROLLED" if input.resource.service == "portal"
+"""
 PROXIES = ("front", "inner")
 """One nginx, two of its server blocks: `front` stands in the open network, `inner` in the closed one."""
 
@@ -63,17 +78,19 @@ STAFF: Mapping[str, object] = {
 class DemoWorld:
     """The installation's folder, and the keys to play every part in it."""
 
-    def __init__(self, folder: Path, *, pack: str = PACK) -> None:
+    def __init__(self, folder: Path, *, pack: str = PACK, opa: str | None = None) -> None:
         if pack != PACK:
             raise ConfigError((Problem(code="DEMO_PACK", message=f"no story for the pack `{pack}`"),))
         if len(os.fsencode(folder)) > LONGEST_FOLDER:
             raise ConfigError((Problem(code="DEMO_FOLDER", message="too long for Unix sockets", where=str(folder)),))
         self.folder = folder
+        self._opa = opa
         self.clock = SystemClock()
         self.now = self.clock.now()
         self.sidecar_socket = folder / "zt.sock"
         self.admin_socket = folder / "admin.sock"
         bundle = with_timetable(compiled_bundle(pack), self.now)
+        self._first_bundle = bundle
         self.reasons = open_bundle(bundle, keys={}, require_signature=False).reasons
         self.sandbox = Sandbox(
             folder,
@@ -150,6 +167,21 @@ class DemoWorld:
         added = "\nobjects:\n  - {service: portal, path: /news/reorganisation, label: C2}\n"
         self.sandbox.write("policy/catalogue.yaml", (self.catalogue + added).encode())
 
+    def edit_rule(self) -> None:
+        """Somebody edits a Rego rule of the ministry and builds the pack: its portal is for enrolled devices only."""
+        sources = self.folder / "policies"
+        if not sources.exists():
+            for name in (PACK, "lib", "schemas"):
+                shutil.copytree(policies_folder() / name, sources / name)
+            with (sources / PACK / RULE_FILE).open("a", encoding="utf-8") as file:
+                file.write(RULE)
+        built = Workbench(self._opa).build(sources / PACK).raw
+        self.sandbox.publish(with_timetable(built, self.now))
+
+    def undo_rule(self) -> None:
+        """The bundle that was in force before is in force again."""
+        self.sandbox.publish(self._first_bundle)
+
     def raise_threat_level(self) -> None:
         """The situation becomes `alert`."""
         self.sandbox.situation(threat_level=2)
@@ -165,6 +197,7 @@ class DemoWorld:
     def restore(self) -> None:
         """Everything is as it was before the story."""
         self.sandbox.write("policy/catalogue.yaml", self._first_catalogue)
+        self.undo_rule()
         self.calm_down()
 
     # -- made once
@@ -229,6 +262,15 @@ key_file = "keys/pep-inner.key"
 channel = "closed"
 enforces = ["no_store"]
 """
+
+
+def can_build(opa: str | None) -> bool:
+    """Whether there is a program `opa`, without which no Rego is compiled."""
+    try:
+        Workbench(opa)
+    except ConfigError:
+        return False
+    return True
 
 
 def with_timetable(raw: bytes, now: float) -> bytes:

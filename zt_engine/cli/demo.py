@@ -20,7 +20,7 @@ from device_inventory.agent.errors import AgentError
 from zt_engine.bootstrap.demo import Demo, Result
 from zt_engine.bootstrap.demo_stay import prepare_to_stay, write_question
 from zt_engine.bootstrap.demo_story import calm_step, restoring_step, story
-from zt_engine.bootstrap.demo_world import PACK
+from zt_engine.bootstrap.demo_world import PACK, can_build
 from zt_engine.cli.agent_report import as_zt_error
 from zt_engine.cli.demo_report import DemoReport
 from zt_engine.cli.output import Language, chosen_language, print_error
@@ -41,14 +41,17 @@ def demo(
     nginx: Annotated[
         Path | None, typer.Option(help="The nginx to run; default: the one of this Python environment, then PATH.")
     ] = None,
+    opa: Annotated[
+        str | None, typer.Option("--opa", envvar="OPA", help="The program opa, for one change; default: on PATH.")
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option("--dir", help="An empty or new folder for its files; default: a temporary one.")
     ] = None,
 ) -> None:
     """Protect a backend behind a real nginx, send over 30 requests, and check every answer three times.
 
-    Needs no root and no opa; listens on free loopback ports only. Exit 0: every expectation held. 1: one did not.
-    2: it could not be run.
+    Needs no root; without the program opa one change is left out. Listens on free loopback ports only. Exit 0: every
+    expectation held. 1: one did not. 2: it could not be run.
     """
     language = chosen_language(lang)
     console = Console(highlight=False)
@@ -60,9 +63,9 @@ def demo(
     started = time.monotonic()
     try:
         report.begin()
-        with Demo(place, language=language, pack=pack, nginx=nginx) as running:
+        with Demo(place, language=language, pack=pack, nginx=nginx, opa=opa) as running:
             report.ready(time.monotonic() - started)
-            results = _tell(running, report)
+            results = _tell(running, report, rego=can_build(opa))
             shown = _enroll_this_machine(running, report, language)
             failed = sum(bool(result.faults) for result in results) + sum(bool(one.faults) for one in shown)
             held = not failed
@@ -92,12 +95,14 @@ def _leave(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _tell(running: Demo, report: DemoReport) -> list[Result]:
+def _tell(running: Demo, report: DemoReport, *, rego: bool) -> list[Result]:
     results = []
-    for step in story():
+    for step in story(rego=rego):
         result = running.run(step)
         report.step(result, running.codes)
         results.append(result)
+    if not rego:
+        report.no_opa()
     report.speed(REPEATED, *running.repeat(calm_step(), REPEATED))
     return results
 

@@ -60,6 +60,10 @@ TEXTS: dict[str, Words] = {
         "この端末の登録は省略しました: pip install 'zt-engine[control,agent]'",
         "enrolling this machine was left out: pip install 'zt-engine[control,agent]'",
     ),
+    "opa_missing": (
+        "Regoの書き換えは省略しました: opa が見つかりません（PATH に置くか、OPA で指定してください）",
+        "editing a Rego rule was left out: there is no program opa (put it on PATH, or name it by OPA)",
+    ),
     "posture": (
         "招待→サインイン→同意→鍵→証明書→報告: {device}、{known}項目を確認、{unknown}項目は不明",
         "invitation, sign-in, notice, key, certificate, report: {device}; {known} facts seen, {unknown} unknown",
@@ -163,6 +167,11 @@ class DemoReport:
         """Say that the chapter needs more than is installed."""
         self._console.print()
         self._console.print(Text(self._t("office_missing"), style="dim"))
+
+    def no_opa(self) -> None:
+        """Say that one change was left out for want of `opa`."""
+        self._console.print()
+        self._console.print(Text(self._t("opa_missing"), style="dim"))
 
     def posture(self, posture: Posture) -> None:
         """Print what this machine shows, and what it lacks."""
