@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+from cryptography.x509.verification import ClientVerifier, PolicyBuilder, Store, VerificationError
 
 from zt_engine.core.errors import ConfigError, InputError, Problem
 from zt_engine.core.identity import VerifiedCertificate
@@ -57,6 +57,19 @@ class _Held(msgspec.Struct, frozen=True):
     closes: int
 
 
+class _Authority(msgspec.Struct, frozen=True):
+    """What is asked of a device CA for each certificate it issued."""
+
+    name: str
+    opens: int
+    closes: int
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> _Authority:
+        opens, closes = _times(certificate)
+        return cls(certificate.subject.rfc4514_string(), opens, closes)
+
+
 class X509CertificateVerifier:
     """The `CertificateVerifier` for escaped PEM as nginx sends it. One event loop; validated once per certificate."""
 
@@ -78,7 +91,10 @@ class X509CertificateVerifier:
 
         Raises ConfigError DEVICE_CA_MALFORMED, DEVICE_CA_EMPTY or DEVICE_CA_UNFIT, and then keeps the old one.
         """
-        self._store = Store(read_authorities(authorities, where=where))
+        read = read_authorities(authorities, where=where)
+        self._store = Store(read)
+        self._authorities = {authority: _Authority.of(authority) for authority in read}
+        self._verifier: tuple[int, ClientVerifier] | None = None
         self._held.clear()
 
     def verify(self, escaped_pem: bytes, *, now: float) -> VerifiedCertificate:
@@ -101,19 +117,23 @@ class X509CertificateVerifier:
                 raise InputError("CERT_EXPIRED", "the device certificate has expired")
             if now < opens:
                 raise InputError("CERT_NOT_YET_VALID", "the device certificate is not valid yet, or a clock is wrong")
-            chain = self._chain(leaf, now)
+            path = [self._authority(certificate) for certificate in self._chain(leaf, now)[1:]]
             read = VerifiedCertificate(
                 x5t=to_base64url(hashlib.sha256(leaf.public_bytes(Encoding.DER)).digest()),
                 device_uri=device_uri,
                 not_before=opens,
                 not_after=closes,
                 serial=f"{leaf.serial_number:x}",
-                issuer=leaf.issuer.rfc4514_string(),
+                # A path is built by names, so who signed has the very name that the certificate gives.
+                issuer=path[0].name if path else leaf.issuer.rfc4514_string(),
             )
         except _UNPARSABLE:  # extensions and keys are parsed when they are asked for
             raise InputError("CERT_MALFORMED", "the certificate cannot be parsed") from None
-        times = [_times(certificate) for certificate in chain]
-        held = _Held(read, max(start for start, _ in times), min(end for _, end in times))
+        held = _Held(
+            read,
+            max([opens, *(authority.opens for authority in path)]),
+            min([closes, *(authority.closes for authority in path)]),
+        )
         if now >= held.closes:  # the path counts the last second of a CA, the cache does not
             raise InputError("CERT_UNTRUSTED", "a device CA of the path has expired")
         self._keep(escaped_pem, held)
@@ -121,12 +141,24 @@ class X509CertificateVerifier:
 
     def _chain(self, leaf: x509.Certificate, now: float) -> list[x509.Certificate]:
         """Return the path from the leaf to a device CA, each certificate valid now."""
-        moment = dt.datetime.fromtimestamp(now, dt.UTC)
-        policy = PolicyBuilder().store(self._store).time(moment).max_chain_depth(MAX_CHAIN_DEPTH)
         try:
-            return policy.build_client_verifier().verify(leaf, []).chain
+            return self._verifier_at(int(now)).verify(leaf, []).chain
         except VerificationError:
             raise InputError("CERT_UNTRUSTED", "the certificate does not lead to a device CA") from None
+
+    def _verifier_at(self, second: int) -> ClientVerifier:
+        """Return the verifier of a second, made once: certificates count in seconds, and it holds no other state."""
+        found = self._verifier
+        if found is None or found[0] != second:
+            moment = dt.datetime.fromtimestamp(second, dt.UTC)
+            policy = PolicyBuilder().store(self._store).time(moment).max_chain_depth(MAX_CHAIN_DEPTH)
+            found = self._verifier = second, policy.build_client_verifier()
+        return found[1]
+
+    def _authority(self, certificate: x509.Certificate) -> _Authority:
+        """Return what is known of a certificate that vouches for another, which is one of the bundle's."""
+        found = self._authorities.get(certificate)
+        return found if found is not None else _Authority.of(certificate)
 
     def _keep(self, escaped_pem: bytes, held: _Held) -> None:
         """Remember a validation; the oldest make room. Refusals are never remembered."""

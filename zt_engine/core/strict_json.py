@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn
 
 MAX_DEPTH = 16
 MAX_INTEGER = 2**63 - 1
@@ -29,7 +29,8 @@ def read_object(raw: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, object]:
         raise ValueError(f"not JSON at character {error.pos}") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 -- callers catch one type
-    if _depth(value, max_depth) > max_depth:
+    # So many opening brackets, inside of texts or not, are no deeper than that: the common case ends here.
+    if text.count("{") + text.count("[") > max_depth and _depth(value, max_depth) > max_depth:
         raise ValueError("nested too deeply")
     if "\\" in text:  # only an escape can spell half a character
         try:
@@ -37,16 +38,6 @@ def read_object(raw: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, object]:
         except UnicodeEncodeError:
             raise ValueError("half a surrogate pair") from None
     return value
-
-
-def _decode(text: str) -> object:
-    return json.loads(
-        text,
-        object_pairs_hook=_without_duplicates,
-        parse_constant=_refuse_constant,
-        parse_float=_finite,
-        parse_int=_bounded,
-    )
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -71,6 +62,12 @@ def _bounded(text: str) -> int:
     if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
         raise ValueError("a number overflows")
     return int(text)
+
+
+_decode: Final[Callable[[str], object]] = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_bounded
+).decode
+"""Made once: `json.loads` with hooks makes a decoder, and a scanner, for every text."""
 
 
 def _depth(value: object, budget: int) -> int:
