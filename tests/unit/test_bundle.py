@@ -368,8 +368,9 @@ def test_a_service_id_becomes_a_rule_name_and_must_be_one(name: str, legal: bool
 def release(**changes: object) -> Release:
     bundle = open_bundle(RAW, keys=KEYS)
     record = Release(
-        seq=7, content_digest=bundle.content_digest, bundle_digest=bundle.bundle_digest, not_before=1000, not_after=2000
-    )
+        tenant="default", seq=7, content_digest=bundle.content_digest, bundle_digest=bundle.bundle_digest,
+        size=len(RAW), not_before=1000, not_after=2000,
+    )  # fmt: skip
     return msgspec.structs.replace(record, **changes)
 
 

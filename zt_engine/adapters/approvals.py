@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from msgspec import Struct
 
+from zt_engine.core.approval import Approval
 from zt_engine.core.errors import ConfigError, InputError, Problem
 
-RecordKind = Literal["grant", "continuity"]
+RecordKind = Literal["grant", "continuity", "release"]
 
 _DOMAIN = b"zt-approval/1\n"
 
@@ -35,13 +36,6 @@ class Approver(Struct, frozen=True):
 
 Approvers = Mapping[str, Approver]
 """The keys that may approve, by key id."""
-
-
-class Approval(Struct, frozen=True, forbid_unknown_fields=True):
-    """One signature as a record carries it; base64url without padding."""
-
-    key_id: str
-    signature: str
 
 
 def key_id(key: Ed25519PublicKey) -> str:

@@ -15,7 +15,10 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from zt_engine.adapters.approvals import Approval, Approvers, RecordKind, verify_approvals
+from device_inventory.fleet import Freeze
+from zt_engine.adapters.approvals import Approvers, RecordKind, verify_approvals
+from zt_engine.adapters.freeze_json import read_freeze
+from zt_engine.core.approval import Approval
 from zt_engine.core.errors import ConfigError, InputError, Problem
 from zt_engine.core.instants import LATEST, parse_instant
 from zt_engine.core.situation import (
@@ -104,7 +107,7 @@ class RevocationRecord(Struct, frozen=True, forbid_unknown_fields=True):
     until: Instant | None
 
 
-_TOP = ("version", "threat_level", "overlays", "grants", "revocations", "continuity")
+_TOP = ("version", "threat_level", "overlays", "grants", "revocations", "continuity", "freeze")
 _ItemT = TypeVar("_ItemT")
 RecordT = TypeVar("RecordT", OverlayRecord, GrantRecord, ContinuityRecord, RevocationRecord)
 
@@ -158,6 +161,7 @@ class _Reader:
             keys = revoked.setdefault(kind, {})
             keys[key] = max(until, keys.get(key, 0))
         continuity = self._continuity(document.get("continuity", False))
+        freeze = self._freeze(document.get("freeze"))
         kept = [grant for grant in grants if grant.approvers]
         # What is in force depends on the approvers' keys as well as on the text.
         proof = "".join(f"\n{grant.id} {' '.join(grant.approvers)}" for grant in kept) + f"\n{continuity is not None}"
@@ -168,6 +172,7 @@ class _Reader:
             grants=kept,
             continuity=continuity,
             revoked=revoked,
+            freeze=freeze,
             problems=self.ignored,
         )
 
@@ -292,6 +297,16 @@ class _Reader:
         if not people:
             return None
         return Continuity(id=record.id, not_before=times[0], not_after=times[1], reason=record.reason)
+
+    def _freeze(self, raw: object) -> Freeze | None:
+        if raw is None:
+            return None
+        try:
+            return read_freeze(raw)
+        except InputError as error:
+            where = self._at("freeze")
+            self.ignored.append(Problem(code=error.code, message=error.message, where=where))
+            return None
 
     def _list(
         self, document: Mapping[str, object], key: str, limit: int, read: Callable[[object, str], _ItemT | None]

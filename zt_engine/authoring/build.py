@@ -44,7 +44,7 @@ def main_module(pack: Pack) -> bytes:
 def bundle_files(pack: Pack) -> dict[str, bytes]:
     """Everything a bundle holds beside the module and the manifest."""
     reasons = {code: msgspec.to_builtins(reason) for code, reason in pack.reasons.items()}
-    return {**pack.sources, **pack.data, MAIN: main_module(pack), REASONS: canonical(reasons)}
+    return {**pack.sources, **pack.data, **pack.documents, MAIN: main_module(pack), REASONS: canonical(reasons)}
 
 
 def build(pack: Pack, opa: OpaTool, *, key: SigningKey | None = None, modules: Sequence[Module] | None = None) -> bytes:
@@ -99,7 +99,7 @@ def _builtins(pack: Pack, opa: OpaTool, files: Mapping[str, bytes]) -> list[str]
 
 def in_folder(files: Mapping[str, bytes]) -> dict[str, bytes]:
     """The files that OPA reads, below the folder a run is pointed at."""
-    return {f"{FOLDER}/{name}": raw for name, raw in files.items() if name not in (REASONS, WASM)}
+    return {f"{FOLDER}/{name}": raw for name, raw in files.items() if name.endswith((".rego", "/data.json"))}
 
 
 def errors_of(pack: Pack, done: OpaOutput) -> list[Problem]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from zt_engine.authoring.yaml_text import Plain, YamlText, as_json, read_yaml
-from zt_engine.core.bundle import RESERVED, Reason, is_service_id
+from zt_engine.core.bundle import CATALOGUE, RESERVED, TRUST, Reason, is_scenario_file, is_service_id
 from zt_engine.core.bundle_archive import is_safe_name
 from zt_engine.core.bundle_hash import Json, canonical, parse
 from zt_engine.core.decision import KINDS
@@ -39,6 +39,8 @@ class Pack(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, bytes]
     tests: Mapping[str, bytes]
     data: Mapping[str, bytes]
+    documents: Mapping[str, bytes]
+    """Catalogue, trust model and scenarios as they are written: published with the policy, and no part of it."""
     where: Mapping[str, str]
     reasons: Mapping[str, Reason]
     reasons_at: Mapping[str, str]
@@ -80,6 +82,7 @@ class _Reading:
         self.assurance(trust)
         table, at = self.reasons(reasons)
         schema = self.schema(header)
+        documents = self.documents()
         if self.problems:
             raise ConfigError(tuple(self.problems))
         return Pack(
@@ -91,6 +94,7 @@ class _Reading:
             sources=self.sources,
             tests=self.tests,
             data=self.data,
+            documents=documents,
             where=self.where,
             reasons=table,
             reasons_at=at,
@@ -164,6 +168,17 @@ class _Reading:
         if input_version != 1 or isinstance(input_version, bool):
             self.fault("PACK_MALFORMED", "`input_version` is 1", document.at("input_version"))
         return str(name), str(version), 1, tuple(str(layer) for layer in layers) if isinstance(layers, list) else ()
+
+    def documents(self) -> dict[str, bytes]:
+        """The files that are published beside the policy."""
+        found = {name: self.content(self.folder / name) for name in (CATALOGUE, TRUST)}
+        for path in sorted(self.folder.glob("scenarios/*.yaml")):
+            name = f"scenarios/{path.name}"
+            if is_scenario_file(name) and is_safe_name(name):
+                found[name] = self.content(path)
+            else:
+                self.fault("PACK_FILE_UNKNOWN", "a bundle cannot hold a file of this name", str(path), "rename it")
+        return found
 
     def services(self, catalogue: YamlText) -> tuple[str, ...]:
         services = _mapping(_mapping(catalogue.value).get("services"))

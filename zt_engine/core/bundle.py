@@ -1,8 +1,9 @@
 """A policy bundle: what one may hold, what its manifest promises, and when it is refused.
 
-An OPA bundle with the original Rego, its data, the compiled `policy.wasm` and `reasons.json`. `.manifest` has no `wasm`
-key, because an OPA without a Wasm runtime refuses such a bundle; what the sidecar needs stands in `metadata.zt`. All of
-it is reproducible from the sources; sequence and expiry stand beside it in a release record (`core.release`).
+An OPA bundle with the original Rego, its data, the compiled `policy.wasm` and `reasons.json`, and beside them catalogue,
+trust model and scenarios of the pack, which OPA hashes and does not read. `.manifest` has no `wasm` key, because an OPA
+without a Wasm runtime refuses such a bundle; what the sidecar needs stands in `metadata.zt`. All of it is reproducible
+from the sources; sequence and expiry stand beside it in a release record (`core.release`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from zt_engine.core.errors import BundleError
 MANIFEST = ".manifest"
 WASM = "policy.wasm"
 REASONS = "reasons.json"
+CATALOGUE = "catalogue.yaml"
+TRUST = "trust.yaml"
 ROOT = "zt"
 FORMAT = 1
 """The version of `metadata.zt`; another one is refused, so a field may only be added together with a new number."""
@@ -30,6 +33,8 @@ UNLISTED = "unlisted"
 
 _KEYWORDS = "as contains data default else every false if import in input not null package some true with"
 RESERVED = frozenset({*_KEYWORDS.split(), UNLISTED})
+_SCENARIOS = re.compile(r"scenarios/(?!data\.yaml$)[A-Za-z0-9_.-]+\.yaml", re.ASCII)
+"""`data.yaml` would be data to OPA, wherever it lies."""
 _SERVICE = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 _BASELINE = ("baseline/", "lib/", "zt/layer/baseline/", "zt/lib/", "zt/assurance/")
 """What decides how the baseline answers: its rules and data, the shared library, the assurance table."""
@@ -100,6 +105,11 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the archive as it was read."""
     key_id: str | None
     """The key that signed, None for an unsigned bundle."""
+    catalogue: bytes | None = None
+    """The catalogue as the pack has it; a release must hold one."""
+    trust: bytes | None = None
+    scenarios: Mapping[str, bytes] = {}
+    """The decision tables by their names, such as `scenarios/must_deny.yaml`."""
 
 
 def is_service_id(name: str) -> bool:
@@ -203,7 +213,15 @@ def open_bundle(
         content_digest=_sha256(files[MANIFEST]),
         bundle_digest=_sha256(raw),
         key_id=key_id,
+        catalogue=files.get(CATALOGUE),
+        trust=files.get(TRUST),
+        scenarios={name: content for name, content in files.items() if is_scenario_file(name)},
     )
+
+
+def is_scenario_file(name: str) -> bool:
+    """Whether a bundle may hold a decision table under this name."""
+    return _SCENARIOS.fullmatch(name) is not None
 
 
 def baseline_digest(files: Mapping[str, bytes]) -> str:
@@ -214,7 +232,8 @@ def baseline_digest(files: Mapping[str, bytes]) -> str:
 
 def _belongs(name: str) -> bool:
     return (
-        name in (MANIFEST, SIGNATURES, WASM, REASONS)
+        name in (MANIFEST, SIGNATURES, WASM, REASONS, CATALOGUE, TRUST)
+        or is_scenario_file(name)
         or name.endswith(".rego")
         or (name.startswith(f"{ROOT}/") and name.endswith("/data.json"))
     )
