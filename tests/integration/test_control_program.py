@@ -29,7 +29,7 @@ from zt_engine.bootstrap.installation import Choices, install
 from zt_engine.cli.main import app as commands
 from zt_engine.config import ControlSettings, load_control
 from zt_engine.control_plane.ledger import Ledger
-from zt_engine.core.errors import ConfigError
+from zt_engine.core.errors import ConfigError, InputError
 
 NOW = time.time()
 AUDIENCE = "https://control.example"
@@ -272,6 +272,56 @@ def test_a_key_is_added_used_and_taken_out_while_it_runs(running: Running) -> No
     assert [added.exit_code, seen.exit_code, removed.exit_code] == [0, 0, 0]
     assert key.stat().st_mode & 0o077 == 0
     assert gone.exception.code == "AUTH_REFUSED"  # type: ignore[union-attr]
+
+
+def test_options_of_the_group_may_stand_behind_the_subcommand(running: Running) -> None:
+    words = ["device", "list", "--json", "--config", str(running.config), "--lang=en"]
+    behind = CliRunner().invoke(commands, words)
+    before = running.zt("list", "--json")
+    told = CliRunner().invoke(commands, ["device", "list", "--help"])
+
+    assert (behind.exit_code, behind.stdout) == (0, before.stdout)
+    assert "--config" in told.stdout
+
+
+def test_a_device_is_named_by_how_no_other_one_begins(running: Running) -> None:
+    one, two = "0b9f3c1e-1111-4abc-8def-000000000001", "0b9f3c1e-2222-4abc-8def-000000000002"
+    for id_ in (one, two):
+        running.put(device_id=id_, keys=(held_key(id_),))
+    quarantined = running.zt("quarantine", "0b9f3c1e-1", "-m", "odd")
+    doubtful = running.zt("revoke", "0b9f", "-m", "stolen")
+
+    assert (quarantined.exit_code, quarantined.stdout) == (0, f"{one}: quarantined\n")
+    assert isinstance(doubtful.exception, InputError)
+    assert doubtful.exception.code == "ID_AMBIGUOUS"
+
+
+def test_an_invitation_is_listed_and_withdrawn_in_the_terminal(running: Running) -> None:
+    made = json.loads(running.zt("invite", "suzuki", "--issuer", "https://idp.example", "--json").stdout)
+    withdrawn = running.zt("withdraw", made["id"][:13], "--reason", "the wrong person")
+    listed = running.zt("invitations")
+
+    assert withdrawn.stdout == f"{made['id']}: withdrawn\n"
+    assert made["id"] in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "legal"),
+    [
+        (("list", "--status", "lots"), "quarantined"),
+        (("list", "--ownership", "mine"), "byod"),
+        (("invite", "sato", "--ownership", "mine"), "byod"),
+        (("invite", "sato", "--kind", "alien"), "contractor"),
+        (("import", "x.csv", "--source", "excel"), "intune"),
+    ],
+)
+def test_a_value_that_is_none_is_refused_with_those_there_are(
+    running: Running, words: tuple[str, ...], legal: str
+) -> None:
+    answer = running.zt(*words)
+
+    assert answer.exit_code == 2
+    assert f"'{legal}'" in answer.output
 
 
 # -- backup and restore

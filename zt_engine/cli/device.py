@@ -7,25 +7,31 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
+from device_inventory.device import DeviceStatus, Ownership
+from device_inventory.inventory import DeviceKind
 from zt_engine.adapters.control_http import ControlClient, read_key
 from zt_engine.bootstrap.installation import ADMIN_KEY
-from zt_engine.cli.device_report import as_json, plain, say, show_list, show_one
+from zt_engine.cli.device_ids import whole
+from zt_engine.cli.device_report import as_json, plain, say, show_invitations, show_list, show_one
+from zt_engine.cli.group_options import Anywhere
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load_control
 from zt_engine.core.instants import parse_instant
 from zt_engine.core.jose import to_base64url
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Anywhere, no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(help="The device's id.")]
+Id = Annotated[str, typer.Argument(help="The device's id, or how no other one begins.")]
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; it stands in the audit for ever.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 SHOWN_PROBLEMS = 50
+Source = Literal["intune", "jamf", "fleet", "csv", "json"]
+MOST_IDS = 1_000_000
 
 
 class _Where:
@@ -44,9 +50,7 @@ def group(
         CONFIG_NAME
     ),
     server: Annotated[str, typer.Option(help="URL of the control plane, instead of --config.")] = "",
-    key: Annotated[
-        Path | None, typer.Option(help="File of the admin key; default: keys/admin.key.")
-    ] = None,
+    key: Annotated[Path | None, typer.Option(help="File of the admin key; default: keys/admin.key.")] = None,
     ca: Annotated[Path | None, typer.Option(help="CA certificates (PEM) the control plane is known by.")] = None,
     lang: Annotated[str | None, typer.Option("--lang", help="ja or en; default: the environment's.")] = None,
 ) -> None:
@@ -71,8 +75,8 @@ def _client() -> Iterator[ControlClient]:
 
 @app.command("list")
 def list_(
-    status: Annotated[str, typer.Option(help="enrolled, active, quarantined, lost, revoked, retired.")] = "",
-    ownership: Annotated[str, typer.Option(help="corp, byod or shared.")] = "",
+    status: Annotated[DeviceStatus | None, typer.Option(help="How they stand.")] = None,
+    ownership: Annotated[Ownership | None, typer.Option(help="Whose they are.")] = None,
     owner: Annotated[str, typer.Option(help="Whose.")] = "",
     q: Annotated[str, typer.Option("--search", "-s", help="Part of id, name, model or owner.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 200,
@@ -92,7 +96,7 @@ def list_(
 def show(device: Id, json_: AsJson = False) -> None:
     """Show everything that is held of a device, who says so, and what was done to it."""
     with _client() as client:
-        found = client.get("v1", "devices", device)
+        found = client.get("v1", "devices", _device(client, device))
     if json_:
         print(as_json(found))
     else:
@@ -164,8 +168,8 @@ def end(
 def invite(
     subject: Annotated[str, typer.Argument(help="The `sub` of the one person who may use it.")],
     issuer: Annotated[str, typer.Option(help="Where they sign in; default: where people enroll.")] = "",
-    ownership: Annotated[str, typer.Option(help="corp, byod or shared.")] = "corp",
-    kind: Annotated[str, typer.Option(help="person, shared, robot or contractor.")] = "person",
+    ownership: Annotated[Ownership, typer.Option(help="Whose it is.")] = "corp",
+    kind: Annotated[DeviceKind, typer.Option(help="Who uses it.")] = "person",
     ceiling: Annotated[int, typer.Option(min=0, max=1000, help="Highest label rank it will be good for.")] = 200,
     approval: Annotated[bool, typer.Option("--approval", help="A second person approves the device.")] = False,
     sponsor: Annotated[str, typer.Option(help="Who answers for a contractor's device.")] = "",
@@ -183,9 +187,9 @@ def invite(
         "approval": approval,
         "sponsor": sponsor,
         "not_after_device": _instant(ends) if ends else None,
-        "replaces": replaces or None,
     }
     with _client() as client:
+        body["replaces"] = _device(client, replaces) if replaces else None
         made = client.post("v1", "invitations", body=body)
     if json_:
         print(as_json(made))
@@ -194,10 +198,37 @@ def invite(
     print(say("invited", chosen_language(_Where.lang), **(made | {"until": until})))
 
 
+@app.command()
+def invitations(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 200, json_: AsJson = False
+) -> None:
+    """List invitations: for whom, in which state, until when."""
+    with _client() as client:
+        found = list(client.pages("v1", "invitations", most=limit))
+    if json_:
+        print(as_json(found))
+    else:
+        show_invitations(Console(), found, chosen_language(_Where.lang))
+
+
+@app.command()
+def withdraw(
+    invitation: Annotated[str, typer.Argument(help="The invitation's id, or how no other one begins.")],
+    reason: Reason,
+    json_: AsJson = False,
+) -> None:
+    """Withdraw an invitation that nobody has used."""
+    with _client() as client:
+        found = whole(invitation, lambda: client.pages("v1", "invitations", most=MOST_IDS), what="invitation")
+        changed = client.post("v1", "invitations", found, "withdraw", body={"reason": reason})
+    shown = {"id": changed["id"], "status": changed["state"]}
+    print(as_json(changed) if json_ else say("changed", chosen_language(_Where.lang), **shown))
+
+
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="The export; its ending says whether it is .csv or .json.")],
-    source: Annotated[str, typer.Option(help="intune, jamf, fleet, csv or json.")],
+    source: Annotated[Source, typer.Option(help="What wrote it.")],
     mapping: Annotated[Path | None, typer.Option(help="For csv and json: what the columns are (JSON).")] = None,
     json_: AsJson = False,
 ) -> None:
@@ -218,8 +249,13 @@ def import_(
 
 def _do(device: str, operation: str, body: dict[str, Any], json_: bool) -> None:
     with _client() as client:
-        changed = client.post("v1", "devices", device, operation, body=body)
+        changed = client.post("v1", "devices", _device(client, device), operation, body=body)
     print(as_json(changed) if json_ else say("changed", chosen_language(_Where.lang), **changed))
+
+
+def _device(client: ControlClient, given: str) -> str:
+    """Return the whole id of a device. What begins it stands in it, so the list can be asked for that alone."""
+    return whole(given, lambda: client.pages("v1", "devices", most=MOST_IDS, q=given), what="device")
 
 
 def _instant(text: str) -> int:

@@ -19,6 +19,8 @@ _COLUMNS: dict[Language, str] = {
 }
 _TEXTS: dict[str, dict[Language, str]] = {
     "none": {"en": "No devices.", "ja": "端末はありません。"},
+    "uninvited": {"en": "No invitations.", "ja": "招待はありません。"},
+    "invitations": {"en": "id state for whose until", "ja": "ID 状態 対象者 所有区分 期限"},
     "pending": {"en": "waits for approval", "ja": "承認待ち"},
     "facts": {"en": "fact value method age", "ja": "事実 値 確認方法 経過"},
     "changed": {"en": "{id}: {status}", "ja": "{id}: {status}"},
@@ -59,6 +61,19 @@ def show_list(console: Console, devices: Iterable[Mapping[str, Any]], language: 
         console.print(table)
     else:
         console.print(say("none", language))
+
+
+def show_invitations(console: Console, invitations: Iterable[Mapping[str, Any]], language: Language) -> None:
+    """Print a table of invitations."""
+    first, *rest = say("invitations", language).split()
+    table = Table(Column(first, no_wrap=True, min_width=ID_WIDTH), *rest)
+    for one in invitations:
+        until = time.strftime("%Y-%m-%d %H:%M", time.gmtime(one["not_after"]))
+        table.add_row(*map(plain, (one["id"], one["state"], one["assigned"], one["ownership"], until)))
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(say("uninvited", language))
 
 
 def show_one(console: Console, device: Mapping[str, Any], language: Language, *, now: float) -> None:
