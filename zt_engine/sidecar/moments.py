@@ -6,14 +6,11 @@ and nothing looks fresher than it will be when the tick is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from device_inventory.device import DeviceRecord
 from device_inventory.fact_sheet import FactSheet, fact_sheet
 from device_inventory.facts import FUTURE_TOLERANCE
-from zt_engine.core.generations import Generations
 from zt_engine.core.identity import Binding, Subject
 from zt_engine.core.policy_input import NEVER, DelegateInput, SubjectInput, fragment
 from zt_engine.core.tick import Tick, tick_at
@@ -21,9 +18,7 @@ from zt_engine.core.trust import Pillar, context_points
 from zt_engine.core.trust_model import TrustModel
 from zt_engine.core.trust_readings import Readings, pillar_at, read_device, read_subject
 from zt_engine.sidecar.principals import Principal
-
-MAX_SHEETS = 24_000
-"""Sheets take 2 kB each and 75 us to make: enough for the devices of a busy hour, not for the whole inventory."""
+from zt_engine.sidecar.sheets import Sheets
 
 AUTH_AGE = b'"auth_age":'
 """In JSON these bytes are a member's name and nothing else: a quote within a text is escaped."""
@@ -54,43 +49,6 @@ class Moment:
         self.contexts: dict[tuple[str, str], Pillar] = {}
 
 
-class _Sheet:
-    """What one version of a device record says: at once while all of it is fresh, and by its facts when it is not.
-
-    Most devices reported lately, and for those two thirds of what was made of the record are never asked for: it is
-    dropped, and made again when the first fact has aged.
-    """
-
-    __slots__ = ("_facts", "_fresh", "_from", "_make", "_pillar", "_until", "_whole", "named", "record")
-
-    def __init__(self, record: DeviceRecord, make: Callable[[DeviceRecord], tuple[FactSheet, Readings]]) -> None:
-        facts, readings = make(record)
-        protection = record.facts.get("device.key_protection")
-        known = protection is not None and protection.status == "observed"
-        self.record = record
-        self.named = b'"id":%b,"key_protection":%b,"ownership":"%b"' % (
-            fragment(record.device_id),
-            fragment(protection.value if known and protection is not None else ""),
-            record.ownership.encode(),
-        )
-        """The members of the input between `facts` and `report_age`."""
-        self._make = make
-        self._from = max(facts.fresh_from, readings.fresh_from)
-        self._until = min(facts.fresh_until, readings.fresh_until)
-        self._facts = facts.fresh
-        self._pillar = readings.fresh
-        self._whole: tuple[FactSheet, Readings] | None = None
-
-    def at(self, tick_end: int) -> tuple[bytes, Pillar]:
-        """Return the facts as the input shows them, and what the device is worth."""
-        if self._from <= tick_end <= self._until:
-            return self._facts, self._pillar
-        if self._whole is None:
-            self._whole = self._make(self.record)
-        facts, readings = self._whole
-        return facts.at(tick_end), pillar_at(readings, tick_end)
-
-
 class _Profile(msgspec.Struct, frozen=True):
     """What a subject and its sign-in say under one trust model, before the clock is asked."""
 
@@ -109,7 +67,7 @@ class Moments:
         self.model = model
         self._facts = facts
         self._tick_seconds = tick_seconds
-        self._sheets: Generations[str, _Sheet] = Generations(MAX_SHEETS)
+        self._sheets = Sheets(self._prepare)
 
     def of(self, principal: Principal, now: float, *, strongest: str | None) -> Moment:
         """Return the principal's moment; `strongest` is the best `acr` its issuer can give."""
@@ -161,10 +119,7 @@ class Moments:
         return fact_sheet(record, names=self._facts, ranges=self.model.freshness), read_device(self.model, record)
 
     def _read_device(self, moment: Moment, record: DeviceRecord, *, assigned: bool) -> None:
-        sheet = self._sheets.get(record.device_id)
-        if sheet is None or sheet.record is not record:
-            sheet = _Sheet(record, self._prepare)
-            self._sheets.put(record.device_id, sheet)
+        sheet = self._sheets.of(record)
         facts, moment.device = sheet.at(moment.tick_end)
         moment.report_age = age(record.report_received_at, moment.tick_end)
         moment.device_json = b'{"assigned":%b,"facts":%b,%b,"report_age":%d,"status":"%b"}' % (

@@ -26,13 +26,15 @@ Said = tuple[str, object, str, str]
 class Outline:
     """What many devices say alike: names, what is said of each, and which of the instants each came at."""
 
-    __slots__ = ("groups", "names", "places", "said")
+    __slots__ = ("boots", "groups", "names", "places", "said")
 
     def __init__(self, names: tuple[str, ...], said: tuple[Said, ...], groups: bytes) -> None:
         self.names = names
         self.said = said
         self.groups = groups
         self.places = {name: place for place, name in enumerate(names)}
+        self.boots = any(boot for *_, boot in said)
+        """Whether any of it is said of a boot, and so depends on the boot that the device runs."""
 
 
 _outlines: Final[Generations[object, Outline]] = Generations(OUTLINES)
@@ -92,6 +94,16 @@ class SharedFacts(Mapping[str, FactEnvelope]):
             if received[place] < at:
                 received[place], changed = at, True
         return self._made(outline.names, outline.said, received) if changed else self
+
+    @property
+    def outline(self) -> Outline:
+        """What is said but for the instants."""
+        return self._outline
+
+    @property
+    def times(self) -> tuple[int, ...]:
+        """The instants that the outline's groups count."""
+        return self._times
 
     def _received(self) -> list[int]:
         times = self._times
