@@ -25,10 +25,11 @@ from benchmarks import (
     conformance,
     engines,
     enrolling,
+    fleet,
+    fleet_growth,
     in_process,
     over_http,
     replica_memory,
-    revocation,
     through_nginx,
 )
 from benchmarks.bench import FULL, QUICK, Run
@@ -41,13 +42,15 @@ ROOT = Path(__file__).resolve().parent.parent
 LATEST = ROOT / "benchmarks/results/latest.json"
 PARTIAL = ROOT / ".cache/benchmarks/partial.json"
 SECTIONS: tuple[ModuleType, ...] = (
-    conformance, engines, in_process, over_http, through_nginx, revocation, replica_memory, enrolling,
+    conformance, engines, in_process, over_http, through_nginx, fleet, replica_memory, enrolling,
 )  # fmt: skip
+BY_NAME: tuple[ModuleType, ...] = (fleet_growth,)
+"""What takes a quarter of an hour, and is run only when it is asked for."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run, print, write. Exit status 1 only when something could not be measured as it should."""
-    names = [section.NAME for section in SECTIONS]
+    names = [section.NAME for section in (*SECTIONS, *BY_NAME)]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="prove that the harness works, in a minute and a half")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="only fill FILE's table from the last full run")
@@ -60,7 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    chosen = [section for section in SECTIONS if not options.sections or section.NAME in options.sections]
+    wanted = set(options.sections) or {section.NAME for section in SECTIONS}
+    chosen = [section for section in (*SECTIONS, *BY_NAME) if section.NAME in wanted]
     started = time.monotonic()
     about = {"commit": commit(), "started": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "machine": machine()}
     report, found = run(chosen, quick=options.quick, keep=options.keep)
@@ -69,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     print("\n" + table(document))
     for name, why in report.missing.items():
         print(f"not run: {name}: {why}")
-    whole = not options.quick and len(chosen) == len(SECTIONS)
+    whole = not options.quick and not options.sections
     path = LATEST if whole else PARTIAL
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")

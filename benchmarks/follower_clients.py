@@ -1,10 +1,14 @@
 """Sidecar clients of one process: each with a stream, a replica, a lease and an authorizer of its own.
 
-    python -m benchmarks.follower_clients CONFIG FIRST COUNT
+    python -m benchmarks.follower_clients CONFIG FIRST COUNT [URL]
 
-The module of the policy is compiled once for all of them; nothing else is shared. Reads one question a line from
-standard input (`{"number", "device", "escaped", "token", "host", "path"}`), says `ready` when every client allows it,
-and then, when every client denies it, when each of them allowed it last (monotonic clock, which processes share).
+The module of the policy is compiled once for all of them; nothing else is shared. Every client is asked about the
+device in question all the time, and about one that was revoked before. It speaks JSON, a line each:
+
+`{"clients", "devices"}` once everybody follows; then for `{"do": "revoke", "escaped", "token", "host", "path"}` the
+line `"ready"` when every client allows it and, when every client denies it, for each of them when its replica became
+the one that denies: no allow can be later. Clocks are monotonic, and shared by all processes of a machine. For
+`{"do": "state"}` how they stand.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvloop
@@ -32,12 +38,15 @@ from zt_engine.bootstrap.wiring import Shared, Trusted, Wiring, read_trusted
 from zt_engine.config import Settings, load
 from zt_engine.core.lease import Lease, Staleness
 from zt_engine.core.request import AccessRequest, canonical_target
+from zt_engine.core.situation import Situation
 from zt_engine.ports import PolicyEngine
 from zt_engine.sidecar.authorize import Authorizer
-from zt_engine.sidecar.replica import Replica
+from zt_engine.sidecar.replica import Records, Replica
 
-PAUSE = 0.004
-"""Between two requests of each client: what the last allow is known to."""
+PAUSE = 0.5
+"""Between two requests of each client: 200 of them share two cores with all that is verified. When a client became one
+that denies is known exactly, whenever it is asked."""
+START_SECONDS = 120
 
 
 class Plenty:
@@ -46,18 +55,29 @@ class Plenty:
     state = "ok"
 
 
+class Watched(Replica):
+    """A replica that remembers when it became another one."""
+
+    changed_at = 0.0
+
+    def adopt(self, records: Records, situation: Situation, *, now: float) -> None:
+        """Take up a complete set in one step."""
+        super().adopt(records, situation, now=now)
+        self.changed_at = time.monotonic()
+
+
 class Client:
     """One sidecar without a listener."""
 
     def __init__(self, settings: Settings, trusted: Trusted, engine: PolicyEngine, parts: activation.Parts) -> None:
         self.clock = SystemClock()
-        self.replica = Replica()
-        certificates, lease = DeviceCertificates(), Lease(Staleness())
+        self.replica = Watched()
+        certificates, self.lease = DeviceCertificates(), Lease(Staleness())
         shared = Shared(self.replica, certificates, JwtDpopVerifier(not_before=0), CodeTexts())
         wiring = Wiring(settings, trusted, trusted.sources, shared)
         self.authorizer = Authorizer(
             principals=wiring.principals, replica=self.replica, clock=self.clock, space=Plenty(), cache_entries=1000,
-            assert_for=lambda _case, _label, _trust: "", lease=lease,
+            assert_for=lambda _case, _label, _trust: "", lease=self.lease,
         )  # fmt: skip
         self.authorizer.activate(
             activation.make_policy(
@@ -66,23 +86,67 @@ class Client:
         )
         self.follower = ControlFollower(
             settings, read_member(settings), read_situation=wiring.believed.read_situation, replica=self.replica,
-            lease=lease, clock=self.clock,
+            lease=self.lease, clock=self.clock,
             trust_devices=lambda pem: certificates.replace(pem, where="control plane"),
         )  # fmt: skip
+        self._say = self.follower.client.status
+        self.follower.client.status = self._said  # type: ignore[method-assign]
+        self.acknowledged = 0
+        self.request: AccessRequest | None = None
+        self.allowed = self.denied = False
+        self.revoked: list[tuple[AccessRequest, int]] = []
+        """What is denied here for good, and the `seq` by which it was."""
+        self._turn = 0
+        self.asked = self.stale_allows = 0
+        self.worst_age = 0.0
 
-    def allows(self, request: AccessRequest) -> bool:
-        """Decide now."""
-        return self.authorizer.decide(request, self.clock.now()).outcome.decision.opens
+    async def _said(self, said: Mapping[str, Any]) -> bytes:
+        # Counted from when it is sent: whoever reads it may rely on it from then on.
+        self.acknowledged = max(self.acknowledged, int(said["applied_seq"]))
+        return await self._say(said)
+
+    def begin(self, request: AccessRequest) -> None:
+        """Ask for something else from now on."""
+        self.request, self.allowed, self.denied = request, False, False
+
+    def ask(self) -> None:
+        """Decide about the device in question, and about one that was revoked before."""
+        age = self.lease.age(self.clock.elapsed())
+        self.worst_age = max(self.worst_age, age or 0.0)
+        if self.request is not None and not self.denied:
+            opened = self.opens(self.request)
+            self.allowed = self.allowed or opened
+            if self.allowed and not opened and self.lease.ends[200] > self.clock.elapsed():
+                self.denied = True
+                self.revoked.append((self.request, self.follower.sync.position.seq))
+        if self.revoked:
+            self._turn = (self._turn + 1) % len(self.revoked)
+            request, seq = self.revoked[self._turn]
+            self.stale_allows += self.opens(request) and self.acknowledged >= seq
+
+    def opens(self, request: AccessRequest) -> bool:
+        """Decide now; an allow that rests on something too old is counted."""
+        self.asked += 1
+        outcome = self.authorizer.decide(request, self.clock.now()).outcome
+        if not outcome.decision.opens:
+            return False
+        # Computed once more from the watermark alone: control plane and clients have one clock here.
+        issued = self.lease.issued_at
+        if issued is None or time.time() - issued > self.lease.staleness.of(outcome.rank):
+            self.stale_allows += 1
+        return True
 
 
-def settings_of(config: Path, number: int) -> Settings:
+def settings_of(config: Path, number: int, url: str = "") -> Settings:
     """Return the settings of one client: its own key and replica."""
     settings = load(config, {})
-    held = settings.control_plane.model_copy(update={"state": Path(f"state/client-{number}")})
-    return settings.model_copy(update={"control_plane": held})
+    update: dict[str, Any] = {"state": Path(f"state/client-{number}")}
+    if url:
+        update["url"] = (url,)
+    return settings.model_copy(update={"control_plane": settings.control_plane.model_copy(update=update)})
 
 
-def asked(question: dict[str, str]) -> AccessRequest:
+def asked(question: Mapping[str, str]) -> AccessRequest:
     """Return the request nginx's hook would have read."""
     target = canonical_target(question["path"].encode(), question["host"].encode(), scheme=b"https", port=b"443")
     return AccessRequest(
@@ -92,27 +156,41 @@ def asked(question: dict[str, str]) -> AccessRequest:
     )  # fmt: skip
 
 
-async def last_allow(client: Client, request: AccessRequest, ready: asyncio.Event, count: list[int]) -> float:
-    """Ask until it was allowed once and is then denied; return when the last allow was decided."""
-    allowed, counted = 0.0, False
+async def ask_always(clients: Sequence[Client]) -> None:
+    """Ask every client, over and over."""
     while True:
-        at = time.monotonic()
-        if client.allows(request):
-            allowed = at
-            if not counted:
-                counted = True
-                count[0] -= 1
-                if not count[0]:
-                    ready.set()
-        elif counted:
-            return allowed
-        await asyncio.sleep(PAUSE)
+        for client in clients:
+            client.ask()
+            await asyncio.sleep(PAUSE / len(clients))
 
 
-async def serve(config: Path, first: int, count: int) -> None:
-    """Follow, and answer what is asked on standard input."""
+async def until(clients: Sequence[Client], name: str) -> None:
+    """Wait until something is true of every client."""
+    while not all(getattr(client, name) for client in clients):  # noqa: ASYNC110  (many, each changing by itself)
+        await asyncio.sleep(PAUSE / 20)
+
+
+def state(clients: Sequence[Client]) -> dict[str, object]:
+    """Return how they stand, and the greatest age a watermark had since this was asked last."""
+    now = clients[0].clock.elapsed()
+    found = {
+        "connected": sum(client.follower.connected for client in clients),
+        "oldest": max(client.lease.age(now) or 0.0 for client in clients),
+        "worst_age": max(client.worst_age for client in clients),
+        "stale_allows": sum(client.stale_allows for client in clients),
+        "asked": sum(client.asked for client in clients),
+        "acknowledged": min(client.acknowledged for client in clients),
+        "issued_at": min(client.lease.issued_at or 0.0 for client in clients),
+    }
+    for client in clients:
+        client.worst_age = 0.0
+    return found
+
+
+def made(config: Path, first: int, count: int, url: str) -> list[Client]:
+    """Return the clients; their policy is read and compiled once."""
     trusted = read_trusted(settings_of(config, first))
-    await refresh_due(tuple(trusted.sources.values()), time.time())
+    asyncio.run(refresh_due(tuple(trusted.sources.values()), time.time()))
     folder = config.parent / "policy"
     bundle = activation.read_bundle((folder / "bundle.tar.gz").read_bytes(), trusted.bundle_keys)
     engine = activation.make_engine(bundle, load(config, {}).policy)
@@ -121,25 +199,42 @@ async def serve(config: Path, first: int, count: int) -> None:
         bundle=bundle, catalogue=activation.read_catalogue(catalogue, where=""), catalogue_digest="",
         trust=activation.read_trust(trust, where=""), trust_digest="",
     )  # fmt: skip
-    clients = [Client(settings_of(config, number), trusted, engine, parts) for number in range(first, first + count)]
+    settings = [settings_of(config, number, url) for number in range(first, first + count)]
+    return [Client(each, trusted, engine, parts) for each in settings]
+
+
+async def serve(clients: Sequence[Client]) -> None:
+    """Follow, and answer what is asked on standard input."""
     loop = asyncio.get_running_loop()
     tasks = []
-    for client in clients:
+    for client in clients:  # one after the other: everybody's snapshot on one core takes longer than silence may
         await client.follower.load()
         tasks += [loop.create_task(task) for task in client.follower.tasks()]
-    await asyncio.gather(*(client.follower.reached(60) for client in clients))
-    print(json.dumps({"clients": count, "devices": len(clients[0].replica.devices)}), flush=True)
+        if not await client.follower.reached(START_SECONDS):
+            raise RuntimeError(f"not reached: {client.follower.state()} {client.follower.problems}")
+    tell({"clients": len(clients), "devices": len(clients[0].replica.devices)})
+    tasks.append(loop.create_task(ask_always(clients)))
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
-        request = asked(json.loads(line))
-        ready, missing = asyncio.Event(), [count]
-        asking = asyncio.gather(*(last_allow(client, request, ready, missing) for client in clients))
-        await ready.wait()
-        print("ready", flush=True)
-        print(json.dumps(await asking), flush=True)
+        question = json.loads(line)
+        if question["do"] == "state":
+            tell(state(clients))
+            continue
+        request = asked(question)
+        for client in clients:
+            client.begin(request)
+        await until(clients, "allowed")
+        tell("ready")
+        await until(clients, "denied")
+        tell([client.replica.changed_at for client in clients])
     for task in tasks:
         task.cancel()
+
+
+def tell(said: object) -> None:
+    """Write a line."""
+    print(json.dumps(said), flush=True)
 
 
 if __name__ == "__main__":
@@ -148,4 +243,5 @@ if __name__ == "__main__":
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    uvloop.run(serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    everybody = made(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), "".join(sys.argv[4:5]))
+    uvloop.run(serve(everybody))

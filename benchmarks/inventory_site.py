@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -19,16 +19,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from benchmarks.data import Person, people
-from benchmarks.processes import BenchmarkError, Contestant, free_port
+from benchmarks.processes import Contestant, free_port
 from benchmarks.site import ENFORCES, PACK
 from device_inventory.facts import CATALOGUE, FactEnvelope
 from device_inventory.inventory import Device, HeldKey, SourceFacts
 from zt_engine.adapters.ca_keys import load_authorities, read_passphrase
 from zt_engine.adapters.ca_x509 import X509CertificateAuthority
 from zt_engine.adapters.store_sql import open_store
+from zt_engine.adapters.stream_keys import StreamKey
+from zt_engine.bootstrap.joining import KEY, Member, Membership, keep_membership
 from zt_engine.bootstrap.sandbox import ISSUER, Sandbox
 from zt_engine.control_plane.ledger import Ledger
 from zt_engine.core.identity import SubjectRecord
+from zt_engine.ports.inventory import SidecarRecord
 
 TENANT = "default"
 MDM = "intune"
@@ -89,6 +92,25 @@ class InventorySite:
                 tx.outbox.announce("subject.changed", msgspec.json.encode(record))
         store.close()
 
+    def admit(self, names: Mapping[str, Path]) -> None:
+        """Have sidecars joined while nothing runs, each with the folder of its state: what `join` comes to."""
+        now = int(time.time())
+        stream = StreamKey.load((self.folder / "keys/stream.pem").read_bytes(), where="keys/stream.pem")
+        store = open_store(f"sqlite:///{self.folder / 'control/zt.db'}")
+        with store.writing(TENANT) as tx:
+            for name, folder in names.items():
+                key = StreamKey.generate()
+                tx.sidecars.put(SidecarRecord(id=name, public_key=key.jwk, joined_at=now))
+                folder.mkdir(parents=True, mode=0o700)
+                (folder / KEY).write_bytes(key.pem())
+                (folder / KEY).chmod(0o600)
+                membership = Membership(
+                    id=name, tenant=TENANT, audience=self.url, stream_keys={stream.key_id: stream.jwk},
+                    device_cas=self.device_cas.decode("ascii"),
+                )  # fmt: skip
+                keep_membership(Member(membership, key, folder))
+        store.close()
+
     def token(self, number: int, *, now: float) -> str:
         """Return a person's access token, bound to the laptop's certificate."""
         person, laptop = self.people[number], self.laptops[number]
@@ -98,7 +120,7 @@ class InventorySite:
         ).decode()  # fmt: skip
 
     @contextmanager
-    def served(self, *, core: int, log: Path) -> Iterator[None]:
+    def served(self, *, core: int, log: Path) -> Iterator[Contestant]:
         """Run the control plane."""
         command = (
             sys.executable, "-c", "from zt_engine.cli import main; main()", "control", "run", "--config",
@@ -109,7 +131,7 @@ class InventorySite:
         )
         try:
             contestant.wait_ready()
-            yield
+            yield contestant
         finally:
             contestant.stop()
 
@@ -118,13 +140,6 @@ class InventorySite:
         return httpx.Client(
             base_url=self.url, headers={"Authorization": f"Bearer {self.admin_key}"}, trust_env=False, timeout=30
         )
-
-    def join_token(self, client: httpx.Client, sidecar: str) -> str:
-        """Have a join token made."""
-        answer = client.post("/v1/sidecars/tokens", json={"sidecar": sidecar}, headers=once())
-        if answer.status_code != 201:
-            raise BenchmarkError(f"no join token: {answer.status_code} {answer.text[:200]}")
-        return str(answer.json()["token"])
 
 
 def once() -> dict[str, str]:

@@ -64,6 +64,7 @@ class ControlProgram:
             self.parts.stream_key,
             shared=not settings.database_url.startswith("sqlite"),
             tls_ca=self.parts.tls_ca,
+            connections=control.streams,
         )
         self.app = create_app(self.parts.plane)
         self._context = context = self._tls()

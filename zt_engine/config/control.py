@@ -36,6 +36,8 @@ class Control(Section):
     """Facts that sidecars are told; empty means every one of the catalogue."""
     approval_above: Annotated[int, Field(ge=0, le=1000)] = 200
     invitation_hours: Annotated[int, Field(ge=1, le=720)] = 72
+    streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """How many sidecars this process serves the stream to; each takes a file descriptor (`ulimit -n`)."""
 
     @model_validator(mode="after")
     def _is_safe(self) -> Control:
