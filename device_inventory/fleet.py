@@ -37,6 +37,8 @@ class Freeze(Struct, frozen=True, kw_only=True):
     start: int
     end: int
     aged_at: int
+    up_to: int = FREEZE_UP_TO_RANK
+    """The highest label rank it is for."""
 
 
 class FleetCount(Struct, frozen=True, kw_only=True):
@@ -87,6 +89,6 @@ def ageing_instant(freeze: Freeze | None, *, received_at: int, rank: int, now: i
     INVARIANT: newer evidence is never older than other evidence, frozen or not; evidence from the future is aged
     against now, which is how it is found out.
     """
-    if freeze is None or rank > FREEZE_UP_TO_RANK or not freeze.start <= now < freeze.end:
+    if freeze is None or rank > min(freeze.up_to, FREEZE_UP_TO_RANK) or not freeze.start <= now < freeze.end:
         return now
     return max(freeze.aged_at, received_at) if received_at <= now else now

@@ -78,7 +78,11 @@ class Decider:
         model = policy.moments.model
         tick_start, tick_end, *_ = policy.moments.tick(principal.phase, question.at)
         strongest = policy.strongest.get(principal.issuer)
-        device = read_device(model, principal.device)
+        held, as_of = principal.device, outcome.as_of
+        if situation is not None and as_of is not None:
+            frozen = policy.moments.of(principal, question.at, strongest=strongest, freeze=situation.freeze).frozen
+            held = frozen.record if frozen is not None else held
+        device = read_device(model, held)
         subject = read_subject(model, principal.subject, binding=principal.binding, strongest=strongest)
         context = read_context(
             model,
@@ -92,9 +96,17 @@ class Decider:
             document=document,
             raw=outcome.document,
             layers=self._ask(document, outcome.document),
-            trust=explain(model, device=device, subject=subject, context=context, tick_end=tick_end),
+            trust=explain(
+                model, device=device, subject=subject, context=context, tick_end=tick_end, facts_as_of=as_of
+            ),
             fixes=fixes(
-                model, device=device, subject=subject, context=context, tick_end=tick_end, threshold=decision.threshold
+                model,
+                device=device,
+                subject=subject,
+                context=context,
+                tick_end=tick_end,
+                threshold=decision.threshold,
+                facts_as_of=as_of,
             ),
             codes=self._codes,
             notes=notes,

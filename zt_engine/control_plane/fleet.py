@@ -19,6 +19,8 @@ log = structlog.get_logger()
 
 KIND: Final = "fleet_watch"
 _ID: Final = "reports"
+EVENT: Final = "fleet.frozen"
+REMOVED: Final = b'{"removed":true}'
 _ACTOR: Final = "system"
 _decode: Final = msgspec.json.Decoder(FleetWatch).decode
 
@@ -42,6 +44,7 @@ class FleetWatching:
             if after != before:
                 tx.situation.put(KIND, _ID, msgspec.json.encode(after))
             if event != "none":
+                tx.outbox.announce(EVENT, freeze_data(after, now=now) or REMOVED)
                 write_down(
                     tx,
                     actor=_ACTOR,
@@ -69,6 +72,14 @@ def remembered(tx: Transaction) -> FleetWatch:
     """Return what was seen last."""
     body = tx.situation.all(KIND).get(_ID)
     return FleetWatch() if body is None else _decode(body)
+
+
+def freeze_data(state: FleetWatch, *, now: int) -> bytes | None:
+    """Return what sidecars are told of a freeze that holds; None: there is none."""
+    freeze = state.freeze
+    if freeze is None or not state.fleet or not freeze.start <= now < freeze.end:
+        return None
+    return msgspec.json.encode({"since": freeze.aged_at, "until": freeze.end, "max_label": "C2"})
 
 
 def silent(tx: Transaction, *, now: int) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 
 from device_inventory.device import DeviceRecord
 from device_inventory.inventory import publish
+from zt_engine.control_plane.fleet import EVENT, freeze_data, remembered
 from zt_engine.core.stream import Announced, SnapshotPart
 from zt_engine.ports.inventory import DeviceFilter, InventoryStore, Transaction
 
@@ -120,6 +121,7 @@ class Snapshots:
 
     def _told(self, tx: Transaction, now: int) -> Iterator[tuple[str, bytes]]:
         yield from situation_data(tx, now)
+        yield from release_data(tx)
         after = ""
         while page := tx.devices.page(DeviceFilter(), after=after, limit=PAGE):
             for device in page:
@@ -130,6 +132,15 @@ class Snapshots:
             for record in people:
                 yield "subject.changed", msgspec.json.encode(record)
             place = (people[-1].issuer, people[-1].id)
+
+
+def release_data(tx: Transaction) -> Iterator[tuple[str, bytes]]:
+    """Yield the newest release that everybody is to have, and one after it that is on its way."""
+    settled, newest = tx.releases.last("released", settled=True), tx.releases.last("released")
+    if settled is not None:
+        yield "bundle.released", bytes(settled.notice)
+    if newest is not None and newest != settled:
+        yield "bundle.released", bytes(newest.notice)
 
 
 class _Ending(msgspec.Struct):
@@ -143,6 +154,9 @@ def situation_data(tx: Transaction, now: int) -> Iterator[tuple[str, bytes]]:
     for kind in ("overlay", "grant", "continuity"):
         for body in tx.situation.all(kind).values():
             yield f"{kind}.changed", body
+    freeze = freeze_data(remembered(tx), now=now)
+    if freeze is not None:
+        yield EVENT, freeze
     for body in tx.situation.all("revocation").values():
         until = msgspec.json.decode(body, type=_Ending).until
         if not isinstance(until, int) or until >= now:

@@ -20,6 +20,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from device_inventory.fleet import Freeze
 from zt_engine.core.classification import RANK_C2
 from zt_engine.core.errors import Problem
 
@@ -186,6 +187,8 @@ class Situation(Struct, frozen=True, kw_only=True):
     overlays_by_term: Mapping[tuple[str, str], tuple[Overlay, ...]]
     labelled: tuple[Overlay, ...]
     quiet: Applied
+    freeze: Freeze | None = None
+    """While it holds, devices that were healthy before are as old as they were then; it says when it ends."""
 
     @property
     def ordinary(self) -> bool:
@@ -272,6 +275,7 @@ def situate(
     continuity: Continuity | None = None,
     revoked: Mapping[str, Mapping[str, int]] | None = None,
     problems: Collection[Problem] = (),
+    freeze: Freeze | None = None,
 ) -> Situation:
     """Index a situation, so that a request pays only for overlays that name something of it.
 
@@ -297,6 +301,7 @@ def situate(
         overlays_by_term=by_term,
         labelled=tuple(labelled),
         quiet=Applied(threat_level=threat_level),
+        freeze=freeze,
     )
 
 

@@ -55,26 +55,38 @@ class Explanation(Struct, frozen=True, kw_only=True):
     score: TrustScore
     items: tuple[Item, ...]
     adjustments: tuple[Adjustment, ...]
+    facts_as_of: int | None = None
+    """The instant the device was judged at, if ageing stood still."""
 
 
 def explain(
-    model: TrustModel, *, device: Readings, subject: Readings, context: Readings, tick_end: int, penalty: int = 0
+    model: TrustModel,
+    *,
+    device: Readings,
+    subject: Readings,
+    context: Readings,
+    tick_end: int,
+    penalty: int = 0,
+    facts_as_of: int | None = None,
 ) -> Explanation:
     """Itemise the score that `combine` gives for the same three pillars."""
-    d, s, c = pillar_at(device, tick_end), pillar_at(subject, tick_end), pillar_at(context, tick_end)
+    device_at = tick_end if facts_as_of is None else facts_as_of
+    d, s, c = pillar_at(device, device_at), pillar_at(subject, tick_end), pillar_at(context, tick_end)
     weights = (model.device_weight, model.subject_weight, model.context_weight)
     items: list[Item] = []
     running = 0
     for readings, weight in zip((device, subject, context), weights, strict=True):
+        at = device_at if readings.pillar == "device" else tick_end
         for factor in readings.factors:
             # Rounded as a running total, so that the rounded parts add up to the rounded whole.
             before = running // 100
-            running += weight * factor.weight * standing_of(factor, tick_end)[1]
-            items.append(_item(readings.pillar, factor, tick_end, contribution=running // 100 - before))
+            running += weight * factor.weight * standing_of(factor, at)[1]
+            items.append(_item(readings.pillar, factor, at, contribution=running // 100 - before))
     return Explanation(
         score=combine(model, d, s, c, penalty),
         items=tuple(items),
         adjustments=_adjustments(model, d, s, running // 100, penalty * POINT),
+        facts_as_of=facts_as_of,
     )
 
 
@@ -131,6 +143,7 @@ def fixes(
     tick_end: int,
     threshold: int,
     penalty: int = 0,
+    facts_as_of: int | None = None,
 ) -> tuple[Fix, ...] | None:
     """The fewest fixes that lift the score to `threshold`; empty if it is there already, None if none suffice.
 
@@ -138,8 +151,9 @@ def fixes(
     the strongest, just now. Exact up to three fixes, then greedy by lost points. Circumstances and risk signals are
     never offered: nobody should be told how to look harmless.
     """
-    gains = _gains(device, subject, tick_end)
-    d, s, c = pillar_at(device, tick_end), pillar_at(subject, tick_end), pillar_at(context, tick_end)
+    device_at = tick_end if facts_as_of is None else facts_as_of
+    gains = _gains(device, subject, tick_end, device_at)
+    d, s, c = pillar_at(device, device_at), pillar_at(subject, tick_end), pillar_at(context, tick_end)
 
     def suffices(chosen: Sequence[Fix]) -> bool:
         lifted = {"device": d.exact, "subject": s.exact}
@@ -159,10 +173,10 @@ def fixes(
     return tuple(ordered[:count])
 
 
-def _gains(device: Readings, subject: Readings, now: int) -> dict[Fix, int]:
+def _gains(device: Readings, subject: Readings, now: int, device_at: int) -> dict[Fix, int]:
     gains: dict[Fix, int] = {}
     for factor in device.factors:
-        _, worth, _ = standing_of(factor, now)
+        _, worth, _ = standing_of(factor, device_at)
         repaired = (max if factor.any_part else min)(reading.ceiling for reading in factor.readings)
         gains[Fix(pillar="device", factor=factor.name)] = factor.weight * (repaired - worth)
     sign_in = pillar_at(subject, now)

@@ -170,7 +170,9 @@ class Authorizer:
             if request.channel not in place.resource.channels:
                 raise InputError("CHANNEL_NOT_SERVED", "this service is not served over this channel")
             principal = self._principals.of(request, now)
-            moment = policy.moments.of(principal, now, strongest=policy.strongest.get(principal.issuer))
+            moment = policy.moments.of(
+                principal, now, strongest=policy.strongest.get(principal.issuer), freeze=situation.freeze
+            )
             location = self._locate(policy, request.client_ip)
             cache, wanted = self.cache, policy.wanted
             key = (

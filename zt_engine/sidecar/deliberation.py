@@ -51,17 +51,21 @@ class Deliberation:
                 place, tick_start=moment.tick_start, clock_synchronised=self._clock.synchronised()
             )
         ground = self._stand_on(policy, case.situation)
-        trust = combine(
-            policy.moments.model,
-            moment.device,
-            moment.subject,
-            policy.moments.context(moment, case.location, request.proof),
-        )
         ordinary = case.situation.ordinary
         applied = case.situation.quiet if ordinary else apply(case, label)
         device = case.principal.device
         if device is not None and device.ceiling is not None and label.rank > device.ceiling:
             ordinary, applied = False, registered(applied, device_id=device.device_id, ceiling=device.ceiling)
+        frozen = moment.frozen
+        # Somebody who asks for fresh reports now means it.
+        still = frozen is not None and label.rank <= frozen.up_to and applied.report_age is None
+        aged = frozen if still and frozen is not None else moment
+        trust = combine(
+            policy.moments.model,
+            aged.device,
+            moment.subject,
+            policy.moments.context(moment, case.location, request.proof),
+        )
         enforced = place.enforced(request.enforces)
         document = assemble(
             request=place.asked(
@@ -71,7 +75,7 @@ class Deliberation:
                 request.client_ip if policy.wanted.client_ip else "",
             ),
             subject=moment.subject_json,
-            device=moment.device_json,
+            device=aged.device_json,
             resource=resource,
             trust=trust_fragment(
                 trust.score, trust.best, trust.after_step_up, trust.device, trust.subject, trust.context
@@ -98,7 +102,7 @@ class Deliberation:
                     after_step_up=trust.after_step_up,
                     subject=case.principal.subject,
                     device_status=case.principal.device.status if case.principal.device is not None else "unknown",
-                    report_age=moment.report_age,
+                    report_age=aged.report_age,
                     rank=label.rank,
                     write=write,
                     enforces=enforced.names,
@@ -119,12 +123,13 @@ class Deliberation:
             )
         else:
             head = deny_head(decision, scheme=principal.scheme, has_credential=principal.has_credential)
+        as_of = frozen.as_of if still and frozen is not None else None
         named = members(
-            who(principal), ground, request.hook, label.code, decided, trust, decision.threshold, applied, name
+            who(principal), ground, request.hook, label.code, decided, trust, decision.threshold, applied, name, as_of
         )
         return Outcome(
             decision, head=head, members=named, rank=label.rank, label=label.code, trust=trust, digest=name,
-            document=document,
+            document=document, as_of=as_of,
         )  # fmt: skip
 
     def _ask(self, policy: Policy, service: str, document: bytes) -> bytes:

@@ -11,6 +11,9 @@ import msgspec
 from device_inventory.device import DeviceRecord
 from device_inventory.fact_sheet import FactSheet, fact_sheet
 from device_inventory.facts import FUTURE_TOLERANCE
+from device_inventory.fleet import Freeze
+from device_inventory.standstill import Standstill, stand_still
+from zt_engine.core.generations import Generations
 from zt_engine.core.identity import Binding, Subject
 from zt_engine.core.policy_input import NEVER, DelegateInput, SubjectInput, fragment
 from zt_engine.core.tick import Tick, tick_at
@@ -18,7 +21,7 @@ from zt_engine.core.trust import Pillar, context_points
 from zt_engine.core.trust_model import TrustModel
 from zt_engine.core.trust_readings import Readings, pillar_at, read_device, read_subject
 from zt_engine.sidecar.principals import Principal
-from zt_engine.sidecar.sheets import Sheets
+from zt_engine.sidecar.sheets import MAX_SHEETS, Sheets
 
 AUTH_AGE = b'"auth_age":'
 """In JSON these bytes are a member's name and nothing else: a quote within a text is escaped."""
@@ -34,8 +37,8 @@ class Moment:
     """What is the same for every request of one principal in one tick."""
 
     __slots__ = (
-        "contexts", "device", "device_json", "maker", "report_age", "since", "subject", "subject_json", "tick_end",
-        "tick_start", "until",
+        "contexts", "device", "device_json", "freeze", "frozen", "maker", "report_age", "since", "subject",
+        "subject_json", "tick_end", "tick_start", "until",
     )  # fmt: skip
 
     def __init__(self, maker: Moments, tick: Tick) -> None:
@@ -46,7 +49,24 @@ class Moment:
         self.device = Pillar(0, 0, 0)
         self.subject = Pillar(0, 0, 0)
         self.report_age = NEVER
+        self.freeze: Freeze | None = None
+        self.frozen: Frozen | None = None
+        """The device while its ageing stands still; None: it does not."""
         self.contexts: dict[tuple[str, str], Pillar] = {}
+
+
+class Frozen:
+    """The part of a moment that stands still: the device as it was at `as_of`, for labels up to a rank."""
+
+    __slots__ = ("as_of", "device", "device_json", "record", "report_age", "up_to")
+
+    def __init__(self, still: Standstill, up_to: int) -> None:
+        self.record = still.record
+        self.as_of = still.at
+        self.up_to = up_to
+        self.device_json = NO_DEVICE
+        self.device = Pillar(0, 0, 0)
+        self.report_age = NEVER
 
 
 class _Profile(msgspec.Struct, frozen=True):
@@ -68,13 +88,21 @@ class Moments:
         self._facts = facts
         self._tick_seconds = tick_seconds
         self._sheets = Sheets(self._prepare)
+        self._still_sheets = Sheets(self._prepare)
+        self._stills: Generations[str, tuple[DeviceRecord, Standstill]] = Generations(MAX_SHEETS)
 
-    def of(self, principal: Principal, now: float, *, strongest: str | None) -> Moment:
+    def of(self, principal: Principal, now: float, *, strongest: str | None, freeze: Freeze | None = None) -> Moment:
         """Return the principal's moment; `strongest` is the best `acr` its issuer can give."""
         moment = principal.tick
-        if isinstance(moment, Moment) and moment.since <= now < moment.until and moment.maker is self:
+        if (
+            isinstance(moment, Moment)
+            and moment.since <= now < moment.until
+            and moment.maker is self
+            and moment.freeze is freeze
+        ):
             return moment
         moment = Moment(self, self.tick(principal.phase, now))
+        moment.freeze = freeze
         tick_end = moment.tick_end
         profile = principal.profile
         if (
@@ -89,7 +117,9 @@ class Moments:
         before, behind = profile.form
         moment.subject_json = b"%b%d%b" % (before, NEVER if signed_in is None else age(signed_in, tick_end), behind)
         if principal.device is not None:
-            self._read_device(moment, principal.device, assigned=principal.assigned)
+            self._read_device(moment, principal.device, tick_end, assigned=principal.assigned, sheets=self._sheets)
+            if freeze is not None:
+                self._stand_still(moment, freeze, principal.device, assigned=principal.assigned)
         principal.tick = moment
         return moment
 
@@ -118,15 +148,33 @@ class Moments:
     def _prepare(self, record: DeviceRecord) -> tuple[FactSheet, Readings]:
         return fact_sheet(record, names=self._facts, ranges=self.model.freshness), read_device(self.model, record)
 
-    def _read_device(self, moment: Moment, record: DeviceRecord, *, assigned: bool) -> None:
-        sheet = self._sheets.of(record)
-        facts, moment.device = sheet.at(moment.tick_end)
-        moment.report_age = age(record.report_received_at, moment.tick_end)
-        moment.device_json = b'{"assigned":%b,"facts":%b,%b,"report_age":%d,"status":"%b"}' % (
+    def _stand_still(self, moment: Moment, freeze: Freeze, record: DeviceRecord, *, assigned: bool) -> None:
+        still = stand_still(freeze, record, tick_start=moment.tick_start, tick_end=moment.tick_end)
+        if still is None:
+            return
+        sheets = self._sheets
+        if still.record is not record:
+            # The same version of a record is the same one here, so that its sheet is made once.
+            known = self._stills.get(record.device_id)
+            if known is not None and known[0] is record and known[1].at == still.at:
+                still = known[1]
+            else:
+                self._stills.put(record.device_id, (record, still))
+            sheets = self._still_sheets
+        moment.frozen = Frozen(still, freeze.up_to)
+        self._read_device(moment.frozen, still.record, still.at, assigned=assigned, sheets=sheets)
+
+    def _read_device(
+        self, into: Moment | Frozen, record: DeviceRecord, at: int, *, assigned: bool, sheets: Sheets
+    ) -> None:
+        sheet = sheets.of(record)
+        facts, into.device = sheet.at(at)
+        into.report_age = age(record.report_received_at, at)
+        into.device_json = b'{"assigned":%b,"facts":%b,%b,"report_age":%d,"status":"%b"}' % (
             b"true" if assigned else b"false",
             facts,
             sheet.named,
-            moment.report_age,
+            into.report_age,
             record.status.encode(),
         )
 

@@ -32,7 +32,7 @@ SECRET_RANK = 300
 class Outcome:
     """A decision in the two forms that leave; the same for every request that shares the decision."""
 
-    __slots__ = ("cell", "decision", "digest", "document", "head", "kind", "members", "rank", "sync", "trust")
+    __slots__ = ("as_of", "cell", "decision", "digest", "document", "head", "kind", "members", "rank", "sync", "trust")
 
     def __init__(
         self,
@@ -45,8 +45,11 @@ class Outcome:
         trust: TrustScore | None = None,
         digest: str = "",
         document: bytes = b"",
+        as_of: int | None = None,
     ) -> None:
         self.decision = decision
+        self.as_of = as_of
+        """The instant the device's facts were judged at, if ageing stood still."""
         self.head = head
         """The HTTP answer up to the value of Zt-Decision."""
         self.members = members
@@ -118,7 +121,7 @@ def situation_fragment(applied: Applied) -> bytes:
 
 def members(  # noqa: PLR0917  (positional: a keyword costs as much as the joining)
     named: Who, ground: Ground, hook: str, label: str, decided: bytes, trust: TrustScore, threshold: int,
-    applied: Applied, digest: str,
+    applied: Applied, digest: str, as_of: int | None = None,
 ) -> bytes:  # fmt: skip
     """Return the members of the event of a decision that reached the policy; `decided` are `decided_members`."""
     situation = ground.quiet if applied is ground.situation.quiet else situation_members(
@@ -134,7 +137,7 @@ def members(  # noqa: PLR0917  (positional: a keyword costs as much as the joini
         trust_members(trust, threshold),
         situation,
         ground.members,
-        named.versions,
+        named.versions if as_of is None else b'%b,"facts_as_of":%d' % (named.versions, as_of),
         digest.encode(),
     )
 

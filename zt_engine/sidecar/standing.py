@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from device_inventory.fleet import Freeze
 from zt_engine.core.revocations import Revocations
 from zt_engine.core.rollout import Place, Rollouts
 from zt_engine.core.situation import FOREVER, MAX_THREAT_LEVEL, REVOCATION_KINDS, Situation, situate
@@ -19,6 +20,7 @@ from zt_engine.sidecar.events import (
     AbortedTold,
     AdvancedTold,
     ContinuityTold,
+    FreezeTold,
     GrantTold,
     OverlayTold,
     RevocationTold,
@@ -55,6 +57,7 @@ class Standing:
         self._overlays: dict[str, OverlayTold] = {}
         self._grants: dict[str, GrantTold] = {}
         self._continuity: ContinuityTold | None = None
+        self._freeze: Freeze | None = None
         self._revoked: dict[str, dict[str, int]] = {kind: {} for kind in REVOCATION_KINDS}
         self._sum = 0
         """Of the digests of all revocations that are in force here, also those ahead of their turn."""
@@ -75,6 +78,8 @@ class Standing:
                 case ContinuityTold():
                     self._stale = True
                     self._continuity = None if _removed(told.raw) else told
+                case FreezeTold():
+                    self._stale, self._freeze = True, told.freeze
                 case StagedTold():
                     self.rollouts = self.rollouts.begun(told.staged, told.reached)
                     if told.told is not None:
@@ -181,6 +186,7 @@ class Standing:
                 overlays=[told.overlay for told in overlays.values() if told.overlay is not None],
                 grants=[told.grant for told in grants.values() if told.grant is not None],
                 continuity=self._continuity.continuity if self._continuity is not None else None,
+                freeze=self._freeze,
             )
         if self._stale or self._changed:
             version = self._version(level, overlays, grants)
@@ -198,6 +204,8 @@ class Standing:
             said.update(b"\n" + grants[grant.id].raw + " ".join(grant.approvers).encode())
         if self._situation.continuity is not None and self._continuity is not None:
             said.update(b"\n" + self._continuity.raw)
+        if self._freeze is not None:
+            said.update(b"\nfreeze %d %d %d" % (self._freeze.aged_at, self._freeze.end, self._freeze.up_to))
         return said.hexdigest()[:16]
 
 
