@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -18,6 +19,7 @@ from zt_engine.bootstrap.demo_world import HEALTHY
 from zt_engine.bootstrap.packs import pack_folder
 from zt_engine.bootstrap.sandbox import Sandbox
 from zt_engine.cli.main import app
+from zt_engine.core.trust_model import POINT
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = re.compile(r"^```yaml\n# (allow|observe|deny|step_up):?([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -104,6 +106,27 @@ def test_a_policy_input_by_itself_is_decided_like_the_question_it_came_from(
         if (again.decision, again.layers, again.raw) != (explained.decision, explained.layers, explained.raw):
             differing.append(scenario.en)
 
+    assert differing == []
+
+
+def test_a_freeze_is_in_the_input_and_in_every_point_so_that_what_is_logged_is_decided_the_same(
+    decider: Decider, scenarios: tuple[Scenario, ...]
+) -> None:
+    differing, frozen = [], 0
+    for scenario in scenarios:
+        question = scenario.question
+        freeze = {"since": question.at - 600, "until": question.at + 600, "max_label": "C2"}
+        question = msgspec.structs.replace(question, situation={**question.situation, "freeze": freeze})
+        explained = decider.decide(question)
+        if explained.document is None or explained.trust is None or explained.trust.facts_as_of is None:
+            continue
+        frozen += 1
+        again = decider.decide_input(explained.document)
+        found = (again.decision, again.raw, explained.trust.score.exact // POINT)
+        if found != (explained.decision, explained.raw, explained.document.trust.score):
+            differing.append(scenario.en)
+
+    assert frozen
     assert differing == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from device_inventory.notice import RETENTION_DAYS
 from tests.control_support import NOW, TENANT, Control, a_device
 from zt_engine.control_plane.fleet import remembered
 from zt_engine.control_plane.housekeeping import Housekeeping
+from zt_engine.control_plane.snapshot import situation_data
 
 FLEET = 40
 
@@ -196,3 +198,24 @@ def test_a_small_fleet_or_a_slow_end_of_day_raises_none(control: Control, keepin
     fleet(control, reported_at=NOW, count=10)
     assert keeping.turn(now=NOW + REPORT_FRESH + WINDOW - 1).fleet == "none"
     assert actions(control) == []
+
+
+def test_sidecars_are_told_when_ageing_stands_still_and_when_it_goes_on(
+    control: Control, keeping: Housekeeping
+) -> None:
+    fleet(control, reported_at=NOW)
+    before = len(control.announced())
+    silent_at = NOW + REPORT_FRESH
+    keeping.turn(now=silent_at)
+    with control.store.reading(TENANT) as tx:
+        told = dict(situation_data(tx, silent_at + 60))["fleet.frozen"]
+        assert "fleet.frozen" not in dict(situation_data(tx, silent_at + LONGEST))
+    fleet(control, reported_at=silent_at + 300)
+    keeping.turn(now=silent_at + 301)
+
+    frozen = {"since": silent_at - WINDOW, "until": silent_at + LONGEST, "max_label": "C2"}
+    events = [data for kind, data in control.announced()[before:] if kind == "fleet.frozen"]
+    assert events == [frozen, {"removed": True}]
+    assert json.loads(told) == frozen
+    with control.store.reading(TENANT) as tx:
+        assert "fleet.frozen" not in dict(situation_data(tx, silent_at + 302))

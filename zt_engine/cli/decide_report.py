@@ -14,6 +14,7 @@ from rich.text import Text
 from zt_engine.bootstrap.deciding import Explained
 from zt_engine.cli.output import Language
 from zt_engine.core.decision import Decision, Effect, Obligation
+from zt_engine.core.decision_event import timestamp
 from zt_engine.core.policy_input import NEVER, PolicyInput
 from zt_engine.core.trust_explain import Adjustment, Explanation, Item
 
@@ -73,6 +74,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "needed": ("必要", "needed"),
     "best": ("最良の場合", "at best"),
     "after": ("再サインイン後", "after sign-in"),
+    "as_of": ("端末の情報の時効は停止中。次の時点で判定", "ageing stands still; the device as of"),
     "factor": ("項目", "factor"),
     "value": ("値", "value"),
     "method": ("確認方法", "seen by"),
@@ -170,6 +172,8 @@ class Report:
         if full and explained.trust is not None:
             self._console.print(self._items(explained.trust))
             self._console.print(self._sum(explained.trust))
+            if explained.trust.facts_as_of is not None:
+                self._line(self._t("as_of"), timestamp(explained.trust.facts_as_of))
             self._console.print()
 
     def _items(self, trust: Explanation) -> Table:
