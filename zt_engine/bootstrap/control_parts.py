@@ -29,7 +29,9 @@ from zt_engine.bootstrap.activation import read_trust
 from zt_engine.bootstrap.device_authority import Authority, open_authority
 from zt_engine.bootstrap.identity import home_issuer, issuer_configs, secret_file
 from zt_engine.bootstrap.readiness_following import FolderReadiness
+from zt_engine.bootstrap.releasing import open_releases
 from zt_engine.bootstrap.serving_stream import read_stream_key
+from zt_engine.bootstrap.weakening import weakenings
 from zt_engine.bootstrap.wiring import Faults, approver_pems
 from zt_engine.config import ControlSettings
 from zt_engine.control_plane.api.attestation import attestation_room
@@ -69,6 +71,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     authority = faults.of(lambda: open_authority(settings))
     keys = faults.of(lambda: AdminKeys(settings.path(control.admins)))
     approvers = faults.of(lambda: read_approvers(approver_pems(settings)))
+    bundle_keys = faults.of(lambda: load_public_keys(_bundle_pems(settings)))
     stream_key = faults.of(lambda: read_stream_key(settings.path(control.stream_key_file)))
     tls_ca = faults.of(lambda: _bytes(settings, control.ca_file))
     attestation = faults.of(lambda: _attestation(settings))
@@ -111,6 +114,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         ),
         extras=extras,
     )
+    open_releases(plane, bundle_keys or {}, approvers or {}, weakenings=weakenings)
     return Parts(
         plane=plane,
         store=store,
@@ -220,12 +224,17 @@ def _readiness(settings: ControlSettings) -> Readiness:
     known = ModelReadiness(read_trust(trust.read_bytes(), where=str(trust))) if trust.exists() else NoReadiness()
     if not settings.policy.keys:
         return known
-    keys = {
-        path.name.removesuffix(".pem").removesuffix(".pub"): _bytes(settings, path) for path in settings.policy.keys
-    }
     home = home_issuer(settings)
     strongest = {config.issuer: config.strongest_acr for config in issuer_configs(settings)}
-    return FolderReadiness(folder, load_public_keys(keys), otherwise=known, strongest=strongest.get(home, ""))
+    keys = load_public_keys(_bundle_pems(settings))
+    return FolderReadiness(folder, keys, otherwise=known, strongest=strongest.get(home, ""))
+
+
+def _bundle_pems(settings: ControlSettings) -> dict[str, bytes]:
+    """Return the public keys that may have signed a bundle, by their ids."""
+    return {
+        path.name.removesuffix(".pem").removesuffix(".pub"): _bytes(settings, path) for path in settings.policy.keys
+    }
 
 
 def _facts(names: tuple[str, ...]) -> frozenset[str]:

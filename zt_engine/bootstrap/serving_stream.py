@@ -16,7 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from zt_engine.adapters.owned_files import UnownedError, read_owned
 from zt_engine.adapters.stream_keys import StreamKey
+from zt_engine.control_plane.api.releases import RELEASES
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.releases import Releases
+from zt_engine.control_plane.rollout_keeping import Keeper
 from zt_engine.control_plane.sidecars import Sidecars
 from zt_engine.control_plane.stream import Origin
 from zt_engine.core.errors import ConfigError, Problem
@@ -39,7 +42,15 @@ def open_stream(
     before this, or the one after it. `tls_ca` is the CA (PEM) that sidecars verify this control plane with.
     """
     jwks = {one.key_id: one.jwk for one in (key, *others)}
+    releases = plane.extras.get(RELEASES)
     sidecars = Sidecars(plane, keys=lambda: jwks, tls_ca=tls_ca, ca_sha256=_digest(tls_ca))
+    rollouts = Keeper(plane)
+
+    def keep(now: float) -> None:
+        sidecars.flush(now)
+        if origin.sequencing:
+            rollouts.turn(now)
+
     origin = Origin(
         tenant=plane.settings.tenant,
         store=plane.store,
@@ -49,7 +60,8 @@ def open_stream(
         facts=sorted(plane.settings.facts),
         shared=shared,
         connections=connections,
-        housekeeping=sidecars.flush,
+        min_bundle_seq=releases.least if isinstance(releases, Releases) else lambda: 0,
+        housekeeping=keep,
     )
     sidecars.ended = origin.cut
     sidecars.listening = lambda: origin.hub.connected

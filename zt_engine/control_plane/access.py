@@ -40,10 +40,21 @@ Permission = Literal[
     "sidecars.read",
     "sidecars.write",
     "audit.read",
+    "policy.read",
+    "policy.approve",
+    "policy.publish",
 ]
 
 _VIEWER: Final[frozenset[Permission]] = frozenset(
-    {"devices.read", "invitations.read", "subjects.read", "situation.read", "sidecars.read", "audit.read"}
+    {
+        "devices.read",
+        "invitations.read",
+        "subjects.read",
+        "situation.read",
+        "sidecars.read",
+        "audit.read",
+        "policy.read",
+    }
 )
 _HELPDESK: Final[frozenset[Permission]] = _VIEWER | {"devices.report_lost", "devices.quarantine", "invitations.write"}
 _APPROVER: Final[frozenset[Permission]] = _HELPDESK | {
@@ -52,6 +63,7 @@ _APPROVER: Final[frozenset[Permission]] = _HELPDESK | {
     "devices.transfer",
     "devices.import",
     "subjects.offboard",
+    "policy.approve",
 }
 _SECURITY: Final[frozenset[Permission]] = _APPROVER | {
     "devices.revoke",
@@ -59,6 +71,7 @@ _SECURITY: Final[frozenset[Permission]] = _APPROVER | {
     "revocations.write",
     "situation.write",
     "subjects.write",
+    "policy.publish",
 }
 _OWNER: Final[frozenset[Permission]] = _SECURITY | {"sidecars.write"}
 

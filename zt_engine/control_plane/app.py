@@ -23,6 +23,7 @@ from zt_engine import __version__
 from zt_engine.control_plane.access import Identify
 from zt_engine.control_plane.api import (
     audit,
+    bundles,
     device_self,
     devices,
     directory,
@@ -30,7 +31,9 @@ from zt_engine.control_plane.api import (
     health,
     imports,
     invitations,
+    releases,
     reports,
+    rollouts,
     sidecars,
     situation,
     stream,
@@ -40,6 +43,7 @@ from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.limits import Rate, RateLimiter
 from zt_engine.control_plane.problem import problem, problem_of
 from zt_engine.control_plane.shell import Entry, Shell
+from zt_engine.core.bundle_archive import MAX_ARCHIVE
 from zt_engine.core.errors import Problem, ZtError
 
 Room = Callable[[ControlPlane], APIRouter]
@@ -75,6 +79,7 @@ BODIES: Final[Mapping[tuple[str, str], int]] = {
     ("POST", "/v1/imports/{source}"): 2**30,
     ("POST", "/v1/reports"): 256 * 1024,
     ("POST", "/v1/enroll/{enrollment}/key"): 2 * 2**20,
+    ("PUT", "/v1/bundles/{digest}"): MAX_ARCHIVE,
 }
 """Routes that take more than 64 KiB. That a request for a certificate is too large is for its reader to say."""
 
@@ -88,10 +93,13 @@ ROOMS: Final[Sequence[Room]] = (
     audit.router,
     directory.router,
     situation.router,
+    rollouts.router,
     enroll.router,
     reports.router,
     sidecars.router,
     stream.router,
+    releases.router,
+    bundles.router,
 )
 """What every control plane serves. A path of its own (`devices/self`) stands before one with a parameter there."""
 

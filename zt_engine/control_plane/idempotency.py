@@ -97,6 +97,13 @@ def once(plane: ControlPlane, write: Write, work: Callable[[Transaction], Answer
     raise AssertionError("unreachable")
 
 
+def again(plane: ControlPlane, write: Write) -> Response | None:
+    """Return what was answered under this key before, for a write whose preparation is slow or refuses what is done."""
+    with plane.store.reading(plane.settings.tenant) as tx:
+        held = tx.answers.get(write.actor, hashlib.sha256(write.key.encode()).hexdigest())
+    return None if held is None else _again(held, write)
+
+
 def _secret(answer: Answer) -> list[tuple[str, str]]:
     return sorted(answer.secrets.items())
 

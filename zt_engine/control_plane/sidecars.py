@@ -44,6 +44,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     applied_seq: int
     revision: str = ""
     refusals: tuple[str, ...] = ()
+    bundle_seq: int = 0
+    bundle_digest: str = ""
 
 
 class Lagging(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +247,8 @@ class Sidecars:
             applied_seq=status.applied_seq,
             seen_at=int(now),
             refusals=tuple(code[:64] for code in status.refusals[:MAX_REFUSALS]),
+            bundle_seq=status.bundle_seq,
+            bundle_digest=status.bundle_digest[:64],
         )
         with self._lock:
             self._heard[record.id] = told

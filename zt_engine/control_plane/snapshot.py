@@ -17,6 +17,7 @@ import msgspec
 from device_inventory.device import DeviceRecord
 from device_inventory.inventory import publish
 from zt_engine.control_plane.fleet import EVENT, freeze_data, remembered
+from zt_engine.control_plane.rollouts import release_notice, staged_data
 from zt_engine.core.stream import Announced, SnapshotPart
 from zt_engine.ports.inventory import DeviceFilter, InventoryStore, Transaction
 
@@ -140,7 +141,7 @@ def release_data(tx: Transaction) -> Iterator[tuple[str, bytes]]:
     if settled is not None:
         yield "bundle.released", bytes(settled.notice)
     if newest is not None and newest != settled:
-        yield "bundle.released", bytes(newest.notice)
+        yield "bundle.released", release_notice(tx, newest.seq, bytes(newest.notice))
 
 
 class _Ending(msgspec.Struct):
@@ -157,6 +158,7 @@ def situation_data(tx: Transaction, now: int) -> Iterator[tuple[str, bytes]]:
     freeze = freeze_data(remembered(tx), now=now)
     if freeze is not None:
         yield EVENT, freeze
+    yield from staged_data(tx)
     for body in tx.situation.all("revocation").values():
         until = msgspec.json.decode(body, type=_Ending).until
         if not isinstance(until, int) or until >= now:

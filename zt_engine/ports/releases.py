@@ -11,6 +11,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from zt_engine.core.approval import Approval
+from zt_engine.core.release import Release
+from zt_engine.core.weakening import Weakening
+
 ReleaseState = Literal["waiting", "released", "withdrawn", "refused", "rolled_back"]
 
 
@@ -112,4 +116,41 @@ class ReleaseStore(Protocol):
 
     def put_opa_client(self, client: OpaClient) -> None:
         """Insert or replace."""
+        ...
+
+
+class Examined(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate that every sidecar would take: its revision, and what it lets through that was held back before."""
+
+    revision: str
+    weakens: tuple[Weakening, ...] = ()
+
+
+class CandidateJudge(Protocol):
+    """Verifies what a publisher sends as a sidecar would. Raises ZtError with the code of the first thing wrong."""
+
+    @property
+    def people(self) -> int:
+        """How many people may approve."""
+        ...
+
+    @property
+    def always(self) -> bool:
+        """Whether every release needs two of them, not only one that weakens."""
+        ...
+
+    def read(self, record: str) -> Release:
+        """Return a record that a bundle key signed."""
+        ...
+
+    def examine(self, release: Release, raw: bytes, active: bytes | None, *, active_seq: int, now: float) -> Examined:
+        """Open a candidate, rehearse it, and compare it with the active bundle. Slow: never on a loop."""
+        ...
+
+    def check_time(self, release: Release, *, now: float) -> None:
+        """Whether a release may be in force now."""
+        ...
+
+    def approved(self, release: Release, approvals: Sequence[Approval]) -> tuple[str, ...]:
+        """Return the people who approved it; one signature that does not hold spoils all."""
         ...

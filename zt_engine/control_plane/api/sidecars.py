@@ -13,6 +13,7 @@ from zt_engine.control_plane.access import Administrator, administrator, caller,
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.idempotency import Answer, Writing, once
 from zt_engine.control_plane.problem import problems
+from zt_engine.control_plane.release_status import release_status
 from zt_engine.control_plane.routes import Model, strict_router
 from zt_engine.control_plane.sidecars import MOST_TOKEN_SECONDS, TOKEN_SECONDS, Lagging, Sidecars, Status
 from zt_engine.control_plane.stream import Origin
@@ -71,6 +72,8 @@ class StatusBody(Model):
     applied_seq: Annotated[int, Field(ge=0, le=2**53)]
     revision: Annotated[str, Field(max_length=128)] = ""
     refusals: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=20, default_factory=list)]
+    bundle_seq: Annotated[int, Field(ge=0, le=2**53)] = 0
+    bundle_digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 
 class ReasonBody(Model):
@@ -118,7 +121,12 @@ def _for_sidecars(plane: ControlPlane, routes: APIRouter) -> None:
     def status(body: StatusBody, who: Caller) -> Response:
         """Say what was applied; the answer is the time, signed together with the nonce."""
         said = Status(
-            nonce=body.nonce, applied_seq=body.applied_seq, revision=body.revision, refusals=tuple(body.refusals)
+            nonce=body.nonce,
+            applied_seq=body.applied_seq,
+            revision=body.revision,
+            refusals=tuple(body.refusals),
+            bundle_seq=body.bundle_seq,
+            bundle_digest=body.bundle_digest,
         )
         answer = sidecars_of(plane).acknowledge(who, said, now=plane.clock.now())
         return Response(_signed(plane, answer), media_type=SIGNED)
@@ -181,7 +189,13 @@ def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
     def behind(who: MayRead, seq: Seq = 0) -> dict[str, Any]:
         """Say who has not applied a change, since when, and why; the newest change when none is named."""
         wanted = seq or _last(plane)
-        return {"seq": wanted, "items": [_plain(one) for one in _behind(plane, wanted)]}
+        with plane.store.reading(plane.settings.tenant) as tx:
+            newest, clients = tx.releases.last("released"), tx.releases.opa_clients()
+        release = None
+        if newest is not None:
+            sidecars = sidecars_of(plane).all()
+            release = release_status(newest, sidecars=sidecars, clients=clients, now=plane.clock.now())
+        return {"seq": wanted, "items": [_plain(one) for one in _behind(plane, wanted)], "release": release}
 
     @routes.put("/v1/sidecars/{sidecar}/place", responses=problems(404))
     def place(sidecar: Id, body: PlaceBody, who: MayWrite) -> dict[str, Any]:
