@@ -14,6 +14,7 @@ import msgspec
 
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.ledger import revoke, write_down
+from zt_engine.control_plane.rollouts import supersede
 from zt_engine.core.errors import InputError
 from zt_engine.ports.inventory import Transaction
 
@@ -111,6 +112,7 @@ class Declarations:
         reason: str,
         now: int,
     ) -> None:
+        supersede(tx, f"{kind}:{id_}", actor=actor, now=now)
         write_down(
             tx,
             actor=actor,
