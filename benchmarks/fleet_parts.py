@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.contestants import ZT
+from benchmarks.follower_clients import REVOKED
 from benchmarks.inventory_site import InventorySite
 from benchmarks.processes import ROOT, BenchmarkError, Contestant, free_port, pinned
 from benchmarks.site import HOOK
@@ -177,7 +178,7 @@ class Asking:
                     with self._changed:
                         if opened and head is self._head:
                             self._allowed_at = at
-                        elif self._allowed_at and head is self._head:
+                        elif self._allowed_at and head is self._head and self._problem == REVOKED:
                             self._denied = True
                             self._before.append(head)
                         self._changed.notify_all()

@@ -47,6 +47,8 @@ PAUSE = 0.5
 """Between two requests of each client: 200 of them share two cores with all that is verified. When a client became one
 that denies is known exactly, whenever it is asked."""
 START_SECONDS = 120
+REVOKED = "DEVICE_REVOKED"
+"""Any other denial, such as that of an engine that had no processor in time, says nothing of a revocation."""
 
 
 class Plenty:
@@ -96,6 +98,7 @@ class Client:
         self.allowed = self.denied = False
         self.revoked: list[tuple[AccessRequest, int]] = []
         """What is denied here for good, and the `seq` by which it was."""
+        self.reason = ""
         self._turn = 0
         self.asked = self.stale_allows = 0
         self.worst_age = 0.0
@@ -116,7 +119,7 @@ class Client:
         if self.request is not None and not self.denied:
             opened = self.opens(self.request)
             self.allowed = self.allowed or opened
-            if self.allowed and not opened and self.lease.ends[200] > self.clock.elapsed():
+            if self.allowed and self.reason == REVOKED:
                 self.denied = True
                 self.revoked.append((self.request, self.follower.sync.position.seq))
         if self.revoked:
@@ -127,12 +130,14 @@ class Client:
     def opens(self, request: AccessRequest) -> bool:
         """Decide now; an allow that rests on something too old is counted."""
         self.asked += 1
+        now = time.time()
         outcome = self.authorizer.decide(request, self.clock.now()).outcome
-        if not outcome.decision.opens:
+        self.reason = "" if outcome.decision.opens else str(outcome.decision.reasons[0])
+        if self.reason:
             return False
         # Computed once more from the watermark alone: control plane and clients have one clock here.
         issued = self.lease.issued_at
-        if issued is None or time.time() - issued > self.lease.staleness.of(outcome.rank):
+        if issued is None or now - issued > self.lease.staleness.of(outcome.rank):
             self.stale_allows += 1
         return True
 

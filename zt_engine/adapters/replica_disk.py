@@ -8,6 +8,7 @@ of a file. Nothing here is waited for: what a power cut takes is sent again from
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import queue
@@ -220,6 +221,10 @@ class ReplicaDisk:
                 self.problem = None
             except OSError as error:
                 self._fault(error)
+                # What is kept lacks something from now on, perhaps a revocation. Without a watermark it opens nothing
+                # at the next start before the control plane was heard; removing a file works on a full disk as well.
+                with contextlib.suppress(OSError):
+                    os.unlink(self._folder / WATERMARK)
 
     def _fault(self, error: OSError | UnownedError) -> None:
         text = error.message if isinstance(error, UnownedError) else str(error.strerror)
