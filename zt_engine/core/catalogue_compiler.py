@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from zt_engine.core.catalogue import (
     READ_METHODS,
+    Attribute,
     Catalogue,
     Entry,
     HostRoutes,
@@ -117,7 +118,32 @@ def _entries(
     problems: list[Problem],
 ) -> list[Mapping[str, Entry]]:
     strictest = _service_maxima(rules, objects, services, scheme)
-    return [_rule_entries(rule, strictest.get(rule.service), problems) for rule in rules]
+    share = _Shared()
+    return [_rule_entries(rule, strictest.get(rule.service), share, problems) for rule in rules]
+
+
+class _Shared:
+    """Equal parts of entries, held once: ten thousand routes capture the same few ways, and what is the same for all
+    of them stays in the processor's cache.
+    """
+
+    def __init__(self) -> None:
+        self._labels: dict[Label, Label] = {}
+        self._captures: dict[tuple[tuple[int, str], ...], tuple[tuple[int, str], ...]] = {}
+        self._parts: dict[tuple[Parts, ...], tuple[Parts, ...]] = {}
+        self._nothing: Mapping[str, Attribute] = {}
+
+    def label(self, label: Label) -> Label:
+        return self._labels.setdefault(label, label)
+
+    def captures(self, captures: tuple[tuple[int, str], ...]) -> tuple[tuple[int, str], ...]:
+        return self._captures.setdefault(captures, captures)
+
+    def parts(self, parts: tuple[Parts, ...]) -> tuple[Parts, ...]:
+        return self._parts.setdefault(parts, parts)
+
+    def attributes(self, attributes: Mapping[str, Attribute]) -> Mapping[str, Attribute]:
+        return attributes or self._nothing
 
 
 def _service_maxima(
@@ -140,7 +166,9 @@ def _service_maxima(
     return maxima
 
 
-def _rule_entries(rule: Rule, strictest: Label | None, problems: list[Problem]) -> Mapping[str, Entry]:
+def _rule_entries(
+    rule: Rule, strictest: Label | None, share: _Shared, problems: list[Problem]
+) -> Mapping[str, Entry]:
     label = join(rule.label, strictest) if rule.opaque and strictest is not None else rule.label
     if rule.opaque:
         label = replace(label, declassify=None)
@@ -156,9 +184,10 @@ def _rule_entries(rule: Rule, strictest: Label | None, problems: list[Problem]) 
         else:
             fixed.append(name)
     label = with_compartments(label, fixed) if fixed else label
-    names, parts = rule.template.captures, tuple(captured)
+    label, attributes = share.label(label), share.attributes(rule.attributes)
+    names, parts = share.captures(rule.template.captures), share.parts(tuple(captured))
     wild = rule.template.shape if any(isinstance(segment, Wild) for segment in rule.template.shape) else None
-    return {method: Entry(_resource(rule, label, method), names, parts, wild) for method in rule.methods}
+    return {method: Entry(_resource(rule, label, attributes, method), names, parts, wild) for method in rule.methods}
 
 
 def _parts(name: str, positions: Mapping[str, int]) -> Parts:
@@ -167,7 +196,7 @@ def _parts(name: str, positions: Mapping[str, int]) -> Parts:
     return text, tuple(positions[field] for field in pieces[1::2])
 
 
-def _resource(rule: Rule, label: Label, method: str) -> Resource:
+def _resource(rule: Rule, label: Label, attributes: Mapping[str, Attribute], method: str) -> Resource:
     return Resource(
         service=rule.service,
         route=rule.template.text,
@@ -177,7 +206,7 @@ def _resource(rule: Rule, label: Label, method: str) -> Resource:
         channels=rule.channels,
         ceiling=rule.ceiling,
         state=rule.state,
-        attributes=rule.attributes,
+        attributes=attributes,
         enforces=rule.enforces,
         observe=observed(rule.observe, label),
         assertion=rule.assertion,
