@@ -23,6 +23,7 @@ CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 8.0
 """A watermark comes every second; whoever says nothing for so long has nothing to say."""
 ANSWER_BYTES = 1 << 20
+CHUNK = 64 << 10
 EVENTS = "text/event-stream"
 SPARE = 256
 """What the name and number of a message take beside its data."""
@@ -151,6 +152,29 @@ class StreamClient:
         """Return the signed set of keys."""
         return await self._ask("GET", "/v1/keys")
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every address, the one that is asked now first."""
+        return (*self._urls[self._chosen :], *self._urls[: self._chosen])
+
+    async def content(self, path: str, into: bytearray, *, size: int, url: str) -> None:
+        """Fetch what has this path, going on behind what is there already; never more than `size` bytes.
+
+        Raises UnavailableError STREAM_DOWN or STREAM_REFUSED, InputError STREAM_REDIRECT or STREAM_TOO_LARGE.
+        """
+        headers = {"Range": f"bytes={len(into)}-"} if into else {}
+        async with self._open(path, {}, headers=headers, url=url, partial=bool(into)) as response:
+            if response.status_code != 206:
+                into.clear()
+            elif not response.headers.get("content-range", "").startswith(f"bytes {len(into)}-"):
+                into.clear()
+                raise UnavailableError("STREAM_REFUSED", f"`{url}` goes on at another place")
+            async for data in response.aiter_raw(CHUNK):
+                into += data
+                if len(into) > size:
+                    into.clear()
+                    raise InputError("STREAM_TOO_LARGE", f"`{url}` sends more than {size} bytes")
+
     async def _ask(self, method: str, path: str, content: bytes | None = None) -> bytes:
         headers = {"Content-Type": "application/json"} if content is not None else {}
         async with self._open(path, {}, method=method, content=content, headers=headers) as response:
@@ -170,24 +194,26 @@ class StreamClient:
         method: str = "GET",
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        url: str = "",
+        partial: bool = False,
     ) -> AsyncIterator[httpx.Response]:
         sent = {"Authorization": f"Bearer {self._statement()}", "Accept-Encoding": "identity", **(headers or {})}
-        url = self.url
+        url = url or self.url
         try:
             async with self._client.stream(
                 method, url + path, params=dict(parameters), headers=sent, content=content
             ) as response:
                 self.said_date = _date(response)
-                _examine(response, url)
+                _examine(response, url, partial=partial)
                 yield response
         except httpx.HTTPError as error:
             raise UnavailableError("STREAM_DOWN", f"`{url}`: {type(error).__name__}") from error
 
 
-def _examine(response: httpx.Response, url: str) -> None:
+def _examine(response: httpx.Response, url: str, *, partial: bool = False) -> None:
     if response.is_redirect:
         raise InputError("STREAM_REDIRECT", f"`{url}` sends elsewhere")
-    if response.status_code != 200:
+    if response.status_code != 200 and not (partial and response.status_code == 206):
         hint = response.headers.get("retry-after", "")
         raise UnavailableError("STREAM_REFUSED", f"`{url}` answers {response.status_code}", hint=hint)
     if response.headers.get("content-encoding", "identity") != "identity":

@@ -18,12 +18,11 @@ from zt_engine.adapters.log_segments import DecisionLog
 from zt_engine.bootstrap import activation
 from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.device_certificates import DeviceCertificates
+from zt_engine.bootstrap.folder_change import Change
 from zt_engine.config import Policy as PolicySettings
 from zt_engine.core.bundle import Bundle
-from zt_engine.core.catalogue import Catalogue
 from zt_engine.core.errors import ConfigError, Problem, UnavailableError, ZtError
 from zt_engine.core.situation import Situation
-from zt_engine.core.trust_model import TrustModel
 from zt_engine.ports import Clock, PolicyEngine
 from zt_engine.sidecar.authorize import Authorizer
 from zt_engine.sidecar.replica import Changes, Records, Replica
@@ -40,26 +39,6 @@ GATHER_RECORDS = 100_000
 RECORD_FOLDERS = ("devices", "subjects")
 POLICY_FILES = ("bundle.tar.gz", "catalogue.yaml", "trust.yaml")
 """All that a folder supplies beside a control plane."""
-
-
-class Change(msgspec.Struct):
-    """What one reading of the folder brought: only what changed and was good."""
-
-    bundle: Bundle | None = None
-    bundle_key: BundlePublicKey | None = None
-    """The key that verified the bundle."""
-    engine: PolicyEngine | None = None
-    catalogue: Catalogue | None = None
-    catalogue_digest: str = ""
-    trust: TrustModel | None = None
-    trust_digest: str = ""
-    situation: Situation | None = None
-    situation_text: tuple[bytes, str] = (b"", "")
-    """What the situation was read from, and where that was."""
-    authorities: bytes | None = None
-    records: Records | None = None
-    decides: tuple[tuple[str, str], ...] = ()
-    """(kind, digest) of every changed file that decisions can be replayed from."""
 
 
 class Believed(msgspec.Struct, frozen=True):
@@ -116,11 +95,20 @@ class FolderFollower:
         self._failed = False
         """Whether the last reading broke off: then everything is read again soon, whoever says that it changed."""
         self.activated_at = 0.0
+        self.superseded = False
+        """Whether a release decides, or did: then nothing of the folder does any more."""
         self.problems: tuple[Problem, ...] = ()
+
+    def supersede(self) -> None:
+        """Have the folder decide nothing from now on: releases of a control plane do."""
+        self.superseded, self.problems = True, ()
 
     async def refresh(self, named: Collection[str] | None = None) -> None:
         """Read the folder once and take up what is good: all records, or of the records only the `named` ones."""
         async with self._busy:
+            if self.superseded:
+                await self._retire()
+                return
             unused: list[PolicyEngine] = []
             try:
                 change = await asyncio.to_thread(self._read, named)
@@ -132,7 +120,15 @@ class FolderFollower:
                 for engine in unused:
                     await asyncio.to_thread(engine.close)
 
+    async def _retire(self) -> None:
+        """Free what the folder brought."""
+        engine, self._good.engine = self._good.engine, None
+        if engine is not None:
+            await asyncio.to_thread(engine.close)
+
     def _tell(self) -> None:
+        if self.superseded:
+            return
         problems = tuple(dict.fromkeys(problem for faults in self._faults.values() for problem in faults))
         if problems == self.problems:
             return
@@ -332,7 +328,7 @@ class FolderFollower:
             good.situation = await asyncio.to_thread(self._read_again, good.situation)
             self._situation_believed = believed
             self._replica.situation = good.situation
-        if good.bundle is None:
+        if good.bundle is None or self.superseded:
             return []
         if believed.vouch_for(good.bundle, good.bundle_key):
             self._faults.pop("withdrawn", None)
@@ -356,7 +352,13 @@ class FolderFollower:
         return situation
 
     def _activate(self, good: Change, now: float) -> None:
-        if good.bundle is None or good.catalogue is None or good.trust is None or good.engine is None:
+        if (
+            self.superseded
+            or good.bundle is None
+            or good.catalogue is None
+            or good.trust is None
+            or good.engine is None
+        ):
             return
         parts = activation.Parts(
             bundle=good.bundle,

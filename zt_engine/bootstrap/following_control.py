@@ -12,17 +12,19 @@ import contextlib
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
-import msgspec
 import structlog
 
 from zt_engine.adapters.replica_disk import ReplicaDisk
-from zt_engine.adapters.stream_http import SILENCE_SECONDS, Pace, StreamClient, trusting
+from zt_engine.adapters.stream_http import SILENCE_SECONDS, Pace
 from zt_engine.adapters.stream_keys import public_keys, statement
+from zt_engine.bootstrap.control_link import client_of, known_keys
+from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.joining import Member, keep_membership
 from zt_engine.bootstrap.told_records import ReadSituation, readers
+from zt_engine.bootstrap.told_trust import staleness_of, taken
 from zt_engine.config import Settings
 from zt_engine.core.errors import InputError, Problem, UnavailableError, ZtError
 from zt_engine.core.lease import Lease, Reading
@@ -48,7 +50,6 @@ HARMLESS = frozenset({"STREAM_REPEATED", "STREAM_REPLAYED"})
 """What is refused and changes nothing else: the stream goes on behind it."""
 
 
-
 class ControlFollower:
     """Keeps a replica equal to what a control plane says, and a lease running while it does."""
 
@@ -69,6 +70,10 @@ class ControlFollower:
         """`trust_devices` takes the CAs that devices come from, whenever they change."""
         self.lease = lease
         self.member = member
+        self._settings = settings
+        self.trust_changed: Callable[[], Awaitable[None]] = _nobody
+        """Told when approvers or bundle keys may be others."""
+        lease.limit(staleness_of(member.membership, settings))
         self.fault: Problem | None = None
         """Why the stream is not followed now, if it is not."""
         self.connected = False
@@ -78,15 +83,13 @@ class ControlFollower:
         self._clock = clock
         self._revision = revision
         self._trust_devices = trust_devices
-        self._draw = draw
+        self.draw = draw
         self._elapsed = elapsed
         self._pace = Pace(draw)
         self._disk = ReplicaDisk(member.folder / "replica")
-        self.client = StreamClient(
-            settings.control_plane.url,
-            statement=self._statement,
-            verify=trusting(_path(settings)) if _encrypted(settings) else True,
-        )
+        self.client = client_of(settings, self._statement)
+        self.releases: ReleaseFollower | None = None
+        """What follows the releases that are told of, once there is an authorizer to switch."""
         self.sync = Sync(
             tenant=member.membership.tenant,
             keys=public_keys(member.membership.stream_keys),
@@ -94,6 +97,7 @@ class ControlFollower:
             replica=replica,
             lease=lease,
             keep=KeepNothing(),
+            bundle_seq=lambda: self.releases.bundle_seq if self.releases is not None else 0,
         )
 
     def clocks(self) -> Reading:
@@ -102,9 +106,9 @@ class ControlFollower:
 
     def _statement(self) -> str:
         membership = self.member.membership
-        return statement(self.member.key, sidecar=membership.id, audience=membership.audience, now=self._now())
+        return statement(self.member.key, sidecar=membership.id, audience=membership.audience, now=self.now())
 
-    def _now(self) -> float:
+    def now(self) -> float:
         """What time it is at the control plane, as well as that is known: a wrong clock must not keep us out."""
         now, offset = self._clock.now(), self.lease.offset
         if offset is not None:
@@ -118,6 +122,8 @@ class ControlFollower:
         """Take up what is on the disk, verified again; whatever does not hold is dropped and asked for again."""
         self._trust_devices(self.member.membership.device_cas.encode())
         await asyncio.to_thread(self._load)
+        if self.releases is not None:
+            await self.releases.load()
 
     def _load(self) -> None:
         anchor = self._disk.anchor()
@@ -146,6 +152,8 @@ class ControlFollower:
     def let_go(self) -> None:
         """Stop writing: a successor does."""
         self._going = True
+        if self.releases is not None:
+            self.releases.let_go()
         self.sync.keep = KeepNothing()
         self._disk.release()
 
@@ -153,7 +161,8 @@ class ControlFollower:
 
     def tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the sidecar does."""
-        return self.follow(), self.tell(), self.watch()
+        own = self.follow(), self.tell(), self.watch()
+        return own if self.releases is None else (*own, self.releases.follow())
 
     async def follow(self) -> None:
         """Follow the stream until cancelled. Nothing that goes wrong ends this."""
@@ -230,6 +239,8 @@ class ControlFollower:
                 deadline = self._elapsed() + SILENCE_SECONDS
             if position.seq != before.seq or kind == "snapshot":
                 self.updates.set()
+                if self.releases is not None:
+                    self.releases.wake()
 
     def _commit(self, kind: str, raw: bytes) -> None:
         with _harmless():
@@ -254,12 +265,12 @@ class ControlFollower:
                 log.debug("status.failed", code=error.code, problem=error.message)
             except Exception as error:  # INVARIANT: without the time nothing above C1 is decided; try again.
                 log.exception("status.failed", error=type(error).__name__)
-            await asyncio.sleep(EAGER_SECONDS * (0.5 + self._draw()))
+            await asyncio.sleep(EAGER_SECONDS * (0.5 + self.draw()))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STATUS_SECONDS * (0.75 + self._draw() / 2) if confirmed else EAGER_SECONDS):
+                async with asyncio.timeout(STATUS_SECONDS * (0.75 + self.draw() / 2) if confirmed else EAGER_SECONDS):
                     await self.updates.wait()
                     # Everybody hears of a change at once; they do not all say so at once.
-                    await asyncio.sleep(SPREAD_SECONDS * self._draw())
+                    await asyncio.sleep(SPREAD_SECONDS * self.draw())
 
     async def _tell(self) -> bool:
         self.updates.clear()
@@ -268,6 +279,7 @@ class ControlFollower:
             "nonce": nonce,
             "applied_seq": self.sync.position.seq,
             "revision": self._revision()[:128],
+            **self._release_said(),
             "refusals": sorted({problem.code for problem in self.problems})[:20],
         }
         asked = self._clock.elapsed()
@@ -278,9 +290,13 @@ class ControlFollower:
         confirmed = self.lease.confirm(answer.now, asked=asked, reading=self.clocks())
         if confirmed and self.lease.anchor is not None and not isinstance(self.sync.keep, KeepNothing):
             self._disk.clock(self.lease.anchor)
-        if answer.keys != digest_of(_known(self.member)):
+        if answer.keys != digest_of(known_keys(self.member)):
             await self._refresh_keys()
         return confirmed
+
+    def _release_said(self) -> Mapping[str, object]:
+        held = self.releases
+        return {"bundle_seq": held.bundle_seq, "bundle_digest": held.bundle_digest} if held is not None else {}
 
     async def _refresh_keys(self) -> None:
         """Take up another set of keys, vouched for by one of those that are believed now."""
@@ -294,12 +310,16 @@ class ControlFollower:
         if told.version <= membership.version or not public_keys(told.stream_keys):
             return
         changed = told.device_cas != membership.device_cas
-        membership = msgspec.structs.replace(
-            membership, stream_keys=told.stream_keys, device_cas=told.device_cas, version=told.version
-        )
+        before = membership
+        membership = await asyncio.to_thread(taken, membership, told, self._settings)
+        if membership is before:
+            return
         self.member = Member(membership, self.member.key, self.member.folder)
         await asyncio.to_thread(keep_membership, self.member)
         self.sync.keys = public_keys(told.stream_keys)
+        self.lease.limit(await asyncio.to_thread(staleness_of, membership, self._settings))
+        if membership.trust != before.trust:
+            await self.trust_changed()
         if changed:
             self._trust_devices(told.device_cas.encode())
         log.info("stream_keys.changed", keys=sorted(told.stream_keys))
@@ -340,18 +360,23 @@ class ControlFollower:
             await asyncio.sleep(0.02)
         return False
 
-    def believe(self, read_situation: ReadSituation) -> None:
-        """Judge grants by other approvers."""
+    async def believe(self, read_situation: ReadSituation) -> None:
+        """Judge grants and releases by other approvers and keys."""
         self.sync.reread(readers(read_situation), self.clocks())
+        if self.releases is not None:
+            await self.releases.believe()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Return everything that is refused or does not work now."""
         found = [self.fault, self._disk.problem, *self.sync.problems.values()]
-        return tuple(problem for problem in found if problem is not None)
+        told = self.releases.problems if self.releases is not None else ()
+        return (*(problem for problem in found if problem is not None), *told)
 
     async def close(self) -> None:
         """End connections, and write what waits."""
+        if self.releases is not None:
+            await self.releases.close()
         await self.client.close()
         await asyncio.to_thread(self._disk.close)
 
@@ -364,7 +389,12 @@ class ControlFollower:
             "watermark_age": None if age is None else round(age, 1),
             "clock_offset": None if self.lease.offset is None else round(self.lease.offset, 3),
             "url": self.client.url,
+            **({"release": self.releases.state()} if self.releases is not None else {}),
         }
+
+
+async def _nobody() -> None:
+    """Nobody has to be told."""
 
 
 @contextlib.contextmanager
@@ -376,22 +406,3 @@ def _harmless() -> Any:
         if error.code not in HARMLESS:
             raise
         log.debug("stream.refused", code=error.code, problem=error.message)
-
-
-def _known(member: Member) -> KeySet:
-    membership = member.membership
-    return KeySet(
-        tenant=membership.tenant,
-        version=0,
-        stream_keys={kid: dict(jwk) for kid, jwk in membership.stream_keys.items()},
-        device_cas=membership.device_cas,
-    )
-
-
-def _path(settings: Settings) -> Any:
-    held = settings.control_plane.ca_file
-    return settings.path(held) if held is not None else None
-
-
-def _encrypted(settings: Settings) -> bool:
-    return any(url.startswith("https:") for url in settings.control_plane.url)

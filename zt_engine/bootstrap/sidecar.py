@@ -15,14 +15,17 @@ from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
 from zt_engine.adapters.keys_jwks import KeySource, refresh_due
 from zt_engine.bootstrap.code_texts import CodeTexts
+from zt_engine.bootstrap.control_gauges import gauges_of
 from zt_engine.bootstrap.decision_log import open_log
 from zt_engine.bootstrap.device_certificates import DeviceCertificates
 from zt_engine.bootstrap.following import FolderFollower
 from zt_engine.bootstrap.following_control import ControlFollower
+from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.handover import Meeting, Predecessor, WaitingPoint
 from zt_engine.bootstrap.joining import read_member
+from zt_engine.bootstrap.release_stage import ReleaseStage, releases_of
 from zt_engine.bootstrap.sockets import address_of, bind
-from zt_engine.bootstrap.wiring import Shared, Wiring, best_sources, keep_fixed, problems_of, read_trusted
+from zt_engine.bootstrap.wiring import Shared, Trusted, Wiring, best_sources, keep_fixed, problems_of, read_trusted
 from zt_engine.config import Settings, load
 from zt_engine.core.classification import Label
 from zt_engine.core.errors import UnavailableError, ZtError
@@ -105,6 +108,9 @@ class SidecarProgram:
             tick_seconds=settings.sidecar.tick_seconds,
             records=self.control is None,
         )
+        if self.control is not None:
+            self.control.releases = self._follow_releases(self.control, trusted.path_key)
+            self.control.trust_changed = self.trust_again
         self.app = DecisionApp(
             hooks=self.wiring.hooks,
             pages=self.wiring.pages,
@@ -239,20 +245,34 @@ class SidecarProgram:
                         hint=problem.hint,
                     )
                 return False
-            await self._report_keys(tuple(trusted.sources.values()))
-            wiring = Wiring(settings, trusted, best_sources(trusted, self.wiring), self._shared)
-            self.settings, self.wiring = settings, wiring
-            self.app.rewire(wiring.hooks, wiring.pages)
-            self.authorizer.rely_on(wiring.principals, wiring.strongest)
-            if self._servers:
-                self._servers[0].limits = wiring.limits
-            await self.follower.believe(wiring.believed)
-            if self.control is not None:
-                self.control.believe(wiring.believed.read_situation)
+            await self._take_up(settings, trusted)
             log.info("config.reloaded", config=str(config))
             if waiting:
                 log.warning("config.needs_restart", settings=waiting)
             return True
+
+    async def trust_again(self) -> None:
+        """Take up who approves and signs policy, as the tenant's offline root says now; with a fault nothing changes."""
+        async with self._busy:
+            try:
+                trusted = await asyncio.to_thread(read_trusted, self.settings)
+            except ZtError as error:
+                for problem in problems_of(error):
+                    log.error("trust.refused", code=problem.code, problem=problem.message)
+                return
+            await self._take_up(self.settings, trusted)
+
+    async def _take_up(self, settings: Settings, trusted: Trusted) -> None:
+        await self._report_keys(tuple(trusted.sources.values()))
+        wiring = Wiring(settings, trusted, best_sources(trusted, self.wiring), self._shared)
+        self.settings, self.wiring = settings, wiring
+        self.app.rewire(wiring.hooks, wiring.pages)
+        self.authorizer.rely_on(wiring.principals, wiring.strongest)
+        if self._servers:
+            self._servers[0].limits = wiring.limits
+        await self.follower.believe(wiring.believed)
+        if self.control is not None:
+            await self.control.believe(wiring.believed.read_situation)
 
     # -- what goes on beside requests
 
@@ -297,6 +317,19 @@ class SidecarProgram:
             issued_at=case.moment.tick_start,
         )
 
+    def _follow_releases(self, control: ControlFollower, path_key: bytes) -> ReleaseFollower:
+        """Return what follows releases; whose they may be is said in this one place."""
+        stage = ReleaseStage(
+            authorizer=self.authorizer,
+            folder=self.follower,
+            texts=self.texts,
+            decision_log=self.log,
+            trust=lambda: self.wiring.release_trust,
+            path_key=path_key,
+            tick_seconds=self.settings.sidecar.tick_seconds,
+        )
+        return releases_of(control, stage, lambda: self.wiring.release_trust)
+
     def _trust_devices(self, authorities: bytes) -> None:
         self._certificates.replace(authorities, where="device CAs of the control plane")
         self.authorizer.forget_principals()
@@ -316,7 +349,7 @@ class SidecarProgram:
         found: dict[str, object] = {
             "ready": policy is not None and self.replica.ready and self.log.state != "unavailable",
             "revision": policy.revision if policy is not None else None,
-            "policy_age": round(now - self.follower.activated_at, 1) if policy is not None else None,
+            "policy_age": round(now - self._activated_at, 1) if policy is not None else None,
             "records": self.replica.ready,
             "log": self.log.state,
             "keys": keys,
@@ -327,12 +360,18 @@ class SidecarProgram:
         }
         return found if control is None else {**found, "control_plane": control.state()}
 
+    @property
+    def _activated_at(self) -> float:
+        control = self.control
+        released = control.releases.activated_at if control is not None and control.releases is not None else 0.0
+        return released or self.follower.activated_at
+
     def _gauges(self) -> Gauges:
         now = self.clock.now
         authorizer = self.authorizer
         return {
-            **self._control_gauges(),
-            "zt_policy_age_seconds": ("Since the policy was activated.", lambda: now() - self.follower.activated_at),
+            **(gauges_of(self.control, self.clock.elapsed) if self.control is not None else {}),
+            "zt_policy_age_seconds": ("Since the policy was activated.", lambda: now() - self._activated_at),
             "zt_replica_age_seconds": ("Since records were last read.", lambda: now() - (self.replica.loaded_at or 0)),
             "zt_keys_age_seconds": (
                 "Since the oldest key set was fetched.",
@@ -347,24 +386,6 @@ class SidecarProgram:
             "zt_log_bytes": ("Bytes of all log segments.", lambda: self.log.total_bytes),
             "zt_log_available": ("1 while the log can be written.", lambda: float(self.log.state == "ok")),
             "zt_folder_problems": ("Files of the policy folder that are refused.", lambda: len(self.follower.problems)),
-        }
-
-    def _control_gauges(self) -> Gauges:
-        control = self.control
-        if control is None:
-            return {}
-        lease, elapsed = control.lease, self.clock.elapsed
-        return {
-            "zt_stream_connected": ("1 while the control plane is heard.", lambda: float(control.connected)),
-            "zt_stream_seq": ("The last change that was applied.", lambda: control.sync.position.seq),
-            "zt_watermark_age_seconds": (
-                "Since the watermark was issued that the lease runs from; -1 without one.",
-                lambda: -1.0 if (age := lease.age(elapsed())) is None else age,
-            ),
-            "zt_clock_offset_seconds": (
-                "How far this clock is behind the control plane's.",
-                lambda: lease.offset or 0.0,
-            ),
         }
 
 

@@ -21,13 +21,17 @@ from zt_engine.adapters.keys_fetch import key_source
 from zt_engine.adapters.keys_jwks import KeySource
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
+from zt_engine.adapters.trust_document import approvers_of, bundle_keys_of
 from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.device_certificates import DeviceCertificates
 from zt_engine.bootstrap.following import Believed
 from zt_engine.bootstrap.identity import issuer_configs, proxy_credentials, secret_file
+from zt_engine.bootstrap.release_opening import ReleaseTrust
+from zt_engine.bootstrap.told_trust import told_document
 from zt_engine.config import Settings
 from zt_engine.core.errors import ConfigError, Problem, ZtError
 from zt_engine.core.issuer import IssuerConfig
+from zt_engine.core.trust_root import TrustDocument
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials
 from zt_engine.sidecar.hooks.nginx import NginxHook
@@ -93,17 +97,30 @@ def read_trusted(settings: Settings) -> Trusted:
     """Read everything the settings name; raises ConfigError with every fault. Reads files: not for the event loop."""
     faults = Faults()
     issuers = faults.of(lambda: issuer_configs(settings)) or ()
+    told = faults.of(lambda: told_document(settings))
     trusted = Trusted(
         credentials=faults.of(lambda: proxy_credentials(settings)),
         issuers=issuers,
         sources={config.issuer: faults.of(partial(key_source, config, where=config.issuer)) for config in issuers},
-        bundle_keys=faults.of(lambda: load_public_keys(_bundle_keys(settings))),
-        approvers=faults.of(lambda: read_approvers(approver_pems(settings))),
+        bundle_keys=faults.of(lambda: _signing(settings, told)),
+        approvers=faults.of(lambda: _approving(settings, told)),
         asserter=faults.of(lambda: _asserter(settings)),
         path_key=faults.of(lambda: secret_file(settings.path(settings.log.path_key_file))),
     )
     faults.check()
     return trusted
+
+
+def _signing(settings: Settings, told: TrustDocument | None) -> Mapping[str, BundlePublicKey]:
+    """The keys that sign policy: those the root names, else those of the settings."""
+    own = load_public_keys(_bundle_keys(settings))
+    return bundle_keys_of(told) if told is not None and told.bundle_keys else own
+
+
+def _approving(settings: Settings, told: TrustDocument | None) -> Approvers:
+    """The people who approve: those the root names, else those of the settings."""
+    own = read_approvers(approver_pems(settings))
+    return approvers_of(told) if told is not None and told.approvers else own
 
 
 class Shared(msgspec.Struct, frozen=True):
@@ -151,6 +168,7 @@ class Wiring:
             read_situation=lambda raw, where: decode_situation(raw, where=where, approvers=approvers),
             strongest=self.strongest,
         )
+        self.release_trust = ReleaseTrust(trusted.bundle_keys, approvers, settings.policy, self.strongest)
 
 
 def best_sources(new: Trusted, old: Wiring) -> dict[str, KeySource]:

@@ -1,6 +1,6 @@
 """A policy bundle: what one may hold, what its manifest promises, and when it is refused.
 
-An OPA bundle with the original Rego, its data, the compiled `policy.wasm` and `reasons.json`, and beside them catalogue,
+An OPA bundle with the original Rego, its data, the compiled `policy.wasm` and `reasons.json`, beside them catalogue,
 trust model and scenarios of the pack, which OPA hashes and does not read. `.manifest` has no `wasm` key, because an OPA
 without a Wasm runtime refuses such a bundle; what the sidecar needs stands in `metadata.zt`. All of it is reproducible
 from the sources; sequence and expiry stand beside it in a release record (`core.release`).

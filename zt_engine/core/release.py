@@ -50,8 +50,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     approvals_needed: Literal[0, 2] = 0
 
 
-class ReleaseNotice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A release as it is told: the signed record, and what stands beside it."""
+class ReleaseNotice(msgspec.Struct, frozen=True, kw_only=True):
+    """A release as it is told: the signed record, and what stands beside it; a snapshot adds the rings reached."""
 
     seq: Seq
     record: str

@@ -14,8 +14,9 @@ import msgspec
 
 from device_inventory.device import DeviceRecord
 from device_inventory.fleet import Freeze
-from zt_engine.core.errors import ConfigError, InputError, Problem
+from zt_engine.core.errors import BundleError, ConfigError, InputError, Problem
 from zt_engine.core.identity import SubjectRecord
+from zt_engine.core.release import ReleaseNotice, read_notice
 from zt_engine.core.rollout import Staged, stageable
 from zt_engine.core.situation import Continuity, Grant, Overlay, RevocationKind, Situation
 from zt_engine.core.stream import EVENT_TYPES
@@ -95,7 +96,15 @@ class StagedTold(msgspec.Struct, frozen=True):
     staged: Staged
     reached: tuple[str, ...]
     told: OverlayTold | GrantTold | ThreatTold | None
-    """None: a release, which is read elsewhere."""
+    """None: a release."""
+    release: ReleaseNotice | None = None
+
+
+class ReleaseTold(msgspec.Struct, frozen=True):
+    """A release for everybody; None: what was told does not read."""
+
+    notice: ReleaseNotice | None
+    id: str = ""
 
 
 class AdvancedTold(msgspec.Struct, frozen=True):
@@ -132,6 +141,7 @@ Told = (
     | RevocationTold
     | ThreatTold
     | FreezeTold
+    | ReleaseTold
     | StagedTold
     | AdvancedTold
     | AbortedTold
@@ -198,7 +208,9 @@ class EventReader:
 
     def _read(self, type_: str, data: bytes, where: str, problems: list[Problem]) -> Told:
         match type_:
-            case "overlay.changed" | "grant.changed" | "threat_level.changed" | "bundle.released":
+            case "bundle.released":
+                return self._release(data, where, problems)
+            case "overlay.changed" | "grant.changed" | "threat_level.changed":
                 plan = msgspec.json.decode(data, type=_Plan)
                 if plan.staged is not None:
                     return self._staged(type_, plan, plan.staged, where, problems)
@@ -242,12 +254,25 @@ class EventReader:
     def _staged(self, type_: str, plan: _Plan, staged: Staged, where: str, problems: list[Problem]) -> StagedTold:
         """Read a staged change; what may not be staged is refused, since it would be held back where it must hold."""
         record = bytes(plan.record)
-        told = self._unstaged(type_, record, where, problems) if type_ != "bundle.released" else OTHER
+        told = self._unstaged(type_, record, where, problems)
         level = told.level if isinstance(told, ThreatTold) else 0
         severity = msgspec.json.decode(record, type=_Severity).severity if type_ == "overlay.changed" else ""
         if not stageable(type_, severity=severity, level=level):
             raise InputError("STREAM_EVENT", f"`{type_}` of this kind is never staged", where=where)
         return StagedTold(staged, plan.reached, None if isinstance(told, OtherTold) else told)
+
+    def _release(self, data: bytes, where: str, problems: list[Problem]) -> ReleaseTold | StagedTold:
+        """Read a notice; nothing of it is believed yet. One that does not read changes no policy."""
+        try:
+            notice = read_notice(data, where=where)
+            reached = msgspec.json.decode(data, type=_Plan).reached
+        except (BundleError, msgspec.DecodeError) as error:
+            message = error.message if isinstance(error, BundleError) else str(error)[:200]
+            problems.append(Problem(code="BUNDLE_MALFORMED", message=message, where=where))
+            return ReleaseTold(None, where)
+        if notice.staged is None:
+            return ReleaseTold(notice, str(notice.seq))
+        return StagedTold(notice.staged, reached, None, notice)
 
     def _freeze(self, data: bytes, where: str, problems: list[Problem]) -> FreezeTold:
         if msgspec.json.decode(data, type=_Named).removed:

@@ -20,6 +20,7 @@ from zt_engine.core.bundle_signature import PublicKey
 from zt_engine.core.errors import InputError, Problem
 from zt_engine.core.lease import Lease
 from zt_engine.core.lease import Reading as Clocks
+from zt_engine.core.release import ReleaseNotice
 from zt_engine.core.rollout import Place, Staged
 from zt_engine.core.stream import Batch, SnapshotPart, Urgent, Watermark
 from zt_engine.core.stream_signing import Position, unseal
@@ -28,7 +29,9 @@ from zt_engine.sidecar.events import (
     EventReader,
     HeardTold,
     Readers,
+    ReleaseTold,
     RevocationTold,
+    StagedTold,
     SubjectTold,
     Told,
     subject_of,
@@ -40,6 +43,8 @@ MAX_PARTS = 4096
 MAX_PROBLEMS = 100
 WATERMARKS = 64
 """How many that are not reached yet are remembered: a minute of them."""
+NOTICES = 64
+"""How many releases are remembered."""
 MISMATCHES = 3
 """So many watermarks in a row under which other things are revoked than here, and everything is asked for again."""
 
@@ -129,6 +134,9 @@ class Sync:
         self._urgent: dict[int, RevocationTold] = {}
         self._marks: deque[Watermark] = deque(maxlen=WATERMARKS)
         self._mismatches = 0
+        self._notices: dict[int, ReleaseNotice] = {}
+        self.minimum_release = 0
+        """The oldest release that may decide, as the newest watermark says."""
         replica.situation = self._standing.situation
 
     def take(self, kind: str, raw: bytes, clocks: Clocks) -> None:
@@ -188,6 +196,7 @@ class Sync:
             self.problems.pop(subject_of(told), None)
         self._note(prepared.problems)
         self._standing.take(prepared.tolds)
+        self._hear(prepared.tolds)
         self._begun = True
         records = prepared.records if prepared.records is not None else self._replica.state.records
         self._adopt(records, clocks)
@@ -221,6 +230,8 @@ class Sync:
         self._note([problem for part in parts for problem in part.problems])
         self._standing = Standing(self._place)
         self._standing.take(tolds)
+        self._notices.clear()
+        self._hear(tolds)
         self._urgent = {seq: told for seq, told in self._urgent.items() if seq > position.seq}
         for urgent in self._urgent.values():
             self._standing.ahead(urgent)
@@ -248,6 +259,7 @@ class Sync:
         if watermark.fence > self.position.fence:
             self._marks.clear()
         self.position = self.position.at(watermark)
+        self.minimum_release = watermark.min_bundle_seq
         self._marks.append(watermark)
         self.keep.watermark(raw)
         self._reach(clocks)
@@ -286,6 +298,21 @@ class Sync:
         for about, problem in problems[:MAX_PROBLEMS]:
             if about in self.problems or len(self.problems) < MAX_PROBLEMS:
                 self.problems[about] = problem
+
+    # -- releases
+
+    def _hear(self, tolds: Sequence[Told]) -> None:
+        for told in tolds:
+            match told:
+                case ReleaseTold(notice=ReleaseNotice() as notice) | StagedTold(release=ReleaseNotice() as notice):
+                    self._notices[notice.seq] = notice
+        for old in sorted(self._notices)[:-NOTICES]:
+            del self._notices[old]
+
+    def releases(self) -> list[ReleaseNotice]:
+        """Return the releases that were told and whose turn it is here, the newest first. None of them is verified."""
+        newest = sorted(self._notices.items(), reverse=True)
+        return [notice for _, notice in newest if self.in_force(notice.staged)]
 
     # -- staged rollouts
 

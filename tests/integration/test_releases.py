@@ -1,0 +1,105 @@
+"""A sidecar beside a control plane takes up releases between two requests, keeps them, and refuses what is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.bundles import compiled
+from tests.fakes.clock import FakeClock
+from tests.release_support import published
+from tests.sidecar_support import InProcess, in_process, logged, wait_for
+from tests.stream_server import Plane, Site
+from zt_engine.core.jose import from_base64url
+from zt_engine.core.release import ReleaseNotice, write_notice
+
+STRICT = (('"threshold": 0', '"threshold": 1000'),)
+"""A policy that no trust score satisfies."""
+
+
+@pytest.fixture
+def site(tmp_path: Path, opa: str) -> Site:
+    return Site(tmp_path, opa)
+
+
+@pytest.fixture
+def plane(site: Site) -> Iterator[Plane]:
+    plane = site.plane()
+    try:
+        site.fill(plane)
+        site.join(plane)
+        yield plane
+    finally:
+        if not plane.closed:
+            plane.close()
+
+
+def tell(plane: Plane, notice: ReleaseNotice, raw: bytes = b"") -> None:
+    """Have a bundle at the control plane, and everybody told of it."""
+    release = msgspec.json.decode(_payload(notice))
+    with plane.store.writing("default") as tx:
+        if raw and not tx.bundles.has(release["bundle_digest"]):
+            tx.bundles.put(release["bundle_digest"], raw, now=plane.now())
+        tx.outbox.announce("bundle.released", write_notice(notice))
+
+
+def _payload(notice: ReleaseNotice) -> bytes:
+    return from_base64url(notice.record.split(".")[1].encode())
+
+
+def seq_of(sidecar: InProcess) -> int:
+    control = sidecar.program.control
+    assert control is not None and control.releases is not None
+    return control.releases.bundle_seq
+
+
+def test_a_release_decides_from_the_next_request_on_and_survives_a_restart_where_the_folder_does_not(
+    site: Site, plane: Plane, opa: str
+) -> None:
+    clock = FakeClock(time.time())
+    with in_process(site.sandbox, clock=clock) as sidecar:
+        assert site.asked(sidecar) == "200"
+
+        tell(plane, *published(compiled(opa, edits=STRICT), site.sandbox.bundle_key, seq=1))
+
+        wait_for(lambda: seq_of(sidecar) == 1, "the release", seconds=10)
+        assert site.asked(sidecar) == "TRUST_LOW"
+        wait_for(lambda: _acknowledged(plane) == 1, "the acknowledgement")
+        assert sidecar.program.readiness()["control_plane"]["release"]["seq"] == 1  # type: ignore[index]
+        site.sandbox.publish(compiled(opa))
+        sidecar.refresh()
+        assert site.asked(sidecar) == "TRUST_LOW"
+    assert logged(site.sandbox)[-1]["source"] == "control_plane"
+    plane.close()
+
+    with in_process(site.sandbox, clock=clock) as sidecar:
+        assert (seq_of(sidecar), site.asked(sidecar)) == (1, "TRUST_LOW")
+
+
+def _acknowledged(plane: Plane) -> int:
+    with plane.store.reading("default") as tx:
+        found = tx.sidecars.get("edge-1")
+    return found.bundle_seq if found is not None else 0
+
+
+def test_a_refused_release_leaves_the_one_in_force_and_its_code_is_told(site: Site, plane: Plane, opa: str) -> None:
+    key = site.sandbox.bundle_key
+    with in_process(site.sandbox) as sidecar:
+        tell(plane, *published(compiled(opa), key, seq=1))
+        wait_for(lambda: seq_of(sidecar) == 1, "the release")
+
+        tell(plane, *published(compiled(opa, edits=STRICT), key, seq=2, tenant="another"))
+
+        wait_for(lambda: "BUNDLE_TENANT" in str(sidecar.program.readiness()["problems"]), "the refusal")
+        assert (seq_of(sidecar), site.asked(sidecar)) == (1, "200")
+        wait_for(lambda: "BUNDLE_TENANT" in _refusals(plane), "the acknowledgement")
+
+
+def _refusals(plane: Plane) -> tuple[str, ...]:
+    with plane.store.reading("default") as tx:
+        found = tx.sidecars.get("edge-1")
+    return tuple(found.refusals) if found is not None else ()
