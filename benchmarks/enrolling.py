@@ -8,7 +8,6 @@ address of its own, since one address is answered five times a second.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from device_inventory.agent.control_plane import ControlPlane, Notice, Terms
 from device_inventory.agent.enrolling import Enroller
 from device_inventory.agent.errors import AgentError, Secret
 from device_inventory.agent.keys import Choice, KeyWish
+from device_inventory.agent.oidc import Binding, SignedIn
 from device_inventory.agent.state import Home
 from device_inventory.agent.wire import Wire
 from zt_engine.adapters.clock_system import SystemClock
@@ -55,11 +55,12 @@ class Once:
 class Person:
     """Somebody who is signed in and agrees."""
 
-    def __init__(self, token: Callable[[], str]) -> None:
+    def __init__(self, token: Callable[[str], str]) -> None:
         self._token = token
 
-    def sign_in(self, terms: Terms) -> Secret:
-        return Secret(self._token())
+    def sign_in(self, terms: Terms) -> SignedIn:
+        binding = Binding(terms.url)
+        return binding.signed_in(Secret(self._token(binding.nonce)))
 
     def agree(self, notice: Notice, ownership: str) -> bool:
         return True
@@ -163,9 +164,9 @@ def one(site: InventorySite, person: str, code: str, home: Home, source: Once, c
     home.prepare()
     issuer = site.sandbox.issuer
 
-    def token() -> str:
+    def token(nonce: str) -> str:
         claims = issuer.claims(person, now=time.time())
-        claims.update(aud=CLIENT, nonce=os.urandom(8).hex(), auth_time=int(time.time()), acr="phr", amr=["hwk"])
+        claims.update(aud=CLIENT, nonce=nonce, auth_time=int(time.time()), acr="phr", amr=["hwk"])
         return issuer.sign(claims, header={"typ": "JWT"}).decode()
 
     with Wire(tls=None, elapsed=clock.elapsed) as wire:

@@ -32,6 +32,7 @@ from zt_engine.control_plane.nonces import digest
 from zt_engine.control_plane.remedies import NoReadiness, Readiness
 from zt_engine.control_plane.renewing import Losing, Renewing
 from zt_engine.control_plane.reporting import Received, Reporting
+from zt_engine.control_plane.signing_in import SignIns
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import thumbprint
 from zt_engine.ports.attestation import Attested
@@ -111,14 +112,14 @@ class Office:
         keyed = {**common, "authority": self.authority, "proofs": proofs, "rules": self.rules, "record": record}
         self.enrolling = Enrolling(
             **common,
-            people=self.people,
+            people=SignIns(self.people, URL),
             rules=self.rules,
             guesses=guesses or Guesses(),
             notice_version=NOTICE_VERSION,
         )
         self.certifying = Certifying(**keyed)
         self.renewing = Renewing(**keyed)
-        self.losing = Losing(**common, home_issuer=ISSUER, people=self.people, record=record)
+        self.losing = Losing(**common, home_issuer=ISSUER, people=SignIns(self.people, URL), record=record)
         self.reporting = Reporting(
             **common,
             audience=URL,

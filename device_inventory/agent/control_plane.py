@@ -15,8 +15,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from device_inventory.agent.errors import AgentError, Secret
+from device_inventory.agent.errors import AgentError
 from device_inventory.agent.jose import Signer, compact
+from device_inventory.agent.oidc import SignedIn
 from device_inventory.agent.state import Item, KeyProtection, Session
 from device_inventory.agent.wire import Wire, nonsense, plain, read_answer
 
@@ -172,9 +173,9 @@ class ControlPlane:
         )
         return replace(notice, facts=facts, preamble=plain(notice.preamble))
 
-    def start(self, code: str, id_token: Secret) -> Started:
+    def start(self, code: str, sign_in: SignedIn) -> Started:
         """Step 3; the same person with the same open invitation resumes."""
-        return self._ask(Started, "POST", "/v1/enroll", body={"code": code, "id_token": id_token.reveal()})
+        return self._ask(Started, "POST", "/v1/enroll", body={"code": code, **sign_in.body()})
 
     def progress(self, session: Session) -> Progress:
         """Step 4."""
@@ -225,14 +226,14 @@ class ControlPlane:
         """Report this very device lost."""
         self._as_device(msgspec.Raw, who, "POST", "/v1/devices/self/lost", body={})
 
-    def mine(self, id_token: Secret) -> tuple[Mine, ...]:
+    def mine(self, sign_in: SignedIn) -> tuple[Mine, ...]:
         """Return the working devices of the person who signed in."""
-        held = self._ask(_MyDevices, "POST", "/v1/lost", body={"id_token": id_token.reveal()}).devices
+        held = self._ask(_MyDevices, "POST", "/v1/lost", body=sign_in.body()).devices
         return tuple(Mine(**{name: plain(getattr(one, name)) for name in Mine.__struct_fields__}) for one in held)
 
-    def lost_by_owner(self, id_token: Secret, device_id: str) -> None:
+    def lost_by_owner(self, sign_in: SignedIn, device_id: str) -> None:
         """Report another device lost, as the person who holds it."""
-        body = {"id_token": id_token.reveal(), "device_id": device_id}
+        body = {**sign_in.body(), "device_id": device_id}
         self._ask(msgspec.Raw, "POST", "/v1/lost", body=body)
 
     # -- one exchange

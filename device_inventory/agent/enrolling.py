@@ -18,7 +18,7 @@ from device_inventory.agent.collecting import Source
 from device_inventory.agent.control_plane import ControlPlane, Notice, Progress, Terms
 from device_inventory.agent.csr import NAME, csr_digest
 from device_inventory.agent.device import Attesters, Clock, Device, Outcome, forgetting, hold
-from device_inventory.agent.errors import AgentError, RefusedError, Secret, UnreachableError
+from device_inventory.agent.errors import AgentError, RefusedError, UnreachableError
 from device_inventory.agent.jose import compact
 from device_inventory.agent.keys import (
     KEY_PREFIX,
@@ -31,6 +31,7 @@ from device_inventory.agent.keys import (
     make_key,
     new_ref,
 )
+from device_inventory.agent.oidc import SignedIn
 from device_inventory.agent.state import Agreed, Held, Home, KeyRef, Session, State
 from device_inventory.agent.wire import plain
 
@@ -42,8 +43,8 @@ _NOTICE_CHANGED: Final = "NOTICE_CHANGED"
 class Talk(Protocol):
     """The person at the machine."""
 
-    def sign_in(self, terms: Terms) -> Secret:
-        """Return an ID token of the issuer that the terms name."""
+    def sign_in(self, terms: Terms) -> SignedIn:
+        """Return a sign-in at the issuer that the terms name, bound to the URL of the terms."""
         ...
 
     def agree(self, notice: Notice, ownership: str) -> bool:

@@ -19,6 +19,7 @@ from device_inventory.agent.errors import AgentError, Secret
 from device_inventory.agent.jose import payload, to_base64url
 from device_inventory.agent.tls import safe_url
 from device_inventory.agent.wire import Answer, Wire, plain, read_answer
+from device_inventory.sign_in import bound_nonce
 
 SKEW: Final = 300
 
@@ -51,6 +52,30 @@ class Pkce(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return "Pkce(...)"
+
+
+class SignedIn(Struct, frozen=True, kw_only=True):
+    """A sign-in for one control plane: the ID token, and the secret by which that one knows that it was for it."""
+
+    token: Secret
+    secret: Secret
+
+    def body(self) -> dict[str, str]:
+        """Return the members of a request that say so."""
+        return {"id_token": self.token.reveal(), "sign_in_secret": self.secret.reveal()}
+
+
+class Binding:
+    """Ties one sign-in to the control plane at `url`, which is the one the agent talks to."""
+
+    def __init__(self, url: str) -> None:
+        secret = secrets.token_urlsafe(32)
+        self.nonce = bound_nonce(secret, url)
+        self._secret = Secret(secret)
+
+    def signed_in(self, token: Secret) -> SignedIn:
+        """Return what came of the sign-in that was asked for with this nonce."""
+        return SignedIn(token=token, secret=self._secret)
 
 
 class TokenRefusedError(Exception):

@@ -42,6 +42,7 @@ def sign_in(
     provider: Provider,
     client: Client,
     *,
+    nonce: str,
     show: Callable[[str], None],
     now: Callable[[], float],
     elapsed: Callable[[], float],
@@ -52,7 +53,7 @@ def sign_in(
     AGENT_SIGN_IN_TIMEOUT when nobody answers, AGENT_SIGN_IN_REFUSED when the person or the provider says no,
     AGENT_SIGN_IN_MIXED when another provider answers.
     """
-    pkce, state, nonce = make_pkce(), secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    pkce, state = make_pkce(), secrets.token_urlsafe(24)
     with _Listener(state) as listener:
         query = {
             "response_type": "code",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from typing import Final
 
@@ -51,6 +50,7 @@ def sign_in(
     provider: Provider,
     client: Client,
     *,
+    nonce: str,
     show: Callable[[DevicePrompt], None],
     pause: Callable[[float], None],
     now: Callable[[], float],
@@ -62,7 +62,6 @@ def sign_in(
     """
     if not provider.device_authorization_endpoint:
         raise AgentError("AGENT_DEVICE_CODE_UNSUPPORTED", "the provider offers no device code", where=provider.issuer)
-    nonce = secrets.token_urlsafe(24)
     begun = _begin(wire, provider, client, nonce, now())
     show(
         DevicePrompt(
@@ -83,7 +82,8 @@ def sign_in(
         except UnreachableError:
             interval = min(interval * 2, 60.0)  # RFC 8628, 3.5: back off when the connection fails
         else:
-            # Not every provider carries a nonce through the device code; one that does must carry this one.
+            # Not every provider carries a nonce through the device code; one that does must carry this one. Whether
+            # a sign-in without counts is for the control plane to say.
             return check_id_token(token, client, nonce=_nonce_of(token, nonce), now=now())
 
 

@@ -9,6 +9,7 @@ from device_inventory.agent.collecting import Seen
 from device_inventory.agent.control_plane import Notice, Terms
 from device_inventory.agent.errors import AgentError, Secret
 from device_inventory.agent.keys import Choice
+from device_inventory.agent.oidc import Binding, SignedIn
 from device_inventory.agent.state import Told
 
 
@@ -47,7 +48,7 @@ def told(value: Any, at: int) -> Told:
 class FakePerson:
     """The port `Talk`."""
 
-    def __init__(self, token: Callable[[], str], *, agrees: bool = True) -> None:
+    def __init__(self, token: Callable[[str], str], *, agrees: bool = True) -> None:
         self._token = token
         self.agrees = agrees
         self.notices: list[tuple[Notice, str]] = []
@@ -56,10 +57,11 @@ class FakePerson:
         self.steps: list[str] = []
         self.doubts: list[AgentError] = []
 
-    def sign_in(self, terms: Terms) -> Secret:
-        """An ID token, at once."""
+    def sign_in(self, terms: Terms) -> SignedIn:
+        """An ID token for the nonce, at once."""
         self.sign_ins += 1
-        return Secret(self._token())
+        binding = Binding(terms.url)
+        return binding.signed_in(Secret(self._token(binding.nonce)))
 
     def agree(self, notice: Notice, ownership: str) -> bool:
         """What was set."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from device_inventory.agent.control_plane import ControlPlane
 from device_inventory.agent.device import Attesters, Device, Outcome
 from device_inventory.agent.enrolling import Enrolled, Enroller
-from device_inventory.agent.errors import AgentError
+from device_inventory.agent.errors import AgentError, Secret
 from device_inventory.agent.keys import KeyWish, attester_of
+from device_inventory.agent.oidc import Binding, SignedIn
 from device_inventory.agent.state import Held, Home, State
 from device_inventory.agent.wire import Wire
 from tests.fakes.agent_machine import FakeMachine, FakePerson
@@ -39,9 +40,14 @@ class World:
         self.attesters: Attesters = attester_of
         self.code = self.plane.invite("tanaka")
 
-    def token(self, subject: str = "tanaka") -> str:
+    def token(self, nonce: str, subject: str = "tanaka") -> str:
         """An ID token."""
-        return self.idp.mint(subject, now=self.clock.now()).decode()
+        return self.idp.mint(subject, now=self.clock.now(), nonce=nonce).decode()
+
+    def signed_in(self, subject: str = "tanaka") -> SignedIn:
+        """A sign-in for this control plane."""
+        binding = Binding(self.plane.url)
+        return binding.signed_in(Secret(self.token(binding.nonce, subject)))
 
     @contextmanager
     def server(self) -> Iterator[ControlPlane]:

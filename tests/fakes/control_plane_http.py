@@ -31,6 +31,7 @@ from device_inventory.invitation import Invitation, admit, begun, used
 from device_inventory.notice import NOTICE_VERSION, notice
 from device_inventory.operations import admit_key, enrolled, may_renew, renewed, report_lost
 from device_inventory.reports import ingest
+from device_inventory.sign_in import bound_nonce
 from zt_engine.adapters.csr_x509 import read_csr
 from zt_engine.adapters.dev_issuer import DevDeviceCa
 from zt_engine.control_plane.invitations import new_code
@@ -243,8 +244,7 @@ class FakeControlPlane:
         return {"version": self.notice_version, "facts": facts}
 
     def _start(self, body: Any) -> dict[str, object]:
-        self.secrets.append(body["id_token"])
-        issuer, subject = self.who(body["id_token"])
+        issuer, subject = self._signed_in(body)
         invitation = self.invitations.get(body["code"])
         if invitation is None:
             raise Refusal(404, "INVITE_UNKNOWN")
@@ -270,6 +270,14 @@ class FakeControlPlane:
             self.invitations[body["code"]] = begun(invitation, enrollment=held.id)
         self.enrollments[held.id] = held = replace(held, secret_digest=digest)
         return {"enrollment": held.id, "secret": secret, **self._progress(held)}
+
+    def _signed_in(self, body: Any) -> tuple[str, str]:
+        self.secrets += [body["id_token"], body["sign_in_secret"]]
+        who = self.who(body["id_token"])
+        claims = json.loads(from_base64url(body["id_token"].split(".")[1]))
+        if claims.get("nonce") != bound_nonce(body["sign_in_secret"], self.url):
+            raise Refusal(401, "SIGN_IN_FOREIGN")
+        return who
 
     def _session(self, headers: Any, id_: str) -> Enrollment:
         kind, _, secret = str(headers.get("Authorization", "")).partition(" ")
@@ -477,7 +485,7 @@ class FakeControlPlane:
         return {"status": "lost"}
 
     def _lost_by_owner(self, body: Any) -> dict[str, object]:
-        _, subject = self.who(body["id_token"])
+        _, subject = self._signed_in(body)
         if "device_id" not in body:
             mine = [device for device in self.devices.values() if device.owner == subject]
             return {

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from device_inventory.sign_in import bound_nonce
+from zt_engine.control_plane.signing_in import SignIn
 from zt_engine.core.errors import InputError
 from zt_engine.ports.credentials import Person
 
 ISSUER = "https://idp.example"
+URL = "https://control.example"
+SECRET = "a-secret-of-the-agent-for-one-sign-in"
 
 
 class FakePersons:
@@ -17,11 +21,11 @@ class FakePersons:
         self._known: dict[bytes, Person] = {}
         self.asked = 0
 
-    def sign_in(self, subject: str, *, issuer: str = ISSUER, **members: Any) -> bytes:
-        """Have somebody sign in, and return the token."""
+    def sign_in(self, subject: str, *, issuer: str = ISSUER, **members: Any) -> SignIn:
+        """Have somebody sign in, for the control plane at `URL` unless a `nonce` says otherwise."""
         token = f"token {len(self._known)} of {subject}".encode()
-        self._known[token] = Person(issuer=issuer, subject=subject, **members)
-        return token
+        self._known[token] = Person(issuer=issuer, subject=subject, **{"nonce": bound_nonce(SECRET, URL), **members})
+        return SignIn(id_token=token, secret=SECRET)
 
     def verify(self, id_token: bytes, *, now: float) -> Person:
         """Return who signed in, or raise InputError with a TOKEN_ code."""

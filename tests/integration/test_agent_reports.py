@@ -329,12 +329,11 @@ def test_lost_is_lost_and_reports_no_more(world: World) -> None:
 
 
 def test_a_device_is_reported_lost_from_another_by_its_owner_only(world: World) -> None:
-    from device_inventory.agent.errors import Secret
 
     device_id = world.state.held.device_id
     with world.server() as server:
-        stranger = code_of(lambda: server.lost_by_owner(Secret(world.token("suzuki")), device_id))
-        server.lost_by_owner(Secret(world.token()), device_id)
+        stranger = code_of(lambda: server.lost_by_owner(world.signed_in("suzuki"), device_id))
+        server.lost_by_owner(world.signed_in(), device_id)
 
     assert stranger == "DEVICE_UNKNOWN"
     assert world.plane.devices[device_id].status == "lost"

@@ -26,6 +26,7 @@ from zt_engine.adapters.dev_issuer import DevIssuer
 from zt_engine.bootstrap.demo_provider import CLIENT, DemoProvider
 
 CLOCK = SystemClock()
+NONCE = secrets.token_urlsafe(24)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def browser_of(subject: str, meanwhile: Callable[[str], None] = lambda url: None
 def sign_in(wire: Wire, issuer: str, show: Callable[[str], None], *, client_id: str = "zt-agent") -> Secret:
     provider = discover(wire, issuer, now=CLOCK.now())
     client = Client(issuer=issuer, client_id=client_id, scope="openid")
-    return oidc_browser.sign_in(wire, provider, client, show=show, now=CLOCK.now, elapsed=CLOCK.elapsed)
+    return oidc_browser.sign_in(wire, provider, client, nonce=NONCE, show=show, now=CLOCK.now, elapsed=CLOCK.elapsed)
 
 
 @pytest.fixture
@@ -164,7 +165,9 @@ def test_when_nobody_signs_in_it_ends(wire: Wire, demo: DemoProvider) -> None:
     provider = discover(wire, demo.issuer, now=CLOCK.now())
     client = Client(issuer=demo.issuer, client_id=CLIENT, scope="openid")
     with pytest.raises(AgentError) as caught:
-        oidc_browser.sign_in(wire, provider, client, show=[].append, now=CLOCK.now, elapsed=CLOCK.elapsed, patience=0.0)
+        oidc_browser.sign_in(
+            wire, provider, client, nonce=NONCE, show=[].append, now=CLOCK.now, elapsed=CLOCK.elapsed, patience=0.0
+        )
 
     assert caught.value.code == "AGENT_SIGN_IN_TIMEOUT"
 
@@ -307,6 +310,7 @@ class DeviceCodeProvider:
             wire,
             discover(wire, self.issuer, now=self.clock.now()),
             Client(issuer=self.issuer, client_id="zt-agent", scope="openid"),
+            nonce=NONCE,
             show=(prompts if prompts is not None else []).append,
             pause=self.pause,
             now=self.clock.now,
@@ -386,7 +390,7 @@ def test_a_provider_without_device_codes_is_named_as_such(wire: Wire, demo: Demo
     client = Client(issuer=demo.issuer, client_id=CLIENT, scope="openid")
     with pytest.raises(AgentError) as caught:
         oidc_device.sign_in(
-            wire, provider, client, show=[].append, pause=[].append, now=CLOCK.now, elapsed=CLOCK.elapsed
+            wire, provider, client, nonce=NONCE, show=[].append, pause=[].append, now=CLOCK.now, elapsed=CLOCK.elapsed
         )
 
     assert caught.value.code == "AGENT_DEVICE_CODE_UNSUPPORTED"

@@ -23,15 +23,18 @@ from device_inventory.agent.device import Outcome
 from device_inventory.agent.enrolling import Enrolled, Enroller
 from device_inventory.agent.errors import AgentError, RefusedError, Secret
 from device_inventory.agent.keys import KeyWish
+from device_inventory.agent.oidc import Binding, SignedIn
 from device_inventory.agent.state import Held, Home
 from device_inventory.agent.wire import Wire
 from device_inventory.inventory import Device
 from device_inventory.notice import NOTICE_VERSION
+from device_inventory.sign_in import bound_nonce
 from tests.control_support import NOW, Control
 from tests.csr import make_csr
 from tests.enrollment_support import FakeAttestation
 from tests.est_support import authority_in_memory
 from tests.fakes.agent_machine import FakeMachine, FakePerson
+from tests.fakes.persons import SECRET
 from tests.issuer import trusted
 from zt_engine.adapters.ca_x509 import X509CertificateAuthority
 from zt_engine.adapters.dev_issuer import DevIssuer
@@ -99,8 +102,12 @@ class Plane:
     def id_token(self, subject: str = "tanaka", **claims: object) -> str:
         now = int(self.clock.now())
         asyncio.run(self._trusted.keys.refresh(now))
-        said = {"iss": ISSUER, "sub": subject, "aud": CLIENT, "iat": now, "exp": now + 300, "auth_time": now, **claims}
+        said = {"iss": ISSUER, "sub": subject, "aud": CLIENT, "iat": now, "exp": now + 300, "auth_time": now}
+        said |= {"nonce": bound_nonce(SECRET, self.control.plane.settings.url), **claims}
         return self.idp.sign(said, header={"typ": "JWT"}).decode()
+
+    def signed_in(self, subject: str = "tanaka") -> SignedIn:
+        return SignedIn(token=Secret(self.id_token(subject)), secret=Secret(SECRET))
 
     def invite(self, subject: str = "tanaka", **terms: Any) -> str:
         body = {"subject": subject, "ownership": "corp", **terms}
@@ -123,7 +130,7 @@ class Laptop:
         self.plane = plane
         self.home = Home(folder)
         self.machine = FakeMachine()
-        self.person = FakePerson(lambda: plane.id_token(subject))
+        self.person = FakePerson(lambda nonce: plane.id_token(subject, nonce=nonce))
 
     @contextmanager
     def server(self) -> Iterator[Server]:
@@ -148,7 +155,7 @@ class Laptop:
 
     def lost_by_owner(self, device_id: str, subject: str = "tanaka") -> None:
         with self.server() as server:
-            server.lost_by_owner(Secret(self.plane.id_token(subject)), device_id)
+            server.lost_by_owner(self.plane.signed_in(subject), device_id)
 
 
 @pytest.fixture
@@ -250,7 +257,7 @@ def test_whoever_does_not_hold_it_cannot_lose_it(plane: Plane, laptop: Laptop) -
 
 def test_an_owner_who_does_not_know_the_number_is_shown_their_devices(plane: Plane, laptop: Laptop) -> None:
     held = laptop.enroll(plane.invite()).held
-    answer = plane.control.call("POST", "/v1/lost", {"id_token": plane.id_token()}, who=None)
+    answer = plane.control.call("POST", "/v1/lost", plane.signed_in().body(), who=None)
 
     assert [device["device_id"] for device in answer.json()["devices"]] == [held.device_id]
 
@@ -309,7 +316,7 @@ def test_a_second_machine_does_not_enroll_with_a_used_invitation(plane: Plane, l
 
 def started(plane: Plane, subject: str = "tanaka") -> dict[str, Any]:
     """An enrollment that agreed to the notice."""
-    body = {"code": plane.invite(subject), "id_token": plane.id_token(subject)}
+    body = {"code": plane.invite(subject), **plane.signed_in(subject).body()}
     answer = plane.control.call("POST", "/v1/enroll", body, who=None)
     assert answer.status_code == 201, answer.text
     session: dict[str, Any] = answer.json()
@@ -345,7 +352,7 @@ def test_a_session_needs_its_secret_and_opens_nothing_else(plane: Plane) -> None
 def test_a_refusal_says_why_and_what_to_do_in_the_language_of_the_person(
     plane: Plane, language: str, words: str
 ) -> None:
-    body = {"code": "no such code", "id_token": plane.id_token()}
+    body = {"code": "no such code", **plane.signed_in().body()}
     answer = plane.control.call("POST", "/v1/enroll", body, who=None, accept_language=language)
 
     problem = answer.json()
@@ -432,6 +439,24 @@ def test_a_statement_of_a_device_counts_once_and_for_one_route(plane: Plane, lap
     assert (replayed.status_code, replayed.json()["code"]) == (401, "AUTH_REPLAYED")
     assert elsewhere.status_code == 401
     assert plane.devices()[0]["status"] == "active"
+
+
+def test_what_a_strangers_control_plane_learns_from_a_sign_in_opens_nothing_here(plane: Plane) -> None:
+    stolen = Binding("https://evil.example")
+    sign_in = stolen.signed_in(Secret(plane.id_token(nonce=stolen.nonce)))
+    for path, more in (("/v1/enroll", {"code": plane.invite()}), ("/v1/lost", {})):
+        answer = plane.control.call("POST", path, {**sign_in.body(), **more}, who=None)
+
+        assert (answer.status_code, answer.json()["code"]) == (401, "SIGN_IN_FOREIGN")
+    assert plane.control.announced() == []
+
+
+def test_an_agent_of_before_is_told_to_be_updated(plane: Plane) -> None:
+    body = {"code": plane.invite(), "id_token": plane.id_token()}
+    problem = plane.control.call("POST", "/v1/enroll", body, who=None, accept_language="en").json()
+
+    assert problem["code"] == "AGENT_OUTDATED"
+    assert "Update" in problem["remedy"]
 
 
 def test_where_nobody_can_sign_in_nobody_enrolls() -> None:

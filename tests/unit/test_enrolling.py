@@ -12,12 +12,15 @@ from device_inventory.notice import NOTICE_VERSION
 from device_inventory.operations import report_lost
 from tests.enrollment_support import NOW, TENANT, DeviceKey, FakeAttestation, Office
 from tests.fakes.certificate_authority import fake_csr
-from tests.fakes.persons import ISSUER
+from tests.fakes.persons import ISSUER, SECRET
 from zt_engine.control_plane.enrolling import prove
 from zt_engine.control_plane.enrollment_rules import DAY, EnrollmentRules
 from zt_engine.control_plane.guesses import Guesses
+from zt_engine.control_plane.signing_in import SignIn
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
 from zt_engine.core.identity import SubjectRecord
+
+FORGED = SignIn(id_token=b"forged", secret=SECRET)
 
 
 def refused(call: Any, *arguments: Any, **more: Any) -> str:
@@ -73,8 +76,8 @@ def test_an_enrolled_device_is_good_for_nothing_before_it_reports(office: Office
 def test_the_sign_in_is_verified_before_the_code_is_looked_at(office: Office) -> None:
     code = office.invite()
 
-    assert refused(office.enrolling.start, code, b"forged", now=NOW) == "TOKEN_SIGNATURE"
-    assert refused(office.enrolling.start, "no such code", b"forged", now=NOW) == "TOKEN_SIGNATURE"
+    assert refused(office.enrolling.start, code, FORGED, now=NOW) == "TOKEN_SIGNATURE"
+    assert refused(office.enrolling.start, "no such code", FORGED, now=NOW) == "TOKEN_SIGNATURE"
     assert office.enrollments() == []
 
 

@@ -11,13 +11,17 @@ from device_inventory.facts import CATALOGUE, METHODS
 from device_inventory.inventory import publish
 from device_inventory.operations import key_revoked, quarantine, report_lost, revoke
 from tests.enrollment_support import NOW, URL, DeviceKey, FakeAttestation, Machine, Office
+from tests.fakes.persons import SECRET
 from tests.stream_support import Follower, batch, changed
 from tests.unit.inventory_support import COLLECTED
 from tests.unit.trust_support import MODEL
 from zt_engine.control_plane.enrollment_rules import DAY, EnrollmentRules
 from zt_engine.control_plane.remedies import ModelReadiness, Unmet, items
+from zt_engine.control_plane.signing_in import SignIn
 from zt_engine.core.errors import ZtError
 from zt_engine.pages.registry import registry
+
+FORGED = SignIn(id_token=b"forged", secret=SECRET)
 
 
 def refused(call: Any, *arguments: Any, **more: Any) -> str:
@@ -530,7 +534,7 @@ def test_nobody_loses_somebody_elses_device_or_learns_that_it_is_there(office: O
 
     assert refused(office.losing.by_owner, token, machine.device_id, now=NOW) == "LOST_UNKNOWN"
     assert refused(office.losing.by_owner, token, "no such device", now=NOW) == "LOST_UNKNOWN"
-    assert refused(office.losing.by_owner, b"forged", machine.device_id, now=NOW) == "TOKEN_SIGNATURE"
+    assert refused(office.losing.by_owner, FORGED, machine.device_id, now=NOW) == "TOKEN_SIGNATURE"
     assert office.losing.of_owner(token, now=NOW) == ()
     assert machine.device.status == "enrolled"
 

@@ -54,4 +54,5 @@ class OidcPersons:
             auth_time=read.auth_time,
             groups=read.groups,
             roles=read.roles,
+            nonce=read.nonce,
         )

@@ -25,9 +25,9 @@ from device_inventory.agent import oidc_browser
 from device_inventory.agent.collecting import ThisMachine
 from device_inventory.agent.control_plane import Notice, Terms
 from device_inventory.agent.enrolling import Enrolled, Enroller
-from device_inventory.agent.errors import AgentError, Secret
+from device_inventory.agent.errors import AgentError
 from device_inventory.agent.keys import Choice, KeyWish
-from device_inventory.agent.oidc import Client, discover
+from device_inventory.agent.oidc import Binding, Client, SignedIn, discover
 from device_inventory.agent.opening import connect, to_provider
 from device_inventory.agent.state import CERTIFICATE, Home
 from zt_engine.adapters.clock_system import SystemClock
@@ -276,7 +276,7 @@ class _Person:
         self._clock = clock
         self._language = language
 
-    def sign_in(self, terms: Terms) -> Secret:
+    def sign_in(self, terms: Terms) -> SignedIn:
         """Sign in as a browser would: follow where the provider leads."""
         client = Client(issuer=terms.issuer, client_id=terms.client_id, scope=terms.scope)
 
@@ -286,9 +286,11 @@ class _Person:
 
         with to_provider(self._clock, language=self._language) as wire:
             provider = discover(wire, terms.issuer, now=self._clock.now())
-            return oidc_browser.sign_in(
-                wire, provider, client, show=visit, now=self._clock.now, elapsed=self._clock.elapsed
+            binding, clock = Binding(terms.url), self._clock
+            token = oidc_browser.sign_in(
+                wire, provider, client, nonce=binding.nonce, show=visit, now=clock.now, elapsed=clock.elapsed
             )
+            return binding.signed_in(token)
 
     def agree(self, notice: Notice, ownership: str) -> bool:
         """Agree."""

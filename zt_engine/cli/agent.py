@@ -214,10 +214,10 @@ def lost(
             wire, plane = connect(folder, url, CLOCK, language=language)
             with wire:
                 talk.step("sign_in")
-                token = talk.sign_in(plane.terms())
-                chosen = device_id or talk.choose(plane.mine(token))
+                signed_in = talk.sign_in(plane.terms())
+                chosen = device_id or talk.choose(plane.mine(signed_in))
                 talk.sure(chosen)
-                plane.lost_by_owner(token, chosen)
+                plane.lost_by_owner(signed_in, chosen)
         else:
             held = _enrolled(folder).held
             assert held is not None

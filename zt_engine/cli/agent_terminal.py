@@ -16,7 +16,7 @@ from device_inventory.agent.control_plane import Mine, Notice, Terms
 from device_inventory.agent.device import Clock
 from device_inventory.agent.errors import AgentError, Secret
 from device_inventory.agent.keys import Choice
-from device_inventory.agent.oidc import Client, discover
+from device_inventory.agent.oidc import Binding, Client, SignedIn, discover
 from device_inventory.agent.opening import to_provider
 from zt_engine.cli.agent_report import Screen
 from zt_engine.cli.output import Language
@@ -36,9 +36,13 @@ class Terminal:
         self._yes = yes
         self._proxy = proxy
 
-    def sign_in(self, terms: Terms) -> Secret:
+    def sign_in(self, terms: Terms) -> SignedIn:
         """Have the person sign in, here or on another machine."""
         client = Client(issuer=terms.issuer, client_id=terms.client_id, scope=terms.scope)
+        binding = Binding(terms.url)
+        return binding.signed_in(self._token(terms, client, binding.nonce))
+
+    def _token(self, terms: Terms, client: Client, nonce: str) -> Secret:
         with to_provider(self._clock, language=self._language, proxy=self._proxy) as wire:
             provider = discover(wire, terms.issuer, now=self._clock.now())
             if self._device_code:
@@ -46,13 +50,20 @@ class Terminal:
                     wire,
                     provider,
                     client,
+                    nonce=nonce,
                     show=self.screen.prompt,
                     pause=time.sleep,
                     now=self._clock.now,
                     elapsed=self._clock.elapsed,
                 )
             return oidc_browser.sign_in(
-                wire, provider, client, show=self._visit, now=self._clock.now, elapsed=self._clock.elapsed
+                wire,
+                provider,
+                client,
+                nonce=nonce,
+                show=self._visit,
+                now=self._clock.now,
+                elapsed=self._clock.elapsed,
             )
 
     def agree(self, notice: Notice, ownership: str) -> bool:

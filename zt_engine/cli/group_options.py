@@ -38,7 +38,7 @@ class Anywhere(TyperGroup):
         command = super().get_command(ctx, cmd_name)
         if command is not None:
             names = ", ".join(option.opts[0] for option in self.params if isinstance(option, TyperOption))
-            command.epilog = f"Also here: {names} of `{ctx.command_path}`."
+            command.epilog = f"Also here, or before the subcommand: {names}."
         return command
 
 

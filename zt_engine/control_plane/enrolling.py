@@ -22,8 +22,9 @@ from zt_engine.control_plane.guesses import Guesses
 from zt_engine.control_plane.ledger import write_down
 from zt_engine.control_plane.nonces import digest, hand_out, make_secret
 from zt_engine.control_plane.refusals import refusals
+from zt_engine.control_plane.signing_in import SignIn, SignIns
 from zt_engine.core.errors import InputError
-from zt_engine.ports.credentials import Person, PersonVerifier
+from zt_engine.ports.credentials import Person
 from zt_engine.ports.inventory import InventoryStore, Transaction
 
 _WORKING: Final = "active"
@@ -59,7 +60,7 @@ class Enrolling:
         *,
         tenant: str,
         store: InventoryStore,
-        people: PersonVerifier,
+        people: SignIns,
         rules: EnrollmentRules,
         guesses: Guesses,
         notice_version: str,
@@ -71,14 +72,14 @@ class Enrolling:
         self._guesses = guesses
         self._notice_version = notice_version
 
-    def start(self, code: str, id_token: bytes, *, now: float) -> Started:
+    def start(self, code: str, sign_in: SignIn, *, now: float) -> Started:
         """Start the enrollment of an invitation, or go on with the one that was started.
 
-        Raises InputError: TOKEN_*, SIGN_IN_WEAK, SIGN_IN_OLD, PERSON_INACTIVE, INVITE_GUESSES, INVITE_UNKNOWN,
+        Raises InputError: TOKEN_*, AGENT_OUTDATED, SIGN_IN_*, PERSON_INACTIVE, INVITE_GUESSES, INVITE_UNKNOWN,
         INVITE_FOREIGN, INVITE_WITHDRAWN, INVITE_USED, INVITE_EXPIRED, ENROLLMENT_EXPIRED.
         """
         instant = int(now)
-        person = self._people.verify(id_token, now=now)
+        person = self._people.verify(sign_in, now=now)
         self._guesses.check(name_of(person), now=now)
         self._rules.check_sign_in(person, now=now)
         code_digest = digest(code.strip())

@@ -18,6 +18,7 @@ from zt_engine.control_plane.ledger import Ledger
 from zt_engine.control_plane.remedies import NoReadiness, Readiness
 from zt_engine.control_plane.renewing import Losing, Renewing
 from zt_engine.control_plane.reporting import Reporting
+from zt_engine.control_plane.signing_in import SignIns
 from zt_engine.core.errors import InputError
 from zt_engine.pages.registry import Code, registry
 from zt_engine.ports.attestation import AttestationChallenger, AttestationVerifier
@@ -77,7 +78,7 @@ def room(plane: ControlPlane) -> EnrollmentRoom:
         enrolling = Enrolling(
             tenant=settings.tenant,
             store=plane.store,
-            people=plane.people,
+            people=SignIns(plane.people, settings.url),
             rules=rules,
             guesses=Guesses(),
             notice_version=NOTICE_VERSION,
@@ -116,7 +117,7 @@ def room(plane: ControlPlane) -> EnrollmentRoom:
             tenant=settings.tenant,
             home_issuer=settings.home_issuer,
             store=plane.store,
-            people=plane.people,
+            people=None if plane.people is None else SignIns(plane.people, settings.url),
             record=record,
         ),
         people=enrolling,

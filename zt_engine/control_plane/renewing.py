@@ -16,9 +16,10 @@ from zt_engine.control_plane.ledger import Ledger
 from zt_engine.control_plane.nonces import spend
 from zt_engine.control_plane.refusals import refusals
 from zt_engine.control_plane.reporting import device_holder
+from zt_engine.control_plane.signing_in import SignIn, SignIns
 from zt_engine.core.errors import InputError
 from zt_engine.core.issuer import subject_name
-from zt_engine.ports.credentials import CertificateAuthority, Person, PersonVerifier
+from zt_engine.ports.credentials import CertificateAuthority, Person
 from zt_engine.ports.inventory import InventoryStore, Transaction
 
 _WORKING: Final = frozenset({"enrolled", "active", "quarantined"})
@@ -114,7 +115,7 @@ class Losing:
     """Loss reports. They need no approval and cannot be taken back here: only somebody else recovers a device."""
 
     def __init__(
-        self, *, tenant: str, home_issuer: str, store: InventoryStore, people: PersonVerifier | None, record: Ledger
+        self, *, tenant: str, home_issuer: str, store: InventoryStore, people: SignIns | None, record: Ledger
     ) -> None:
         self._tenant = tenant
         self._home = home_issuer
@@ -130,12 +131,12 @@ class Losing:
                 raise _not_yours()
             return self._lost(tx, device, actor=device_holder(device_id), now=int(now))
 
-    def by_owner(self, id_token: bytes, device_id: str, *, now: float) -> str:
+    def by_owner(self, sign_in: SignIn, device_id: str, *, now: float) -> str:
         """Mark a device lost that the person who signed in holds; return its status.
 
         Saying so twice is saying it once. LOST_UNKNOWN for one that is not there or is somebody else's; TOKEN_*.
         """
-        person = self._signed_in(id_token, now=now)
+        person = self._signed_in(sign_in, now=now)
         with self._store.reading(self._tenant) as tx:
             seen = tx.devices.get(device_id)
             if seen is None or not self._holds(tx, person, seen):
@@ -146,9 +147,9 @@ class Losing:
                 raise _not_yours()
             return self._lost(tx, device, actor=actor_of(person.issuer, person.subject), now=int(now))
 
-    def of_owner(self, id_token: bytes, *, now: float) -> tuple[LostDevice, ...]:
+    def of_owner(self, sign_in: SignIn, *, now: float) -> tuple[LostDevice, ...]:
         """Return the working devices of the person who signed in, so that the lost one can be named."""
-        person = self._signed_in(id_token, now=now)
+        person = self._signed_in(sign_in, now=now)
         with self._store.reading(self._tenant) as tx:
             found = tx.devices.of_owner(self._name(person))
             return tuple(
@@ -157,10 +158,10 @@ class Losing:
                 if device.status in _WORKING and device.owner == self._name(person)
             )
 
-    def _signed_in(self, id_token: bytes, *, now: float) -> Person:
+    def _signed_in(self, sign_in: SignIn, *, now: float) -> Person:
         if self._people is None:
             raise InputError("ENROLL_CLOSED", "no identity provider is configured for people to sign in with")
-        return self._people.verify(id_token, now=now)
+        return self._people.verify(sign_in, now=now)
 
     def _name(self, person: Person) -> str:
         return subject_name(person.issuer, person.subject, home=self._home)

@@ -1,7 +1,7 @@
 """The rules of an ID token that need no key (OpenID Connect Core 1.0, section 3.1.3.7). Time is an argument.
 
 An ID token says who signed in to a client, and is for that client alone. `nonce` is the client's to check: only it
-knows what it asked for.
+knows what it asked for. It is read here for whoever is shown how it was made.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class IdClaims(msgspec.Struct, frozen=True, kw_only=True):
     auth_time: int | None
     groups: tuple[str, ...]
     roles: tuple[str, ...]
+    nonce: str
 
 
 def read_id_claims(claims: Mapping[str, object], config: IssuerConfig, *, now: float) -> IdClaims:
@@ -62,6 +63,7 @@ def read_id_claims(claims: Mapping[str, object], config: IssuerConfig, *, now: f
         auth_time=read_auth_time(claims, issued_at, config.skew),
         groups=_names(claims, config, "groups"),
         roles=_names(claims, config, "roles"),
+        nonce=optional_text(claims, "nonce"),
     )
 
 

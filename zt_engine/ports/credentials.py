@@ -59,6 +59,8 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     auth_time: int | None = None
     groups: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
+    nonce: str = ""
+    """What the sign-in was asked for with, by whoever asked for it."""
 
 
 class PersonVerifier(Protocol):

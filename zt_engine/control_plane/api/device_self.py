@@ -10,15 +10,14 @@ from pydantic import Field
 from device_inventory.facts import FactEnvelope
 from device_inventory.inventory import Device, live_keys, publish
 from zt_engine.control_plane.access import DeviceCaller
-from zt_engine.control_plane.api.enroll import KeyBody, issued, listed, spoken
+from zt_engine.control_plane.api.enroll import KeyBody, SignInBody, issued, listed, spoken
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.device_auth import device_caller, renewing_device
 from zt_engine.control_plane.enrollment import EnrollmentRoom, room
 from zt_engine.control_plane.nonces import LIFETIME
 from zt_engine.control_plane.problem import problems
 from zt_engine.control_plane.remedies import items
-from zt_engine.control_plane.routes import Model, strict_router
-from zt_engine.core.jose import MAX_TOKEN_BYTES
+from zt_engine.control_plane.routes import strict_router
 
 Caller = Annotated[DeviceCaller, Depends(device_caller)]
 LateCaller = Annotated[DeviceCaller, Depends(renewing_device)]
@@ -26,10 +25,9 @@ LateCaller = Annotated[DeviceCaller, Depends(renewing_device)]
 _CHANGES: Final = 50
 
 
-class LostBody(Model):
+class LostBody(SignInBody):
     """The sign-in of a device's owner, and which one is lost; without that, the devices there are."""
 
-    id_token: Annotated[str, Field(min_length=1, max_length=MAX_TOKEN_BYTES)]
     device_id: Annotated[str, Field(max_length=128)] = ""
 
 
@@ -73,10 +71,10 @@ def _lost(plane: ControlPlane, routes: APIRouter, ground: EnrollmentRoom) -> Non
     @routes.post("/v1/lost", responses=problems(409))
     def lost_by_owner(body: LostBody) -> dict[str, Any]:
         """Say from any other device that one of mine is lost, or see which there are."""
-        token, now = body.id_token.encode(), plane.clock.now()
+        sign_in, now = body.sign_in(), plane.clock.now()
         if body.device_id:
-            return {"device_id": body.device_id, "status": ground.losing.by_owner(token, body.device_id, now=now)}
-        found = ground.losing.of_owner(token, now=now)
+            return {"device_id": body.device_id, "status": ground.losing.by_owner(sign_in, body.device_id, now=now)}
+        found = ground.losing.of_owner(sign_in, now=now)
         return {
             "devices": [
                 {"device_id": one.device_id, "name": one.name, "model": one.model, "status": one.status}

@@ -21,6 +21,7 @@ from zt_engine.control_plane.nonces import LIFETIME
 from zt_engine.control_plane.problem import problems
 from zt_engine.control_plane.remedies import Item, items
 from zt_engine.control_plane.routes import Model, strict_router
+from zt_engine.control_plane.signing_in import SignIn
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import MAX_TOKEN_BYTES
 from zt_engine.pages.denied import language_of
@@ -30,11 +31,21 @@ Language = Literal["ja", "en"]
 _PATH = re.compile(r"/v1/enroll/([A-Za-z0-9-]{1,64})(?:/|$)")
 
 
-class StartBody(Model):
+class SignInBody(Model):
+    """A sign-in: the ID token, and the secret that its nonce was made with for this control plane."""
+
+    id_token: Annotated[str, Field(min_length=1, max_length=MAX_TOKEN_BYTES)]
+    sign_in_secret: Annotated[str, Field(max_length=128)] = ""
+
+    def sign_in(self) -> SignIn:
+        """Return it as the use cases take it."""
+        return SignIn(id_token=self.id_token.encode(), secret=self.sign_in_secret)
+
+
+class StartBody(SignInBody):
     """The code of an invitation, and the sign-in of the one it is for."""
 
     code: Annotated[str, Field(min_length=1, max_length=200)]
-    id_token: Annotated[str, Field(min_length=1, max_length=MAX_TOKEN_BYTES)]
 
 
 class ConsentBody(Model):
@@ -119,7 +130,7 @@ def _steps(plane: ControlPlane, routes: APIRouter, ground: EnrollmentRoom) -> No
     @routes.post("/v1/enroll", status_code=201, responses=problems(409))
     def start(body: StartBody) -> dict[str, Any]:
         """Start an enrollment or resume it; either way the secret is a new one, and the one before is dead."""
-        started = ground.enrolling.start(body.code, body.id_token.encode(), now=plane.clock.now())
+        started = ground.enrolling.start(body.code, body.sign_in(), now=plane.clock.now())
         return {
             "enrollment": started.enrollment,
             "secret": started.secret,
