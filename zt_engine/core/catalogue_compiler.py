@@ -166,9 +166,7 @@ def _service_maxima(
     return maxima
 
 
-def _rule_entries(
-    rule: Rule, strictest: Label | None, share: _Shared, problems: list[Problem]
-) -> Mapping[str, Entry]:
+def _rule_entries(rule: Rule, strictest: Label | None, share: _Shared, problems: list[Problem]) -> Mapping[str, Entry]:
     label = join(rule.label, strictest) if rule.opaque and strictest is not None else rule.label
     if rule.opaque:
         label = replace(label, declassify=None)
