@@ -57,6 +57,11 @@ class Decider:
         self._stage = Stage(parts, engine, strongest=strongest)
         self._codes = CodeTexts(parts.bundle.reasons)
 
+    @property
+    def ranks(self) -> Mapping[str, int]:
+        """The label codes of the catalogue's scheme."""
+        return self._stage.policy.ranks
+
     def close(self) -> None:
         """Free the engine."""
         self._engine.close()

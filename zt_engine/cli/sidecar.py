@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,7 @@ from zt_engine import logs
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.bootstrap import joining
 from zt_engine.bootstrap.collector import Collector
+from zt_engine.bootstrap.shadow import open_shadow
 from zt_engine.bootstrap.sidecar import SidecarProgram
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
@@ -74,6 +77,29 @@ def join(
         typer.echo(f'\nadd to {config}:\n\n[control_plane]\nurl = ["{url}"]')
         if authorities is not None:
             typer.echo(f'ca_file = "{authorities.resolve()}"')
+
+
+@app.command()
+def shadow(
+    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log debugging detail.")] = False,
+    lang: Annotated[str | None, typer.Option("--lang", help="ja or en, for what keeps it from starting.")] = None,
+) -> None:
+    """Decide what comes in once more under what is being rolled out, and report what comes out otherwise.
+
+    Runs beside the sidecar until SIGTERM, and only when nobody else wants the processor.
+    """
+    chosen_language(lang)
+    logs.configure(verbose=verbose)
+    os.nice(19)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    watching = open_shadow(load(config), SystemClock())
+    try:
+        watching.run(stopped)
+    finally:
+        watching.close()
 
 
 async def serve(config: Path) -> None:
