@@ -60,6 +60,18 @@ class ControlClient:
         """Say how something is from now on."""
         return self._call("PUT", path, json=dict(body))
 
+    def delete(self, *path: str, **query: Any) -> dict[str, Any]:
+        """Take something back."""
+        return self._call("DELETE", path, params={name: value for name, value in query.items() if value != ""})
+
+    def put_bytes(self, *path: str, content: bytes) -> dict[str, Any]:
+        """Have some bytes kept as they are."""
+        return self._call("PUT", path, content=content, headers={"Content-Type": "application/octet-stream"})
+
+    def get_bytes(self, *path: str) -> bytes:
+        """Return some bytes as they are kept."""
+        return self._answer("GET", path).content
+
     def pages(self, *path: str, most: int, **query: Any) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, at most so many, page by page."""
         after: object = None
@@ -78,15 +90,20 @@ class ControlClient:
         return self._call("POST", ("v1", "imports", source), content=chunks, headers=headers, timeout=IMPORT_SECONDS)
 
     def _call(self, method: str, path: tuple[str, ...], **rest: Any) -> dict[str, Any]:
+        answer = self._answer(method, path, **rest)
+        return _object(answer) if answer.content else {}
+
+    def _answer(self, method: str, path: tuple[str, ...], **rest: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, "/" + "/".join(quote(part, safe="") for part in path), **rest)
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise UnavailableError("CONTROL_UNREACHABLE", type(error).__name__, where=self._url) from None
         if answer.is_success:
-            return _object(answer) if answer.content else {}
+            return answer
         told = _object(answer)
         code = str(told.get("code", "CONTROL_UNREACHABLE"))
-        raise InputError(code, str(told.get("detail", f"status {answer.status_code}")))
+        where = str(told.get("where", ""))
+        raise InputError(code, str(told.get("detail", f"status {answer.status_code}")), where=where)
 
 
 def read_key(path: Path) -> bytes:

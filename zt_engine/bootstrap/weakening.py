@@ -27,7 +27,7 @@ from zt_engine.core.weakening import Weakening, weakened_catalogue, weakened_dat
 MAX_WEAKENINGS: Final = 200
 """Enough to say that two people are needed, and why."""
 MAX_SCENARIOS: Final = 5_000
-SECONDS: Final = 60.0
+SECONDS: Final = 30.0
 BUDGET_MS: Final = 250
 MEMORY_MIB: Final = 64
 _ORDER: Final[Mapping[str, int]] = {"deny": 0, "step_up": 1, "allow": 2, "observe": 3}

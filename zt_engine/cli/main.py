@@ -26,7 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "device": "Approve, quarantine, revoke and invite devices.",
         "sidecar": "Run the data plane.",
         "hook": "Print what a reverse proxy needs.",
-        "policy": "Check, test and build policy.",
+        "policy": "Check, test, build and publish policy.",
         "audit": "Verify and replay the decision log.",
     }
 )

@@ -1,4 +1,4 @@
-"""`zt policy`: check, test and build packs. Exit 0: nothing wrong; 1: faults were found; 2: it could not be run."""
+"""`zt policy`: check, test, build, publish packs. Exit 0: nothing wrong; 1: faults found; 2: it could not be run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from rich.table import Table
 from zt_engine.authoring.rehearsal import Row
 from zt_engine.bootstrap.packs import pack_folder
 from zt_engine.bootstrap.workbench import ENGINES, Workbench, read_key
+from zt_engine.cli import publish
 from zt_engine.cli.output import Language, chosen_language, describe
 from zt_engine.core.errors import ConfigError, Problem
 
 app = typer.Typer(no_args_is_help=True)
+for _name, _command in publish.COMMANDS.items():
+    app.command(_name)(_command)
 
 Pack = Annotated[str, typer.Argument(help="A pack's folder, such as policies/jp-gov, or an installed pack's name.")]
 Opa = Annotated[str | None, typer.Option("--opa", envvar="OPA", help="The program opa; default: the one on PATH.")]

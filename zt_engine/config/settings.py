@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 from pydantic import Field, field_validator
 
 from zt_engine.config.control import Administrators, CertificateAuthority, Control, Enrollment
+from zt_engine.config.publishing import Publishing
 from zt_engine.config.section import Section
 from zt_engine.config.sidecar import Assertion, ControlPlane, Issuer, Limits, Log, Policy, Proxy, Sidecar
 
@@ -27,6 +28,7 @@ class Settings(Section):
     certificate_authority: CertificateAuthority = CertificateAuthority()
     enrollment: Enrollment = Enrollment()
     administrators: Administrators = Administrators()
+    publishing: Publishing = Publishing()
     base: Path = Path()
     """The folder of the file; relative paths start here. Not a setting."""
 

@@ -1,0 +1,219 @@
+"""`zt policy publish` and what goes with it: approve, history, diff, rollback, status, withdraw."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from zt_engine.adapters.approvals import approve as sign_approval
+from zt_engine.adapters.control_http import ControlClient
+from zt_engine.adapters.control_http import read_key as read_admin_key
+from zt_engine.adapters.releases_http import ReleasesHttp
+from zt_engine.bootstrap.publishing import Published, Publisher
+from zt_engine.bootstrap.publishing_ground import approver_key, believed_keys
+from zt_engine.bootstrap.release_diff import diff as release_diff
+from zt_engine.bootstrap.release_gate import gate
+from zt_engine.bootstrap.release_reading import ReleaseReader
+from zt_engine.bootstrap.workbench import Workbench, read_key
+from zt_engine.cli.output import Language, chosen_language, print_error
+from zt_engine.cli.publish_report import say, show_diff, show_history, show_status, show_weakenings
+from zt_engine.config import CONFIG_NAME, ControlSettings, load_control
+from zt_engine.core.errors import ConfigError, Problem, ZtError
+from zt_engine.core.release import approved_content
+
+Config = Annotated[Path, typer.Option("--config", envvar="ZT_CONFIG", help="Says where the control plane is.")]
+Opa = Annotated[str | None, typer.Option("--opa", envvar="OPA", help="The program opa; default: the one on PATH.")]
+Lang = Annotated[str | None, typer.Option("--lang", help="ja or en; default: the environment's.")]
+Key = Annotated[Path | None, typer.Option("--key", help="The private bundle key (PEM); default: publishing.key_file.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Go through every step and submit nothing.")]
+Seq = Annotated[int, typer.Argument(min=1, help="The number of a release.")]
+CONFIG = Path(CONFIG_NAME)
+
+
+@contextlib.contextmanager
+def plane_of(settings: ControlSettings, language: Language) -> Iterator[ReleasesHttp]:
+    """Open the control plane that the settings name."""
+    wanted = settings.publishing
+    ca = wanted.ca_file or settings.control.ca_file
+    client = ControlClient(
+        (wanted.url or settings.control.public_url).rstrip("/"),
+        key=read_admin_key(settings.path(wanted.admin_key_file)),
+        ca_file=None if ca is None else settings.path(ca),
+        language=language,
+    )
+    with contextlib.closing(client):
+        yield ReleasesHttp(client)
+
+
+def publisher_of(settings: ControlSettings, plane: ReleasesHttp, key: Path | None) -> Publisher:
+    """Return the publisher of these settings; ConfigError where there is no key to sign with."""
+    wanted = settings.publishing
+    path = key or (None if wanted.key_file is None else settings.path(wanted.key_file))
+    if path is None:
+        hint = "give --key, or name it in zt.toml"
+        raise ConfigError((Problem(code="CONFIG_MISSING_KEY", message="`publishing.key_file`", hint=hint),))
+    return Publisher(
+        plane,
+        read_key(path, None),
+        clock=time.time,
+        days=wanted.days,
+        author=wanted.author,
+        believed=believed_keys(settings),
+    )
+
+
+def publish(
+    pack: Annotated[Path, typer.Argument(help="The pack's folder.")],
+    key: Key = None,
+    dry_run: DryRun = False,
+    config: Config = CONFIG,
+    opa: Opa = None,
+    lang: Lang = None,
+) -> None:
+    """Check, test, compare, sign and release a pack. Exit 1: a step failed, and what was in force is in force still."""
+    language = chosen_language(lang)
+    settings = load_control(config)
+    with _unchanged(language), plane_of(settings, language) as plane:
+        publisher = publisher_of(settings, plane, key)
+        built = gate(Workbench(opa), pack, publisher.key, language=language)
+        if dry_run:
+            draft = publisher.draft(built.raw)
+            show_weakenings(draft.weakens, language)
+            say(
+                "dry",
+                language,
+                seq=draft.release.seq,
+                revision=draft.bundle.revision,
+                needed=draft.release.approvals_needed,
+            )
+            return
+        report(publisher.publish(built.raw), language)
+
+
+def rollback(
+    seq: Annotated[int | None, typer.Argument(min=1, help="Whose content; default: the way back.")] = None,
+    key: Key = None,
+    config: Config = CONFIG,
+    lang: Lang = None,
+) -> None:
+    """Put the approved way back in force, under a new number; another release's content is compared and may wait."""
+    language = chosen_language(lang)
+    settings = load_control(config)
+    with _unchanged(language), plane_of(settings, language) as plane:
+        report(publisher_of(settings, plane, key).rollback(seq), language)
+
+
+def approve(
+    seq: Seq,
+    key: Annotated[Path, typer.Option("--key", help="Your private key (PEM, Ed25519).")],
+    yes: Annotated[bool, typer.Option("--yes", help="Sign without asking.")] = False,
+    config: Config = CONFIG,
+    lang: Lang = None,
+) -> None:
+    """Show what a waiting release gives up, found out here and not believed, and its way back; then sign both."""
+    language = chosen_language(lang)
+    settings = load_control(config)
+    signer = approver_key(key)
+    with plane_of(settings, language) as plane:
+        release, weakens = ReleaseReader(plane, believed_keys(settings)).judged(seq)
+        show_weakenings(weakens, language)
+        say("approving", language, seq=seq, content=release.content_digest[:16], way_back=release.way_back[:16] or "-")
+        if not yes and not typer.confirm({"ja": "承認しますか?", "en": "Approve it?"}[language]):
+            raise typer.Exit(1)
+        told = plane.approve(seq, sign_approval(signer, "release", approved_content(release)))
+    say(
+        str(told.get("state", "waiting")),
+        language,
+        seq=seq,
+        revision=told.get("revision", ""),
+        lacking=told.get("lacking", 0),
+    )
+
+
+def history(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20, config: Config = CONFIG, lang: Lang = None
+) -> None:
+    """List releases, newest first, with what became of each."""
+    language = chosen_language(lang)
+    with plane_of(load_control(config), language) as plane:
+        show_history(Console(), plane.history(most=limit), language)
+
+
+def status(
+    seq: Annotated[int | None, typer.Argument(min=1, help="Which release; default: the one in force.")] = None,
+    config: Config = CONFIG,
+    lang: Lang = None,
+) -> None:
+    """Say who has a release, and who has not, since when and why."""
+    language = chosen_language(lang)
+    with plane_of(load_control(config), language) as plane:
+        if seq is None:
+            active = plane.next().active
+            if active is None:
+                say("none", language)
+                raise typer.Exit(1)
+            seq = active.seq
+        missing = show_status(Console(), plane.status(seq), language)
+    raise typer.Exit(1 if missing else 0)
+
+
+def withdraw(
+    seq: Seq,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why; it stands in the audit for ever.")],
+    config: Config = CONFIG,
+    lang: Lang = None,
+) -> None:
+    """Take back a release that waits for approvals."""
+    language = chosen_language(lang)
+    with plane_of(load_control(config), language) as plane:
+        plane.withdraw(seq, reason)
+    say("withdrawn", language, seq=seq)
+
+
+def diff(
+    old: Annotated[int | None, typer.Argument(min=1, help="From which release; default: the one before.")] = None,
+    new: Annotated[int | None, typer.Argument(min=1, help="To which; default: the one in force.")] = None,
+    config: Config = CONFIG,
+    lang: Lang = None,
+) -> None:
+    """Say what changed between two releases: files, labels, decisions of scenarios."""
+    language = chosen_language(lang)
+    settings = load_control(config)
+    with plane_of(settings, language) as plane:
+        before, after = ReleaseReader(plane, believed_keys(settings)).pair(old, new)
+    show_diff(release_diff(before, after), language)
+
+
+def report(published: Published, language: Language) -> None:
+    """Say what became of a release."""
+    show_weakenings(published.weakens, language)
+    say(published.state, language, seq=published.seq, revision=published.revision, lacking=published.lacking)
+
+
+@contextlib.contextmanager
+def _unchanged(language: Language) -> Iterator[None]:
+    """A step that failed is told with its place, and that nothing changed; the exit status is 1."""
+    try:
+        yield
+    except ZtError as error:
+        print_error(error, language)
+        say("failed", language)
+        raise typer.Exit(1) from None
+
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "publish": publish,
+    "approve": approve,
+    "history": history,
+    "diff": diff,
+    "rollback": rollback,
+    "status": status,
+    "withdraw": withdraw,
+}
+"""What is added to `zt policy`."""

@@ -1,0 +1,116 @@
+"""What the commands about releases print."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from zt_engine.bootstrap.release_diff import ReleaseDiff
+from zt_engine.cli.output import Language
+from zt_engine.core.weakening import Weakening
+from zt_engine.pages.registry import registry
+
+SHOWN = 40
+_TEXTS: dict[str, tuple[str, str]] = {
+    "released": ("リリース {seq} を公開しました: {revision}", "release {seq} is in force: {revision}"),
+    "waiting": (
+        "リリース {seq} は承認待ちです（あと{lacking}人）: zt policy approve {seq} --key FILE",
+        "release {seq} waits for {lacking} more people: zt policy approve {seq} --key FILE",
+    ),
+    "unchanged": ("変更はありません。リリース {seq} が有効です。", "nothing changed: release {seq} is in force."),
+    "dry": (
+        "リリース {seq} の準備ができています（必要な承認: {needed}人）。何も送っていません: {revision}",
+        "release {seq} would be submitted, {needed} people would approve it; nothing was sent: {revision}",
+    ),
+    "failed": (
+        "公開していません。今のリリースがそのまま有効です。",
+        "Nothing was published; what was in force still is.",
+    ),
+    "approving": (
+        "リリース {seq}: 内容 {content}、戻り先 {way_back}",
+        "release {seq}: content {content}, way back {way_back}",
+    ),
+    "withdrawn": ("リリース {seq} を取り下げました。", "release {seq} is withdrawn."),
+    "none": ("公開されたリリースはありません。", "nothing was released yet."),
+    "weakens": ("弱くなる点: {count}件", "It weakens {count} things:"),
+    "weakens_none": ("弱くなる点はありません。", "It weakens nothing."),
+    "stricter": ("強くなる点: {count}件", "Stricter: {count}"),
+    "weaker": ("弱くなる点: {count}件", "Weaker: {count}"),
+    "more": ("ほか{count}件", "and {count} more"),
+    "has": ("適用済み: {count}", "have it: {count}"),
+}
+
+
+def say(text: str, language: Language, **values: object) -> None:
+    """Print a sentence."""
+    ja, en = _TEXTS[text]
+    print((ja if language == "ja" else en).format(**values))
+
+
+def show_weakenings(found: Sequence[Weakening], language: Language) -> None:
+    """Print what a release gives up."""
+    if not found:
+        say("weakens_none", language)
+        return
+    say("weakens", language, count=len(found))
+    _lines(found, language)
+
+
+def show_diff(found: ReleaseDiff, language: Language) -> None:
+    """Print what changed."""
+    for sign, names in (("+", found.added), ("-", found.removed), ("~", found.changed)):
+        for name in names:
+            print(f"{sign} {name}")
+    for title, changes in (("weaker", found.weaker), ("stricter", found.stricter)):
+        say(title, language, count=len(changes))
+        _lines(changes, language, meant=title == "weaker")
+
+
+def show_history(console: Console, found: Iterable[Mapping[str, Any]], language: Language) -> None:
+    """Print releases."""
+    table = Table(
+        *(
+            (
+                "番号 状態 リビジョン 作成者 公開日時" if language == "ja" else "seq state revision author released"
+            ).split()
+        )
+    )
+    for one in found:
+        at = one.get("released_at")
+        when = "-" if at is None else time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at))
+        cells = (one["seq"], one["state"], one["revision"], one["author"] or "-", when)
+        table.add_row(*(_printable(str(cell)) for cell in cells))
+    console.print(table)
+
+
+def show_status(console: Console, told: Mapping[str, Any], language: Language) -> int:
+    """Print who has a release and who has not; return how many have not."""
+    say("has", language, count=len(told["has"]))
+    missing = told["missing"]
+    if missing:
+        table = Table(
+            *(("名前 種類 以来 理由 拒否 現在" if language == "ja" else "name kind since why refusals has").split())
+        )
+        for one in missing:
+            since = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(one["since"]))
+            cells = (one["name"], one["kind"], since, one["why"], " ".join(one["refusals"]), one["has"])
+            table.add_row(*(_printable(str(cell)) for cell in cells))
+        console.print(table)
+    return len(missing)
+
+
+def _lines(found: Sequence[Weakening], language: Language, *, meant: bool = True) -> None:
+    for one in found[:SHOWN]:
+        entry = registry().get(one.code)
+        text = f": {entry.text(language)}" if entry is not None and meant else ""
+        print(_printable(f"  {one.where}: {one.code}{text} [{one.before} -> {one.after}]"))
+    if len(found) > SHOWN:
+        say("more", language, count=len(found) - SHOWN)
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
