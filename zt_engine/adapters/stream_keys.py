@@ -62,6 +62,10 @@ class StreamKey:
         """Return the half that verifies."""
         return self._key.public()
 
+    def public_pem(self) -> bytes:
+        """The public half (PEM)."""
+        return self._key.public().pem().encode()
+
     def pem(self) -> bytes:
         """The private key as PKCS #8, unencrypted: for a file that only its owner may read."""
         return self._key.pem()

@@ -36,6 +36,15 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     device_cas: str
     version: float = 0.0
     """Of the key set; grows."""
+    site: str = ""
+    labels: Mapping[str, str] = {}
+    root: Mapping[str, str] | None = None
+    """Whose signature a trust document needs, as the control plane said when this sidecar joined."""
+    trust: str = ""
+    """The newest trust document that the root has signed."""
+    offered: str = ""
+    """The last that was offered, whether or not it was believed, so that it is not asked for again and again."""
+    staleness: Mapping[str, Mapping[str, int]] = {}
 
 
 class Member(msgspec.Struct, frozen=True):

@@ -252,7 +252,7 @@ class SidecarProgram:
             return True
 
     async def trust_again(self) -> None:
-        """Take up who approves and signs policy, as the tenant's offline root says now; with a fault nothing changes."""
+        """Take up who approves and signs policy as the offline root says now; with a fault nothing changes."""
         async with self._busy:
             try:
                 trusted = await asyncio.to_thread(read_trusted, self.settings)

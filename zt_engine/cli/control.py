@@ -19,6 +19,8 @@ from zt_engine.adapters.ca_keys import read_passphrase, rotate_authority
 from zt_engine.bootstrap.control import ControlProgram
 from zt_engine.bootstrap.control_backup import backup as make_backup
 from zt_engine.bootstrap.control_backup import restore as restore_backup
+from zt_engine.bootstrap.trust_signing import make_root_key, sign_trust
+from zt_engine.cli import opa_client
 from zt_engine.cli.output import Language, chosen_language
 from zt_engine.config import CONFIG_NAME, load_control
 from zt_engine.core.errors import ConfigError, Problem
@@ -26,6 +28,7 @@ from zt_engine.ports.administration import Role
 
 app = typer.Typer(no_args_is_help=True)
 keys = typer.Typer(no_args_is_help=True)
+app.add_typer(opa_client.app, name="opa-client", help="OPAs that fetch bundles, with a token of their own.")
 app.add_typer(keys, name="admin-key", help="Who administers, with a key of their own.")
 
 Config = Annotated[Path, typer.Option("--config", envvar="ZT_CONFIG", help="The configuration file.")]
@@ -56,6 +59,14 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "ja": "{name}（{role}）: キーは {file} にあります。再表示はできません。",
     },
     "key_removed": {"en": "{name}: the key opens nothing any more.", "ja": "{name}: キーを無効にしました。"},
+    "root_made": {
+        "en": "{file} is the root: keep it offline, on paper or on a token. Sidecars may pin {public} (`root_file`).",
+        "ja": "{file} がルート鍵です。オフラインで保管してください。公開鍵は {public} です（`root_file`）。",
+    },
+    "trust_signed": {
+        "en": "{file}: version {version}, {approvers} approvers, {keys} bundle keys. Sidecars take it within seconds.",
+        "ja": "{file}: 版{version}、承認者{approvers}人、バンドル鍵{keys}個。サイドカーは数秒で受け取ります。",
+    },
     "ca_made": {
         "en": "device CA {id} signs from {at} on. Have the control plane read it: kill -HUP",
         "ja": "端末CA {id} は {at} から署名します。コントロールプレーンに読み込ませてください: kill -HUP",
@@ -155,6 +166,40 @@ def rotate_ca(
         overlap=overlap_days * 86_400,
     )
     _say("ca_made", language, id=made.id, at=_instant(made.signs_from))
+
+
+@app.command("root-key")
+def root_key(
+    file: Annotated[Path, typer.Argument(help="Where to write it; it must not exist.")], lang: Lang = None
+) -> None:
+    """Make the tenant's root key. It never belongs on the control plane."""
+    public = make_root_key(file)
+    print(_TEXTS["root_made"][chosen_language(lang)].format(file=file, public=public))
+
+
+@app.command("sign-trust")
+def sign(
+    root: Annotated[Path, typer.Option("--root-key", help="The root's private key (PEM).")],
+    staleness: Annotated[
+        list[str] | None, typer.Option("--staleness", help="SITE:LABEL=SECONDS, `*` for every site; repeatable.")
+    ] = None,
+    config: Config = Path(CONFIG_NAME),
+    lang: Lang = None,
+) -> None:
+    """Sign the approvers and bundle keys that the settings name, and how stale what was heard may grow."""
+    settings = load_control(config)
+    try:
+        pem = root.read_bytes()
+    except OSError as error:
+        raise ConfigError((Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(root)),)) from None
+    document = sign_trust(settings, pem, staleness or (), where=str(root))
+    text = _TEXTS["trust_signed"][chosen_language(lang)]
+    file = settings.path(settings.control.trust_file)
+    print(
+        text.format(
+            file=file, version=document.version, approvers=len(document.approvers), keys=len(document.bundle_keys)
+        )
+    )
 
 
 @keys.command("add")

@@ -30,6 +30,8 @@ class Control(Section):
     """Or `postgresql+psycopg://USER@HOST/DATABASE`; its password is in a file (`PGPASSFILE`), never here."""
     admins: Path = Path("control/admins.json")
     stream_key_file: Path = Path("keys/stream.pem")
+    trust_file: Path = Path("control/trust-root.json")
+    """What the offline root has signed, for sidecars (`zt control sign-trust`); need not exist."""
     device_cas: Path = Path("control/device-ca")
     passphrase_file: Path = Path("keys/device-ca.passphrase")
     facts: tuple[str, ...] = ()
@@ -38,6 +40,8 @@ class Control(Section):
     invitation_hours: Annotated[int, Field(ge=1, le=720)] = 72
     streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """How many sidecars this process serves the stream to; each takes a file descriptor (`ulimit -n`)."""
+    floor: Path | None = None
+    """A folder that gets a copy of the stream, for sidecars that reach no control plane."""
 
     @model_validator(mode="after")
     def _is_safe(self) -> Control:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from zt_engine.config.addresses import Listen, check_plane_url
+from zt_engine.config.addresses import Listen, check_floor_url, check_plane_url
 from zt_engine.config.section import Channel, Name, Seconds, Section
 
 
@@ -144,8 +144,12 @@ class ControlPlane(Section):
     """One or more addresses of the same control plane; the next is asked when one does not answer."""
     ca_file: Path | None = None
     """CA certificates (PEM) the control plane is verified with; the system's by default."""
+    root_file: Path | None = None
+    """Public key (PEM) of the tenant's offline root; by default the one that was named when this sidecar joined."""
     state: Path = Path("state/control-plane")
     """This sidecar's key, what it was told when it joined, and the last that is known of devices."""
+    floor: str = ""
+    """Where a copy of the stream lies that is followed while no control plane answers: `file:///...` or https."""
 
     @field_validator("url")
     @classmethod
@@ -153,3 +157,10 @@ class ControlPlane(Section):
         for url in urls:
             check_plane_url(url)
         return urls
+
+    @field_validator("floor")
+    @classmethod
+    def _is_a_floor(cls, floor: str) -> str:
+        if floor:
+            check_floor_url(floor)
+        return floor

@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -46,6 +46,20 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     refusals: tuple[str, ...] = ()
     bundle_seq: int = 0
     bundle_digest: str = ""
+
+
+class Handout(Protocol):
+    """What the tenant's offline root has signed, to be handed on as it is."""
+
+    @property
+    def root(self) -> Mapping[str, str]:
+        """Its public key."""
+        ...
+
+    @property
+    def document(self) -> str:
+        """The newest document it signed."""
+        ...
 
 
 class Lagging(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,22 +150,36 @@ class Sidecars:
             )
         # Whoever had this name and another key before is another sidecar.
         self.cut(told.sidecar)
-        keys = self.key_set()
+        keys, handed = self.key_set(record), self._trust()
         return Joined(
             id=told.sidecar,
             tenant=settings.tenant,
             audience=settings.url,
             stream_keys=keys.stream_keys,
             device_cas=keys.device_cas,
+            site=record.site,
+            labels=record.labels,
+            root=handed.root if handed is not None else None,
+            trust=keys.trust,
+            offered=keys.trust,
         )
 
-    def key_set(self) -> KeySet:
-        """Return whom sidecars are to believe."""
+    def _trust(self) -> Handout | None:
+        read = self._plane.extras.get("trust")
+        return read() if read is not None else None
+
+    def key_set(self, record: SidecarRecord | None = None) -> KeySet:
+        """Return whom sidecars are to believe, and what one of them is told of itself."""
+        handed = self._trust()
         return KeySet(
             tenant=self._plane.settings.tenant,
             version=self._plane.clock.now(),
             stream_keys={kid: dict(jwk) for kid, jwk in self._keys().items()},
             device_cas=self._plane.authority.authorities().decode("ascii"),
+            sidecar=record.id if record is not None else "",
+            site=record.site if record is not None else "",
+            labels=record.labels if record is not None else {},
+            trust=handed.document if handed is not None else "",
         )
 
     def revoke(self, tx: Transaction, sidecar: str, *, reason: str, actor: str, now: int) -> SidecarRecord:
@@ -252,7 +280,7 @@ class Sidecars:
         )
         with self._lock:
             self._heard[record.id] = told
-        keys = digest_of(self.key_set())
+        keys = digest_of(self.key_set(record))
         return StatusAnswer(tenant=self._plane.settings.tenant, nonce=status.nonce, now=now, keys=keys)
 
     def flush(self, now: float) -> None:

@@ -44,6 +44,11 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True):
     stream_keys: Mapping[str, Mapping[str, str]]
     device_cas: str
     keyset: Mapping[str, str] = {}
+    site: str = ""
+    labels: Mapping[str, str] = {}
+    root: Mapping[str, str] | None = None
+    trust: str = ""
+    offered: str = ""
 
 
 def write_token(token: JoinToken) -> str:

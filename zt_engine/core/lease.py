@@ -93,6 +93,11 @@ class Lease:
             return -math.inf
         return min(self.issued_at - self._zero, self._taken) + longest
 
+    def limit(self, staleness: Staleness) -> None:
+        """Take up other limits; what has ended by them has ended at once."""
+        self.staleness = staleness
+        self.ends.clear()
+
     def renew(self, issued_at: float, reading: Reading) -> None:
         """Run from a watermark that was applied. One from the future counts as issued when it was taken up."""
         self.observe(reading)

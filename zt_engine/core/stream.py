@@ -13,6 +13,7 @@ the record, or `{id, removed: true}`; `continuity.changed` the declaration, or `
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -125,9 +126,18 @@ class KeySet(msgspec.Struct, frozen=True, kw_only=True):
     """Grows with each change."""
     stream_keys: dict[str, dict[str, str]]
     device_cas: str
+    sidecar: str = ""
+    """Whom it is for: what follows is about this sidecar alone."""
+    site: str = ""
+    labels: Mapping[str, str] = {}
+    staleness: Mapping[str, Mapping[str, int]] = {}
+    """By site: seconds for labels, where they are to be shorter than what the root has signed."""
+    trust: str = ""
+    """What the tenant's offline root signed (`core.trust_root`)."""
 
 
 def digest_of(keys: KeySet) -> str:
     """Name a key set by what is in it."""
-    said = msgspec.json.encode((sorted(keys.stream_keys.items()), keys.device_cas))
+    about = (keys.sidecar, keys.site, sorted(keys.labels.items()), keys.staleness, keys.trust)
+    said = msgspec.json.encode((sorted(keys.stream_keys.items()), keys.device_cas, about), order="sorted")
     return hashlib.sha256(said).hexdigest()[:32]

@@ -134,7 +134,7 @@ def _for_sidecars(plane: ControlPlane, routes: APIRouter) -> None:
     @routes.get("/v1/keys", responses=problems(), response_class=Response)
     def keys(who: Caller) -> Response:
         """Return whose signatures count and which CAs devices come from, signed."""
-        return Response(_signed(plane, sidecars_of(plane).key_set()), media_type=SIGNED)
+        return Response(_signed(plane, sidecars_of(plane).key_set(who)), media_type=SIGNED)
 
 
 def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
