@@ -23,6 +23,18 @@ from device_inventory.sign_in import bound_nonce
 
 SKEW: Final = 300
 
+_REFUSALS: Final = {
+    "invalid_client": "AGENT_SIGN_IN_CLIENT",
+    "unauthorized_client": "AGENT_SIGN_IN_CLIENT",
+    "unsupported_response_type": "AGENT_SIGN_IN_CLIENT",
+    "unsupported_grant_type": "AGENT_SIGN_IN_CLIENT",
+    "invalid_scope": "AGENT_SIGN_IN_SCOPE",
+    "invalid_grant": "AGENT_SIGN_IN_GRANT",
+    "invalid_request": "AGENT_SIGN_IN_REQUEST",
+    "server_error": "AGENT_SIGN_IN_PROVIDER",
+    "temporarily_unavailable": "AGENT_SIGN_IN_PROVIDER",
+}
+"""RFC 6749, 4.1.2.1 and 5.2, by what has to be mended where; the rest is the person's or the provider's no."""
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 
 
@@ -134,6 +146,12 @@ def oauth_error(answer: Answer) -> TokenRefusedError:
     except msgspec.DecodeError:
         held = _OAuthError()
     return TokenRefusedError(plain(held.error, 60), plain(held.error_description))
+
+
+def refusal(error: str, description: str) -> AgentError:
+    """Return the agent's error for OAuth's word: whose setting is wrong, or that the person was not let in."""
+    text = ": ".join(part for part in (plain(error, 60), plain(description)) if part)
+    return AgentError(_REFUSALS.get(error, "AGENT_SIGN_IN_REFUSED"), text or "the provider gave no reason")
 
 
 def check_id_token(token: Secret, client: Client, *, nonce: str | None, now: float) -> Secret:

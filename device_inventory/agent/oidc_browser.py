@@ -21,8 +21,9 @@ from device_inventory.agent.oidc import (
     ask_token,
     check_id_token,
     make_pkce,
+    refusal,
 )
-from device_inventory.agent.wire import Wire, plain
+from device_inventory.agent.wire import Wire
 
 PATIENCE: Final = 300.0
 """Seconds a person has to sign in."""
@@ -72,7 +73,7 @@ def sign_in(
     if promised and answer.get("iss") != provider.issuer:
         raise AgentError("AGENT_SIGN_IN_MIXED", "the answer does not name the provider that was asked")
     if "code" not in answer:
-        raise _refused(answer.get("error", ""), answer.get("error_description", ""))
+        raise refusal(answer.get("error", ""), answer.get("error_description", ""))
     form = {
         "grant_type": "authorization_code",
         "client_id": client.client_id,
@@ -83,7 +84,7 @@ def sign_in(
     try:
         token = ask_token(wire, provider, form, now=now())
     except TokenRefusedError as error:
-        raise _refused(error.error, error.description) from None
+        raise refusal(error.error, error.description) from None
     return check_id_token(token, client, nonce=nonce, now=now())
 
 
@@ -148,11 +149,6 @@ class _Listener:
 
     def __exit__(self, *_: object) -> None:
         self._server.server_close()
-
-
-def _refused(error: str, description: str) -> AgentError:
-    text = ": ".join(part for part in (plain(error, 60), plain(description)) if part)
-    return AgentError("AGENT_SIGN_IN_REFUSED", text or "the provider gave no code")
 
 
 def _page(ja: str, en: str) -> bytes:

@@ -17,6 +17,7 @@ from device_inventory.agent.oidc import (
     check_id_token,
     oauth_error,
     post,
+    refusal,
 )
 from device_inventory.agent.tls import safe_url
 from device_inventory.agent.wire import Wire, nonsense, plain, read_answer
@@ -92,7 +93,7 @@ def _begin(wire: Wire, provider: Provider, client: Client, nonce: str, now: floa
     answer = post(wire, where, {"client_id": client.client_id, "scope": client.scope, "nonce": nonce})
     if answer.status in (400, 401, 403):
         refused = oauth_error(answer)
-        raise AgentError("AGENT_SIGN_IN_REFUSED", f"{refused.error} {refused.description}".strip())
+        raise refusal(refused.error, refused.description)
     begun = read_answer(answer, _Begun, where=where, now=now)
     if not all(not url or safe_url(url) for url in (begun.verification_uri, begun.verification_uri_complete)):
         raise nonsense("the address to go to is neither https nor on loopback", where)
@@ -107,7 +108,7 @@ def _slower(refused: TokenRefusedError) -> float:
             return SLOWER
         case "expired_token":
             raise AgentError("AGENT_SIGN_IN_TIMEOUT", "the code is over") from None
-    raise AgentError("AGENT_SIGN_IN_REFUSED", f"{refused.error} {refused.description}".strip()) from None
+    raise refusal(refused.error, refused.description) from None
 
 
 def _nonce_of(token: Secret, sent: str) -> str | None:

@@ -24,6 +24,7 @@ from tests.fakes.clock import FakeClock
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.dev_issuer import DevIssuer
 from zt_engine.bootstrap.demo_provider import CLIENT, DemoProvider
+from zt_engine.pages.registry import registry
 
 CLOCK = SystemClock()
 NONCE = secrets.token_urlsafe(24)
@@ -53,7 +54,9 @@ def browser_of(subject: str, meanwhile: Callable[[str], None] = lambda url: None
 def sign_in(wire: Wire, issuer: str, show: Callable[[str], None], *, client_id: str = "zt-agent") -> Secret:
     provider = discover(wire, issuer, now=CLOCK.now())
     client = Client(issuer=issuer, client_id=client_id, scope="openid")
-    return oidc_browser.sign_in(wire, provider, client, nonce=NONCE, show=show, now=CLOCK.now, elapsed=CLOCK.elapsed)
+    return oidc_browser.sign_in(
+        wire, provider, client, nonce=secrets.token_urlsafe(24), show=show, now=CLOCK.now, elapsed=CLOCK.elapsed
+    )
 
 
 @pytest.fixture
@@ -148,7 +151,26 @@ def test_a_code_the_provider_did_not_give_is_refused(wire: Wire, demo: DemoProvi
     with pytest.raises(AgentError) as caught:
         sign_in(wire, demo.issuer, forged(iss=demo.issuer), client_id=CLIENT)
 
-    assert caught.value.code == "AGENT_SIGN_IN_REFUSED"
+    assert caught.value.code == "AGENT_SIGN_IN_GRANT"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("unauthorized_client", "AGENT_SIGN_IN_CLIENT"),
+        ("invalid_scope", "AGENT_SIGN_IN_SCOPE"),
+        ("invalid_request", "AGENT_SIGN_IN_REQUEST"),
+        ("server_error", "AGENT_SIGN_IN_PROVIDER"),
+        ("something_new", "AGENT_SIGN_IN_REFUSED"),
+    ],
+)
+def test_an_error_of_the_provider_says_which_setting_is_wrong(
+    wire: Wire, demo: DemoProvider, error: str, code: str
+) -> None:
+    show = forged(iss=demo.issuer, code=None, error=error)
+
+    assert code_of(lambda: sign_in(wire, demo.issuer, show, client_id=CLIENT)) == code
+    assert registry()[code].hint_ja != registry()[code].hint_en != ""
 
 
 def test_a_person_who_says_no_is_believed(wire: Wire, demo: DemoProvider) -> None:
@@ -340,7 +362,7 @@ def test_a_provider_that_wants_fewer_questions_gets_fewer_from_then_on(wire: Wir
     [
         ("access_denied", "AGENT_SIGN_IN_REFUSED"),
         ("expired_token", "AGENT_SIGN_IN_TIMEOUT"),
-        ("invalid_client", "AGENT_SIGN_IN_REFUSED"),
+        ("invalid_client", "AGENT_SIGN_IN_CLIENT"),
     ],
 )
 def test_a_no_ends_the_questions(wire: Wire, answer: str, code: str) -> None:
