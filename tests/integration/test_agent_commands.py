@@ -17,13 +17,14 @@ import pytest
 from typer.testing import CliRunner
 
 from device_inventory.agent.spool import Spool, write_spool
-from device_inventory.agent.state import Held, Home, State, ca_name
+from device_inventory.agent.state import Held, Home, Item, State, ca_name
 from device_inventory.notice import allowed
 from tests.fakes.agent_world import who
 from tests.fakes.control_plane_http import FakeControlPlane, problem
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.bootstrap.demo_provider import DemoProvider
 from zt_engine.bootstrap.demo_tls import write_server_certificate
+from zt_engine.cli.agent_report import Screen
 from zt_engine.cli.main import app
 from zt_engine.pages.registry import registry
 
@@ -133,6 +134,18 @@ def test_a_person_is_spoken_to_in_their_language(desk: Desk) -> None:
     assert "あと1項目で利用できます。" in shown
     assert "needed for data labelled C2:" in english
     assert "The key is kept" not in shown
+
+
+def test_what_was_reported_in_one_language_is_read_in_another(capsys: pytest.CaptureFixture[str]) -> None:
+    item = Item(code="FIX_DISK", label="C2", text="in the language of the report", remedy="likewise")
+    Screen("ja").missing([item])
+    Screen("en").missing([item, Item(code="OF_A_POLICY", text="its own words")])
+    said = capsys.readouterr().out
+
+    assert registry()["FIX_DISK"].ja in said.replace("\n", "")
+    assert registry()["FIX_DISK"].en[:20] in said
+    assert "its own words" in said
+    assert "in the language of the report" not in said
 
 
 def test_the_status_is_there_for_programs_too(desk: Desk) -> None:

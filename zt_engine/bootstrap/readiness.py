@@ -124,6 +124,8 @@ class PolicyReadiness:
         unmet: dict[tuple[str, str], Unmet] = {}
         labels = []
         for way in self._ways:
+            if held.ceiling is not None and way.rank > held.ceiling:
+                continue  # it was not registered for this label, which no fact of it changes
             beyond = self._asking.ask(way, perfect, at=at).codes
             if TRUST_LOW in beyond:
                 continue  # no device is good enough for this label, so there is nothing to put right

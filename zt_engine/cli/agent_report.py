@@ -23,6 +23,7 @@ from device_inventory.notice import PREAMBLE
 from zt_engine.cli.output import Language, describe
 from zt_engine.cli.wrapping import wrapped
 from zt_engine.core.errors import InputError, Problem, UnavailableError, ZtError
+from zt_engine.pages.registry import registry
 
 TEXTS: dict[str, tuple[str, str]] = {
     "where": ("登録先: {url}", "enrolling at {url}"),
@@ -209,11 +210,22 @@ class Screen:
         for label, members in groupby(sorted(items, key=lambda item: item.label), key=lambda item: item.label):
             self._line(f"  {words('label', label=label) if label else words('general')}", style="bold")
             for item in members:
-                self._line(f"    - {item.text or item.code}" + (f" ({item.fact})" if item.fact else ""))
-                if item.remedy:
-                    self._line(f"      {item.remedy}", style="dim")
+                text, remedy = self._of_item(item)
+                self._line(f"    - {text}" + (f" ({item.fact})" if item.fact else ""))
+                if remedy:
+                    self._line(f"      {remedy}", style="dim")
                 if item.command:
                     self._command(item.command, indent=6)
+
+    def _of_item(self, item: Item) -> tuple[str, str]:
+        """Return text and remedy in this language; a code of the policy's own is known to the server alone.
+
+        Items of a report are kept as they came, and whoever reads them later may speak another language.
+        """
+        entry = registry().get(item.code)
+        if entry is None:
+            return item.text or item.code, item.remedy
+        return entry.text(self.words.language), entry.hint(self.words.language)
 
     def mine(self, devices: Sequence[Mine]) -> None:
         """Show a person's devices, numbered."""
