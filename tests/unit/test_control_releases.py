@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.control_support import NOW, TENANT
-from tests.release_support import (
+from tests.publishing_support import (
     APPROVERS,
     KEY,
     Publishing,
