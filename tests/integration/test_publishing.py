@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.control_support import Control
-from tests.publishing_support import KEY, Office, remembered, version
+from tests.publisher_office import KEY, Office, remembered, version
 from zt_engine.adapters.bundle_signing import BundleSigningKey
 from zt_engine.bootstrap import publishing, release_diff, release_reading
 from zt_engine.bootstrap.publishing import DAY, imported
