@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 import pytest
 import uvicorn
+from structlog.testing import capture_logs
 
 from device_inventory.agent.control_plane import ControlPlane as Server
 from device_inventory.agent.device import Device as Agent
@@ -449,6 +450,26 @@ def test_what_a_strangers_control_plane_learns_from_a_sign_in_opens_nothing_here
 
         assert (answer.status_code, answer.json()["code"]) == (401, "SIGN_IN_FOREIGN")
     assert plane.control.announced() == []
+
+
+def test_each_step_of_an_enrollment_is_one_line_in_the_log_and_no_secret_is_in_it(plane: Plane, laptop: Laptop) -> None:
+    code = plane.invite()
+    with capture_logs() as logs:
+        laptop.enroll(code)
+        plane.control.call("POST", "/v1/enroll", {"code": "no such code", **plane.signed_in().body()}, who=None)
+    told = [line for line in logs if str(line["event"]).startswith("enrollment.")]
+
+    assert [line["event"] for line in told] == [
+        "enrollment.signed_in",
+        "enrollment.consented",
+        "enrollment.certified",
+        "enrollment.went_on",
+        "enrollment.refused",
+    ]
+    assert (told[-1]["step"], told[-1]["code"]) == ("sign_in", "INVITE_UNKNOWN")
+    assert told[3]["state"] == "complete"
+    assert code not in str(logs)
+    assert SECRET not in str(logs)
 
 
 def test_an_agent_of_before_is_told_to_be_updated(plane: Plane) -> None:

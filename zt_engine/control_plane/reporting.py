@@ -11,11 +11,12 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
+import structlog
 
 from device_inventory.claims import Claims, read_helper_claims, read_report
 from device_inventory.consistency import Finding
 from device_inventory.device import DeviceStatus
-from device_inventory.enrollment import after_report
+from device_inventory.enrollment import Enrollment, after_report
 from device_inventory.facts import FactValue
 from device_inventory.inventory import Device, HeldKey, proven, publish
 from device_inventory.reports import REPORTS_APART, Ingested, ingest
@@ -29,6 +30,8 @@ from zt_engine.core.errors import InputError
 from zt_engine.ports.attestation import AttestationVerifier
 from zt_engine.ports.credentials import JwsVerifier
 from zt_engine.ports.inventory import InventoryStore, Transaction
+
+log = structlog.get_logger()
 
 _SETTLING: Final = 10
 """Seconds after the ten minutes in which the second of two reports is asked for."""
@@ -110,7 +113,9 @@ class Reporting:
                 now=instant,
                 names=self._facts,
             )
-            device = self._settle(tx, before, taken, now=instant)
+            device, reached = self._settle(tx, before, taken, now=instant)
+        if reached is not None:
+            log.info("enrollment.went_on", state=reached.state, enrollment=reached.id, device=device.device_id)
         if taken.refusal is not None:
             raise InputError(taken.refusal.code, taken.refusal.message)
         return self._answer(device, verified, taken, now=instant)
@@ -151,15 +156,18 @@ class Reporting:
             return None
         return self._attestation.boot(quote, device=device, nonce=str(verified.claims.get("nonce")), now=now)
 
-    def _settle(self, tx: Transaction, before: Device, taken: Ingested, *, now: int) -> Device:
-        """Store what came of a report, and tell whoever has to know."""
-        device = taken.device
+    def _settle(
+        self, tx: Transaction, before: Device, taken: Ingested, *, now: int
+    ) -> tuple[Device, Enrollment | None]:
+        """Store what came of a report, and tell whoever has to know; return its enrollment where that went on."""
+        device, reached = taken.device, None
         if taken.refusal is None:
             enrollment = tx.enrollments.of_device(device.device_id)
             if enrollment is not None:
                 advanced, device = after_report(enrollment, device, now=now)
                 if advanced is not enrollment:
                     tx.enrollments.put(advanced)
+                    reached = advanced
             self._link(tx, before, device, now=now)
         if taken.changed or device.status != before.status:
             action = (
@@ -167,11 +175,11 @@ class Reporting:
             )
             actor = device_holder(device.device_id)
             self._record(tx, device, before=before, actor=actor, action=action, now=now)
-            return device
+            return device, reached
         tx.devices.put(device)
         if taken.refusal is None:
             tx.outbox.seen(device.device_id, received_at=device.report_received_at, facts=taken.confirmed)
-        return device
+        return device, reached
 
     def _link(self, tx: Transaction, before: Device, device: Device, *, now: int) -> None:
         """Say so when hardware that is registered already is registered again by another device.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
@@ -21,6 +22,8 @@ from zt_engine.control_plane.problem import problems
 from zt_engine.control_plane.routes import Instant, Model, PathText, Reason, Words, strict_router
 from zt_engine.core.errors import InputError
 from zt_engine.ports.inventory import DeviceFilter
+
+log = structlog.get_logger()
 
 Reader = Annotated[Administrator, Depends(administrator("devices.read"))]
 Giver = Annotated[Administrator, Depends(administrator("devices.transfer"))]
@@ -125,7 +128,9 @@ def _operation(plane: ControlPlane, routes: APIRouter, operation: Operation) -> 
     allowed = Depends(administrator(PERMISSION[operation]))
 
     def done(device_id: PathText, body: ReasonBody, write: Writing, who: Administrator = allowed) -> Response:
-        return change(device_id, Wish(operation=operation, reason=body.reason), who, write)
+        answer = change(device_id, Wish(operation=operation, reason=body.reason), who, write)
+        log.info("device.operated", operation=operation, device=device_id, actor=who.actor)
+        return answer
 
     routes.add_api_route(
         f"/v1/devices/{{device_id}}/{operation}",

@@ -13,6 +13,7 @@ from device_inventory.enrollment import STEPS, Enrollment
 from device_inventory.inventory import KeyProtection
 from device_inventory.notice import NOTICE_VERSION, PREAMBLE, notice
 from zt_engine.control_plane.access import caller, credential
+from zt_engine.control_plane.api.enroll_log import step
 from zt_engine.control_plane.certifying import Certified, KeyRequest
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.enrolling import prove
@@ -130,7 +131,11 @@ def _steps(plane: ControlPlane, routes: APIRouter, ground: EnrollmentRoom) -> No
     @routes.post("/v1/enroll", status_code=201, responses=problems(409))
     def start(body: StartBody) -> dict[str, Any]:
         """Start an enrollment or resume it; either way the secret is a new one, and the one before is dead."""
-        started = ground.enrolling.start(body.code, body.sign_in(), now=plane.clock.now())
+        with step("sign_in") as taken:
+            started = ground.enrolling.start(body.code, body.sign_in(), now=plane.clock.now())
+            taken.done(
+                "enrollment.signed_in", enrollment=started.enrollment, state=started.state, ownership=started.ownership
+            )
         return {
             "enrollment": started.enrollment,
             "secret": started.secret,
@@ -159,7 +164,9 @@ def _steps(plane: ControlPlane, routes: APIRouter, ground: EnrollmentRoom) -> No
     @routes.post("/v1/enroll/{enrollment}/consent", responses=problems(409))
     def consent(enrollment: str, body: ConsentBody, who: Caller) -> dict[str, Any]:
         """Agree to the notice."""
-        held = ground.enrolling.consent(who.id, body.notice_version, now=plane.clock.now())
+        with step("consent", who.id) as taken:
+            held = ground.enrolling.consent(who.id, body.notice_version, now=plane.clock.now())
+            taken.done("enrollment.consented", notice=held.notice_version)
         return {"state": held.state, "next": STEPS[held.state]}
 
 
@@ -174,13 +181,22 @@ def _key(plane: ControlPlane, routes: APIRouter, ground: EnrollmentRoom) -> None
         """Get what only the TPM opens that has both keys of the statement."""
         if ground.challenger is None:
             raise InputError("ATTESTATION_OFF", "nobody verifies attestations here")
-        ground.enrolling.keyed(who.id, now=plane.clock.now())
-        return dict(ground.challenger.challenge(statement, now=plane.clock.now()))
+        with step("attestation", who.id) as taken:
+            ground.enrolling.keyed(who.id, now=plane.clock.now())
+            challenge = dict(ground.challenger.challenge(statement, now=plane.clock.now()))
+            taken.done("enrollment.challenged")
+        return challenge
 
     @routes.post("/v1/enroll/{enrollment}/key", responses=problems(409))
     def key(enrollment: str, body: KeyBody, who: Caller) -> dict[str, Any]:
         """Have the device's key certified."""
-        return issued(ground.certifying.certify(who.id, body.wanted(), now=plane.clock.now()))
+        with step("key", who.id) as taken:
+            certified = ground.certifying.certify(who.id, body.wanted(), now=plane.clock.now())
+            held = certified.certificate.key
+            taken.done(
+                "enrollment.certified", device=certified.device_id, protection=held.protection, not_after=held.not_after
+            )
+        return issued(certified)
 
 
 def issued(certified: Certified) -> dict[str, Any]:
