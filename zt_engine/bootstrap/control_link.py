@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zt_engine.adapters.stream_http import StreamClient, trusting
-from zt_engine.bootstrap.joining import Member
+from zt_engine.bootstrap.joining import Member, Membership
 from zt_engine.config import Settings
+from zt_engine.core.rollout import Place
 from zt_engine.core.stream import KeySet
 
 
@@ -32,3 +33,8 @@ def known_keys(member: Member) -> KeySet:
         staleness=membership.staleness,
         trust=membership.offered,
     )
+
+
+def place_of(membership: Membership) -> Place:
+    """Return where a sidecar stands, as it was told: which rings of a rollout it is in."""
+    return Place(sidecar=membership.id, site=membership.site, labels=membership.labels)

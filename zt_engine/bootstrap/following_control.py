@@ -20,7 +20,7 @@ import structlog
 from zt_engine.adapters.replica_disk import ReplicaDisk
 from zt_engine.adapters.stream_http import SILENCE_SECONDS, Pace
 from zt_engine.adapters.stream_keys import public_keys, statement
-from zt_engine.bootstrap.control_link import client_of, known_keys
+from zt_engine.bootstrap.control_link import client_of, known_keys, place_of
 from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.joining import Member, keep_membership
 from zt_engine.bootstrap.told_records import ReadSituation, readers
@@ -98,6 +98,7 @@ class ControlFollower:
             lease=lease,
             keep=KeepNothing(),
             bundle_seq=lambda: self.releases.bundle_seq if self.releases is not None else 0,
+            place=place_of(member.membership),
         )
 
     def clocks(self) -> Reading:
@@ -317,6 +318,7 @@ class ControlFollower:
         self.member = Member(membership, self.member.key, self.member.folder)
         await asyncio.to_thread(keep_membership, self.member)
         self.sync.keys = public_keys(told.stream_keys)
+        self.sync.moved(place_of(self.member.membership), self.clocks())
         self.lease.limit(await asyncio.to_thread(staleness_of, membership, self._settings))
         if membership.trust != before.trust:
             await self.trust_changed()
