@@ -30,6 +30,7 @@ from benchmarks import (
     in_process,
     over_http,
     replica_memory,
+    shadow,
     through_nginx,
 )
 from benchmarks.bench import FULL, QUICK, Run
@@ -42,7 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LATEST = ROOT / "benchmarks/results/latest.json"
 PARTIAL = ROOT / ".cache/benchmarks/partial.json"
 SECTIONS: tuple[ModuleType, ...] = (
-    conformance, engines, in_process, over_http, through_nginx, fleet, replica_memory, enrolling,
+    conformance, engines, in_process, over_http, through_nginx, fleet, replica_memory, shadow, enrolling,
 )  # fmt: skip
 BY_NAME: tuple[ModuleType, ...] = (fleet_growth,)
 """What takes a quarter of an hour, and is run only when it is asked for."""
