@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from watchfiles import watch
 
 from zt_engine.adapters.bundle_signing import BundlePublicKey, load_public_keys
+from zt_engine.adapters.git_tree import GitTree
+from zt_engine.bootstrap.owners import OwnerCheck
+from zt_engine.bootstrap.watching import FolderSource, GitSource
 from zt_engine.config import Settings
 from zt_engine.core.errors import ConfigError, Problem
 
@@ -18,6 +24,44 @@ def believed_keys(settings: Settings) -> dict[str, BundlePublicKey]:
     for path in settings.policy.keys:
         pems[path.name.removesuffix(".pem").removesuffix(".pub")] = _bytes(settings.path(path))
     return load_public_keys(pems)
+
+
+def source_of(settings: Settings, *, accept_rewrite: bool = False) -> FolderSource | GitSource:
+    """Return what `zt policy watch` follows; ConfigError where nothing is named."""
+    wanted = settings.publishing
+    if wanted.folder is not None:
+        return FolderSource(settings.path(wanted.folder))
+    if wanted.repository is None:
+        text, hint = "`publishing.folder` or `publishing.repository`", "say what to follow"
+        raise ConfigError((Problem(code="CONFIG_MISSING_KEY", message=text, hint=hint),))
+    tree = GitTree(settings.path(wanted.repository))
+    owners = None
+    if wanted.owners:
+        keys = {
+            owner.service: {str(path): _bytes(settings.path(path)) for path in owner.keys} for owner in wanted.owners
+        }
+        maintainers = {str(path): _bytes(settings.path(path)) for path in wanted.maintainers}
+        owners = OwnerCheck(tree, wanted.pack, keys, maintainers)
+    return GitSource(
+        tree,
+        wanted.ref,
+        wanted.pack,
+        state=settings.path(wanted.state),
+        owners=owners,
+        accept_rewrite=accept_rewrite,
+    )
+
+
+def beats(source: FolderSource | GitSource, seconds: int) -> Iterator[None]:
+    """Yield when it is time to look: at once when a file of a folder changes, else every so many seconds."""
+    yield
+    if isinstance(source, FolderSource):
+        for _ in watch(source.folder.parent, rust_timeout=seconds * 1000, yield_on_timeout=True, recursive=True):
+            yield
+        return
+    stop = threading.Event()
+    while not stop.wait(seconds):
+        yield
 
 
 def approver_key(path: Path) -> Ed25519PrivateKey:

@@ -11,16 +11,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from zt_engine import logs
 from zt_engine.adapters.approvals import approve as sign_approval
 from zt_engine.adapters.control_http import ControlClient
 from zt_engine.adapters.control_http import read_key as read_admin_key
 from zt_engine.adapters.releases_http import ReleasesHttp
 from zt_engine.bootstrap.publishing import Published, Publisher
-from zt_engine.bootstrap.publishing_ground import approver_key, believed_keys
+from zt_engine.bootstrap.publishing_ground import approver_key, beats, believed_keys, source_of
 from zt_engine.bootstrap.release_diff import diff as release_diff
 from zt_engine.bootstrap.release_gate import gate
 from zt_engine.bootstrap.release_reading import ReleaseReader
-from zt_engine.bootstrap.workbench import Workbench, read_key
+from zt_engine.bootstrap.watching import FolderSource, Watch
+from zt_engine.bootstrap.workbench import Built, Workbench, read_key
 from zt_engine.cli.output import Language, chosen_language, print_error
 from zt_engine.cli.publish_report import say, show_diff, show_history, show_status, show_weakenings
 from zt_engine.config import CONFIG_NAME, ControlSettings, load_control
@@ -69,9 +71,12 @@ def publisher_of(settings: ControlSettings, plane: ReleasesHttp, key: Path | Non
 
 
 def publish(
-    pack: Annotated[Path, typer.Argument(help="The pack's folder.")],
+    pack: Annotated[Path | None, typer.Argument(help="The pack's folder; default: what `[publishing]` names.")] = None,
     key: Key = None,
     dry_run: DryRun = False,
+    accept_rewrite: Annotated[
+        bool, typer.Option("--accept-rewrite", help="Publish a branch that was rewritten, this once.")
+    ] = False,
     config: Config = CONFIG,
     opa: Opa = None,
     lang: Lang = None,
@@ -81,19 +86,50 @@ def publish(
     settings = load_control(config)
     with _unchanged(language), plane_of(settings, language) as plane:
         publisher = publisher_of(settings, plane, key)
-        built = gate(Workbench(opa), pack, publisher.key, language=language)
+        bench = Workbench(opa)
+
+        def build(folder: Path) -> Built:
+            return gate(bench, folder, publisher.key, language=language)
+
+        source = FolderSource(pack) if pack is not None else source_of(settings, accept_rewrite=accept_rewrite)
+        state = source.state()
+        built = source.build(build, state)
         if dry_run:
             draft = publisher.draft(built.raw)
             show_weakenings(draft.weakens, language)
-            say(
-                "dry",
-                language,
-                seq=draft.release.seq,
-                revision=draft.bundle.revision,
-                needed=draft.release.approvals_needed,
-            )
+            release = draft.release
+            say("dry", language, seq=release.seq, revision=draft.bundle.revision, needed=release.approvals_needed)
             return
         report(publisher.publish(built.raw), language)
+        source.published(state)
+
+
+def watch(
+    key: Key = None,
+    config: Config = CONFIG,
+    opa: Opa = None,
+    lang: Lang = None,
+) -> None:
+    """Publish by itself whenever the sources of `[publishing]` change, and renew what nears its end."""
+    language = chosen_language(lang)
+    logs.configure(verbose=False)
+    settings = load_control(config)
+    bench = Workbench(opa)
+    with plane_of(settings, language) as plane:
+        publisher = publisher_of(settings, plane, key)
+        source = source_of(settings)
+        watcher = Watch(
+            source,
+            publisher,
+            lambda folder: gate(bench, folder, publisher.key, language=language),
+            days=settings.publishing.days,
+        )
+        for _ in beats(source, settings.publishing.poll_seconds):
+            came = watcher.look()
+            if isinstance(came, ZtError):
+                print_error(came, language)
+            elif came is not None:
+                report(came, language)
 
 
 def rollback(
@@ -209,6 +245,7 @@ def _unchanged(language: Language) -> Iterator[None]:
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "publish": publish,
+    "watch": watch,
     "approve": approve,
     "history": history,
     "diff": diff,

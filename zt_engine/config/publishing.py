@@ -42,6 +42,8 @@ class Publishing(Section):
     """What was published last, so that a rewritten branch is noticed."""
     poll_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
     owners: tuple[ServiceOwner, ...] = ()
+    maintainers: tuple[Path, ...] = ()
+    """SSH public keys that sign every other commit, where there are `owners`."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Publishing:
@@ -49,6 +51,8 @@ class Publishing(Section):
             raise ValueError("`folder` or `repository`, not both")
         if self.owners and self.repository is None:
             raise ValueError("`owners` are known by the commits of a `repository`")
+        if bool(self.owners) != bool(self.maintainers):
+            raise ValueError("`owners` and `maintainers` go together: every commit is somebody's")
         if ".." in Path(self.pack).parts or Path(self.pack).is_absolute():
             raise ValueError("`pack` is a folder inside the repository")
         return self
