@@ -14,6 +14,7 @@ from tests.fakes.clock import FakeClock
 from tests.release_support import published
 from tests.sidecar_support import InProcess, in_process, logged, wait_for
 from tests.stream_server import Plane, Site
+from zt_engine.core.errors import InputError
 from zt_engine.core.jose import from_base64url
 from zt_engine.core.release import ReleaseNotice, write_notice
 
@@ -103,3 +104,30 @@ def _refusals(plane: Plane) -> tuple[str, ...]:
     with plane.store.reading("default") as tx:
         found = tx.sidecars.get("edge-1")
     return tuple(found.refusals) if found is not None else ()
+
+
+def test_a_fetch_that_broke_off_goes_on_behind_what_came(site: Site, plane: Plane, opa: str) -> None:
+    with in_process(site.sandbox) as sidecar:
+        control = sidecar.program.control
+        assert control is not None
+        notice, raw = published(compiled(opa), site.sandbox.bundle_key, seq=1)
+        tell(plane, notice, raw)
+        into, path = bytearray(b"x" * 1000), f"/v1/bundles/{msgspec.json.decode(_payload(notice))['bundle_digest']}"
+
+        sidecar.thread.run(control.client.content(path, into, size=len(raw), url=control.client.url))
+
+        assert bytes(into) == b"x" * 1000 + raw[1000:]
+        with pytest.raises(InputError, match="STREAM_TOO_LARGE"):
+            sidecar.thread.run(control.client.content(path, bytearray(), size=len(raw) - 1, url=control.client.url))
+
+
+def test_the_lease_counts_the_release_that_decides(site: Site, plane: Plane, opa: str) -> None:
+    with in_process(site.sandbox) as sidecar:
+        control = sidecar.program.control
+        assert control is not None
+        sync = control.sync
+        assert sync._bundle_seq() == 0
+
+        tell(plane, *published(compiled(opa), site.sandbox.bundle_key, seq=4))
+
+        wait_for(lambda: sync._bundle_seq() == 4, "the release")

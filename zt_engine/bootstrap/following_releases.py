@@ -73,6 +73,7 @@ class ReleaseFollower:
         now: Callable[[], float],
         draw: Callable[[], float],
         changed: Callable[[], None] = lambda: None,
+        opener: Callable[..., Opened] = open_release,
     ) -> None:
         """`trust` says whose releases count now; `changed` is called when there is something to acknowledge."""
         self.active: Opened | None = None
@@ -87,6 +88,7 @@ class ReleaseFollower:
         self._trust = trust
         self._now = now
         self._changed = changed
+        self._opener = opener
         self._pace = Pace(draw)
         self._again = asyncio.Event()
         self._busy = asyncio.Lock()
@@ -207,6 +209,11 @@ class ReleaseFollower:
         if before is not None and before.seq < release.seq:
             self.floor = before.seq - 1
             await self._restore("before", floor=self.floor)
+            if self.active is not None:  # a restart must not find the one that was taken back
+                try:
+                    await asyncio.to_thread(self._keep, self.active)
+                except UnavailableError as error:
+                    self._say("kept", error)
 
     async def _restore(self, which: Which, *, floor: int) -> None:
         try:
@@ -261,7 +268,7 @@ class ReleaseFollower:
         """Open a release and judge it again by what is believed afterwards; None when that is something else by now."""
         trust = self._trust()
         self._due(notice, trust, floor=floor)
-        opened = await asyncio.to_thread(open_release, notice, raw, trust, tenant=self._tenant)
+        opened = await asyncio.to_thread(self._opener, notice, raw, trust, tenant=self._tenant)
         try:
             self._due(notice, self._trust(), floor=floor)
             if self._trust() is trust and not self._going:
