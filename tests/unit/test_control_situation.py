@@ -156,3 +156,71 @@ def test_the_situation_is_the_security_teams_to_change(control: Control, who: st
 
     assert {answer.status_code for answer in answers} == {403}
     assert control.call("GET", "/v1/situation", who=who).status_code == 200
+
+
+# -- the threat level goes down
+
+
+def lowering(to: int, *people: str, previous: int = 3, end: int = NOW + 3600, **more: Any) -> dict[str, Any]:
+    record = {"tenant": TENANT, "previous": previous, "threat_level": to, "expires_at": end, **more}
+    approvals = [approve(KEYS[person], "threat_level", record) for person in people]
+    return {"threat_level": to, "previous": previous, "expires_at": end, "reason": "over", "approvals": approvals}
+
+
+def set_level(control: Control, body: dict[str, Any]) -> tuple[int, str]:
+    answer = control.call("PUT", "/v1/situation/threat-level", body, who="security")
+    return answer.status_code, answer.json().get("code", "")
+
+
+def raised(control: Control, level: int = 3) -> None:
+    assert set_level(control, {"threat_level": level, "reason": "summit"}) == (200, "")
+
+
+def test_one_person_raises_the_level_and_two_lower_it(control: Control) -> None:
+    raised(control)
+
+    alone = set_level(control, {"threat_level": 2, "reason": "over"})
+    both = set_level(control, lowering(1, "yamada", "suzuki"))
+
+    assert (alone, both) == ((422, "APPROVAL_MISSING"), (200, ""))
+    assert control.announced() == [("threat_level.changed", {"threat_level": level}) for level in (3, 1)]
+    assert control.audit()[-1].reason == "over (approved by suzuki, yamada)"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (lowering(1, "yamada"), "APPROVAL_MISSING"),
+        (lowering(1, "yamada", "yamada"), "APPROVAL_MISSING"),
+        (lowering(1, "yamada", "suzuki") | {"threat_level": 0}, "APPROVAL_SIGNATURE"),
+        (lowering(1, "yamada", "suzuki") | {"expires_at": NOW + 7200}, "APPROVAL_SIGNATURE"),
+        (lowering(1, "yamada", "suzuki", tenant="other"), "APPROVAL_SIGNATURE"),
+        (lowering(1, "yamada", "suzuki", previous=4), "THREAT_LEVEL_LOWERING"),
+        (lowering(1, "yamada", "suzuki", end=NOW), "THREAT_LEVEL_LOWERING"),
+        (lowering(1, "yamada", "suzuki", end=NOW + 86_401), "THREAT_LEVEL_LOWERING"),
+    ],
+)
+def test_a_lowering_that_was_not_signed_for_this_change_now_lowers_nothing(
+    control: Control, body: dict[str, Any], code: str
+) -> None:
+    raised(control)
+
+    assert set_level(control, body) == (422, code)
+    assert control.call("GET", "/v1/situation").json()["threat_level"] == 3
+
+
+def test_a_lowering_is_used_once(control: Control) -> None:
+    raised(control)
+    once = lowering(1, "yamada", "suzuki")
+    assert set_level(control, once) == (200, "")
+    raised(control)
+
+    assert set_level(control, once) == (422, "THREAT_LEVEL_LOWERING")
+
+
+def test_where_nobody_could_sign_one_person_lowers_it_and_the_audit_says_so() -> None:
+    with Control(approvers=dict(list(APPROVERS.items())[:1])) as alone:
+        raised(alone)
+
+        assert set_level(alone, {"threat_level": 0, "reason": "over"}) == (200, "")
+        assert alone.audit()[-1].reason == "over (approved by nobody: fewer than two approvers are known)"

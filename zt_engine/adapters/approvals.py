@@ -22,7 +22,7 @@ from msgspec import Struct
 from zt_engine.core.approval import Approval
 from zt_engine.core.errors import ConfigError, InputError, Problem
 
-RecordKind = Literal["grant", "continuity", "release"]
+RecordKind = Literal["grant", "continuity", "release", "threat_level"]
 
 _DOMAIN = b"zt-approval/1\n"
 

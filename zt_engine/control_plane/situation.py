@@ -7,7 +7,7 @@ signatures of approvers, whose keys are not here: it is kept and announced as it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,6 +15,8 @@ import msgspec
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.ledger import revoke, write_down
 from zt_engine.control_plane.rollouts import supersede
+from zt_engine.control_plane.threat_level import Lowering, level_of, lowered_by
+from zt_engine.core.approval import Approval
 from zt_engine.core.errors import InputError
 from zt_engine.ports.inventory import Transaction
 
@@ -62,8 +64,29 @@ class Declarations:
         tx.outbox.announce(f"{kind}.changed", msgspec.json.encode({"id": id_, "removed": True}))
         self._write_down(tx, kind, id_, held, None, actor=actor, reason=reason, now=now)
 
-    def set_level(self, tx: Transaction, level: int, *, actor: str, reason: str, now: int) -> dict[str, int]:
-        """Set the threat level."""
+    def set_level(
+        self,
+        tx: Transaction,
+        level: int,
+        *,
+        actor: str,
+        reason: str,
+        now: int,
+        expires_at: int = 0,
+        approvals: Sequence[Approval] = (),
+        previous: int | None = None,
+    ) -> dict[str, int]:
+        """Set the threat level: one person raises it, and two sign that it goes down (`control_plane.threat_level`)."""
+        approvers: tuple[str, ...] = ()
+        if level < level_of(tx):
+            lowering = Lowering(
+                tenant=self._plane.settings.tenant,
+                previous=level_of(tx) if previous is None else previous,
+                threat_level=level,
+                expires_at=expires_at or now + 1,
+            )
+            approvers = lowered_by(self._plane, tx, lowering, approvals, now=now)
+            reason = f"{reason} (approved by {', '.join(approvers) or 'nobody: fewer than two approvers are known'})"
         before = tx.situation.all(_LEVEL).get("")
         after = msgspec.json.encode({"threat_level": level})
         tx.situation.put(_LEVEL, "", after)
@@ -86,13 +109,13 @@ class Declarations:
 
     def everything(self, tx: Transaction, *, now: int) -> dict[str, Any]:
         """Return the whole situation; of revocations those that end last, and how many there are."""
-        level = tx.situation.all(_LEVEL).get("")
         revocations = [msgspec.json.decode(body) for body in tx.situation.all("revocation").values()]
         live = [one for one in revocations if one["until"] is None or one["until"] >= now]
         live.sort(key=lambda one: (one["until"] is not None, -(one["until"] or 0), one["kind"], one["key"]))
         continuity = [msgspec.json.decode(body) for body in tx.situation.all("continuity").values()]
         return {
-            "threat_level": msgspec.json.decode(level)["threat_level"] if level is not None else 0,
+            "tenant": self._plane.settings.tenant,
+            "threat_level": level_of(tx),
             "overlays": [msgspec.json.decode(body) for body in tx.situation.all("overlay").values()],
             "grants": [msgspec.json.decode(body) for body in tx.situation.all("grant").values()],
             "continuity": continuity[0] if continuity else None,

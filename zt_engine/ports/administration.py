@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
+from zt_engine.core.approval import Approval
 from zt_engine.core.identity import SubjectRecord
 
 Role = Literal["viewer", "helpdesk", "approver", "security", "owner"]
@@ -40,4 +42,8 @@ class RecordReader(Protocol):
 
     def check(self, kind: RecordKind, raw: bytes) -> None:
         """Refuse a record that sidecars would refuse, and a loosening whose approvals do not hold."""
+        ...
+
+    def lowering(self, record: Mapping[str, object], approvals: Sequence[Approval]) -> tuple[str, ...]:
+        """Return who approves that the threat level goes down, two people or more; nobody, where nobody could."""
         ...

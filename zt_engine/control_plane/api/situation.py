@@ -13,6 +13,7 @@ from zt_engine.control_plane.idempotency import Answer, Writing, once
 from zt_engine.control_plane.problem import problems
 from zt_engine.control_plane.routes import Instant, Model, PathText, Reason, Words, strict_router
 from zt_engine.control_plane.situation import Declarations, Kind
+from zt_engine.core.approval import Approval
 from zt_engine.core.situation import MAX_THREAT_LEVEL
 
 Reader = Annotated[Administrator, Depends(administrator("situation.read"))]
@@ -22,11 +23,22 @@ Record = Annotated[dict[str, Any], Body(description="The record as sidecars read
 Why = Annotated[Words, Query(description="Why; it stands in the audit.")]
 
 
+class ApprovalBody(Model):
+    """One signature of an approver."""
+
+    key_id: Annotated[str, Field(max_length=64)]
+    signature: Annotated[str, Field(max_length=128)]
+
+
 class LevelBody(Model):
     """How tense things are, from 0 (calm)."""
 
     threat_level: Annotated[int, Field(ge=0, le=MAX_THREAT_LEVEL)]
     reason: Reason
+    previous: Annotated[int, Field(ge=0, le=MAX_THREAT_LEVEL)] | None = None
+    expires_at: Instant | None = None
+    approvals: Annotated[list[ApprovalBody], Field(max_length=20, default_factory=list)]
+    """Two people's signatures over `{tenant, previous, threat_level, expires_at}`, for a level that goes down."""
 
 
 class RevocationBody(Model):
@@ -51,9 +63,18 @@ def router(plane: ControlPlane) -> APIRouter:
 
     @routes.put("/v1/situation/threat-level", responses=problems())
     def level(who: Writer, body: LevelBody) -> dict[str, Any]:
-        """Set the threat level."""
+        """Set the threat level: one person raises it, two have to sign that it goes down."""
         with plane.store.writing(plane.settings.tenant) as tx:
-            return use.set_level(tx, body.threat_level, actor=who.actor, reason=body.reason, now=plane.now())
+            return use.set_level(
+                tx,
+                body.threat_level,
+                actor=who.actor,
+                reason=body.reason,
+                now=plane.now(),
+                previous=body.previous,
+                expires_at=body.expires_at or 0,
+                approvals=[Approval(one.key_id, one.signature) for one in body.approvals],
+            )
 
     @routes.post("/v1/revocations", status_code=201, responses=problems())
     def revoke(who: Revoker, body: RevocationBody, write: Writing) -> Response:
