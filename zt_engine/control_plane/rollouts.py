@@ -80,7 +80,6 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     rings: tuple[Ring, ...]
     mode: Mode = "enforce"
-    report_only: tuple[str, ...] = ()
     guards: Guards = Guards()
     dwell: int | None = None
 
@@ -95,7 +94,7 @@ def read_plan(raw: bytes | Mapping[str, Any]) -> Plan:
         plan = msgspec.json.decode(raw, type=Plan) if isinstance(raw, bytes) else msgspec.convert(raw, Plan)
         if not plan.rings:
             raise ValueError("there is no ring")
-        Staged(ref_seq=1, rings=plan.rings, mode=plan.mode, report_only=plan.report_only)
+        Staged(ref_seq=1, rings=plan.rings, mode=plan.mode)
     except (msgspec.DecodeError, ValueError) as error:
         raise InputError("ROLLOUT_PLAN", str(error)[:300], where="plan") from None
     if plan.dwell is not None and not 0 < plan.dwell <= 30 * 86_400:
@@ -129,7 +128,7 @@ def begin(
     if len(running) >= MOST_RUNNING:
         raise InputError("ROLLOUT_FULL", f"{len(running)} rollouts are under way")
     ref_seq = _next(tx)
-    staged = Staged(ref_seq=ref_seq, rings=plan.rings, mode=plan.mode, report_only=plan.report_only)
+    staged = Staged(ref_seq=ref_seq, rings=plan.rings, mode=plan.mode)
     begun = Held(
         staged=staged,
         type=type_,

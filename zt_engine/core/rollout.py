@@ -44,15 +44,11 @@ class Ring(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Staged(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a change goes out. In `report-only` it decides nothing anywhere, and is watched in shadow.
-
-    `report_only` are services of a release that keep the decision of before, whichever rings are reached.
-    """
+    """How a change goes out. In `report-only` it decides nothing anywhere, and is watched in shadow."""
 
     ref_seq: Annotated[int, Meta(ge=1, le=2**53)]
     rings: Annotated[tuple[Ring, ...], Meta(min_length=1, max_length=MAX_RINGS)]
     mode: Mode = "enforce"
-    report_only: Annotated[tuple[Text, ...], Meta(max_length=MAX_NAMED)] = ()
 
     def __post_init__(self) -> None:
         """Refuse rings that cannot be told apart, and a last one that leaves somebody out for ever."""
