@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -18,6 +17,7 @@ import msgspec
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.log_archive import Archive
 from zt_engine.adapters.log_following import LogFollower
+from zt_engine.adapters.priority import stand_back
 from zt_engine.adapters.shadow_http import Watched
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.bootstrap.shadow import Shadow
@@ -56,7 +56,7 @@ class FileControl:
 
 def main(folder: Path, report: Path) -> None:
     """Watch until told to stop."""
-    os.nice(19)
+    stand_back()
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     shadow = Shadow(

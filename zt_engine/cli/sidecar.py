@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import threading
@@ -15,6 +14,7 @@ import uvloop
 
 from zt_engine import logs
 from zt_engine.adapters.clock_system import SystemClock
+from zt_engine.adapters.priority import stand_back
 from zt_engine.bootstrap import joining
 from zt_engine.bootstrap.collector import Collector
 from zt_engine.bootstrap.shadow import open_shadow
@@ -91,7 +91,7 @@ def shadow(
     """
     chosen_language(lang)
     logs.configure(verbose=verbose)
-    os.nice(19)
+    stand_back()
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
