@@ -21,6 +21,7 @@ from zt_engine.adapters.replica_disk import ReplicaDisk
 from zt_engine.adapters.stream_http import SILENCE_SECONDS, Pace
 from zt_engine.adapters.stream_keys import public_keys, statement
 from zt_engine.bootstrap.control_link import client_of, known_keys, place_of
+from zt_engine.bootstrap.following_floor import floor_tasks
 from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.joining import Member, keep_membership
 from zt_engine.bootstrap.told_records import ReadSituation, readers
@@ -162,7 +163,14 @@ class ControlFollower:
 
     def tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the sidecar does."""
-        own = self.follow(), self.tell(), self.watch()
+        floor = floor_tasks(
+            self._settings.control_plane.floor,
+            sync=self.sync,
+            clocks=self.clocks,
+            heard=lambda: self.connected,
+            told=self.updates,
+        )
+        own = self.follow(), self.tell(), self.watch(), *floor
         return own if self.releases is None else (*own, self.releases.follow())
 
     async def follow(self) -> None:
@@ -227,6 +235,8 @@ class ControlFollower:
             if len(raw) > THREAD_BYTES:
                 with _harmless():
                     prepared = await asyncio.to_thread(self.sync.prepare, kind, raw)
+                    if kind == "batch" and self.sync.position.seq != before.seq:
+                        raise InputError("STREAM_GAP", "the floor came in between")
                     self.sync.commit(prepared, self.clocks())
             else:
                 self._commit(kind, raw)

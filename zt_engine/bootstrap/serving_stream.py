@@ -14,6 +14,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from zt_engine.adapters.floor_folder import FloorFolder
 from zt_engine.adapters.owned_files import UnownedError, read_owned
 from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.control_plane.api.releases import RELEASES
@@ -35,11 +36,13 @@ def open_stream(
     others: Sequence[StreamKey] = (),
     tls_ca: bytes = b"",
     connections: int = 1000,
+    floor: Path | None = None,
 ) -> Origin:
     """Return the stream of a control plane, and put it where its routes find it (`plane.extras`).
 
     `shared`: other control planes work on the same database. `others` are keys that sidecars believe as well: the one
     before this, or the one after it. `tls_ca` is the CA (PEM) that sidecars verify this control plane with.
+    `floor` is a folder for those who reach no control plane.
     """
     jwks = {one.key_id: one.jwk for one in (key, *others)}
     releases = plane.extras.get(RELEASES)
@@ -63,6 +66,8 @@ def open_stream(
         min_bundle_seq=releases.least if isinstance(releases, Releases) else lambda: 0,
         housekeeping=keep,
     )
+    if floor is not None:
+        origin.floor = FloorFolder(floor, snapshot=origin.whole)
     sidecars.ended = origin.cut
     sidecars.listening = lambda: origin.hub.connected
     plane.store.on_commit(origin.wake)

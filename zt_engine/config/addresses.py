@@ -72,3 +72,15 @@ def check_plane_url(url: str) -> None:
         raise ValueError("a control plane is reached by https, and by http only on loopback")
     if parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
         raise ValueError("an address of a control plane ends with its port")
+
+
+def check_floor_url(url: str) -> None:
+    """Raise ValueError unless this is a folder of this machine, an https address, or an http one on loopback."""
+    parts = urlsplit(url)
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+        return
+    local = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if parts.scheme not in ("https", "http") or not parts.hostname or (parts.scheme == "http" and not local):
+        raise ValueError("a floor is `file:///FOLDER`, or an https address")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("the address of a floor ends with its folder")

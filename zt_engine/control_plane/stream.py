@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -45,6 +46,26 @@ FORGET_SECONDS = 600.0
 TIMES = 10_000
 
 
+class Floor(Protocol):
+    """Where the sequencer's messages lie for those who reach nobody that serves them. Nothing here is waited for."""
+
+    def begin(self) -> None:
+        """Begin anew: this process has become the sequencer."""
+        ...
+
+    def batch(self, first: int, last: int, raw: bytes) -> None:
+        """Add a batch."""
+        ...
+
+    def watermark(self, raw: bytes) -> None:
+        """Replace the watermark."""
+        ...
+
+    def close(self) -> None:
+        """Write what waits, and end."""
+        ...
+
+
 class Origin:
     """The stream of one tenant in one process."""
 
@@ -70,6 +91,7 @@ class Origin:
         self.sequencing = False
         self.times: deque[tuple[int, float]] = deque(maxlen=TIMES)
         """When the stream had come so far: `(seq, at)`."""
+        self.floor: Floor | None = None
         self._store = store
         self._changes = changes
         self._key = key
@@ -110,6 +132,9 @@ class Origin:
         self._woken.set()
         if self._thread is not None:
             self._thread.join()
+        floor, self.floor = self.floor, None
+        if floor is not None:
+            floor.close()
         self._changes.resign()
 
     def sign(self, message: Signed) -> bytes:
@@ -162,6 +187,8 @@ class Origin:
         self._catch_up()
         self._ledger.load(self._store)
         self._due["mark"] = 0.0
+        if self.floor is not None:
+            self.floor.begin()
         log.info("stream.elected", fence=fence, last=self._last, tenant=self.tenant)
 
     def _under(self, fence: int) -> None:
@@ -208,6 +235,8 @@ class Origin:
         if not self.times or self.times[-1][0] != self._last:
             self.times.append((self._last, now))
         self._send(self.hub.mark, signed, wire("watermark", signed))
+        if self.floor is not None:
+            self.floor.watermark(signed)
 
     def _follow(self) -> None:
         """Serve what another control plane puts in order."""
@@ -259,7 +288,10 @@ class Origin:
             last=last,
             events=tuple(Event(seq=event.seq, type=event.type, data=msgspec.Raw(event.data)) for event in events),
         )
-        return Sent(first, last, wire("batch", self.sign(batch), id_=last))
+        signed = self.sign(batch)
+        if self.floor is not None and self.sequencing and first > self._last:
+            self.floor.batch(first, last, signed)
+        return Sent(first, last, wire("batch", signed, id_=last))
 
     def _send(self, act: Callable[..., object], *arguments: object) -> None:
         if self._loop is None:
@@ -314,6 +346,11 @@ class Origin:
         snapshot = await asyncio.to_thread(self._snapshot, least)
         for number in range(len(snapshot)):
             yield await asyncio.to_thread(snapshot.part, number)
+
+    def whole(self) -> tuple[int, Iterator[bytes]]:
+        """Return everything that is true now and the `seq` it is of, as signed parts. From any thread."""
+        snapshot = self._snapshot(self._last)
+        return snapshot.seq, (snapshot.part(number) for number in range(len(snapshot)))
 
     def _snapshot(self, least: int) -> Snapshot:
         seq = self._changes.span(self.tenant)[1]
