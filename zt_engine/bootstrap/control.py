@@ -65,6 +65,7 @@ class ControlProgram:
             shared=not settings.database_url.startswith("sqlite"),
             tls_ca=self.parts.tls_ca,
             connections=control.streams,
+            floor=None if control.floor is None else settings.path(control.floor),
         )
         self.app = create_app(self.parts.plane)
         self._context = context = self._tls()
