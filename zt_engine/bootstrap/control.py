@@ -17,6 +17,7 @@ from zt_engine.adapters.keys_jwks import refresh_due
 from zt_engine.adapters.tls_client_certificate import ClientCertificateProtocol, server_context, trust_also
 from zt_engine.bootstrap.control_parts import Parts, read_parts
 from zt_engine.bootstrap.device_authority import refresh
+from zt_engine.bootstrap.releasing import close_releases
 from zt_engine.bootstrap.serving_stream import open_stream
 from zt_engine.bootstrap.sockets import tcp
 from zt_engine.bootstrap.wiring import problems_of
@@ -109,7 +110,16 @@ class ControlProgram:
         self._tasks = [loop.create_task(self._follow_keys()), loop.create_task(self._keep_house())]
         if self.settings.certificate_authority.url:
             self._tasks.append(loop.create_task(self._follow_authority()))
-        log.info("control.started", listen=self.address, url=self.settings.control.public_url)
+        url = self.settings.control.public_url
+        log.info(
+            "control.started",
+            listen=self.address,
+            url=url,
+            database=self.settings.database_url.partition(":")[0].partition("+")[0],  # never more: it holds a password
+            tenant=self.settings.sidecar.tenant,
+            api=f"{url}/v1/openapi.json",
+            docs="docs/control-plane.md",
+        )
 
     async def wait(self) -> None:
         """Return when the listener has ended by itself, which it does not as long as all is well."""
@@ -126,6 +136,7 @@ class ControlProgram:
             self.stopping = True
             # Streams never end by themselves, and the listener waits for what is under way.
             self.origin.stop()
+            close_releases(self.parts.plane)
             await self._serving
         if self._socket is not None:
             self._socket.close()

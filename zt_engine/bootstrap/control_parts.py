@@ -20,16 +20,18 @@ from zt_engine.adapters.est_certificates import X509EstCertificates
 from zt_engine.adapters.jws_device import DeviceJws
 from zt_engine.adapters.keys_fetch import key_source
 from zt_engine.adapters.keys_jwks import KeySource
+from zt_engine.adapters.opa_clients import FILE
 from zt_engine.adapters.person_oidc import OidcPersons
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.adapters.tpm_endorsement import read_makers
+from zt_engine.adapters.trust_document import TrustFile
 from zt_engine.bootstrap.activation import read_trust
 from zt_engine.bootstrap.device_authority import Authority, open_authority
 from zt_engine.bootstrap.identity import home_issuer, issuer_configs, secret_file
 from zt_engine.bootstrap.readiness_following import FolderReadiness
-from zt_engine.bootstrap.releasing import open_releases
+from zt_engine.bootstrap.releasing import open_opa, open_releases
 from zt_engine.bootstrap.serving_stream import read_stream_key
 from zt_engine.bootstrap.weakening import weakenings
 from zt_engine.bootstrap.wiring import Faults, approver_pems
@@ -87,7 +89,8 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         readiness=readiness,
         codes=readiness.codes if isinstance(readiness, FolderReadiness) else None,
     )
-    extras: dict[str, Any] = {PARTS: parts, "ca_sha256": _pin(tls_ca)}
+    handed = TrustFile(settings.path(control.trust_file))
+    extras: dict[str, Any] = {PARTS: parts, "ca_sha256": _pin(tls_ca), "trust": handed.read}
     est = EstService(
         tenant=settings.sidecar.tenant,
         store=store,
@@ -115,6 +118,8 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         extras=extras,
     )
     open_releases(plane, bundle_keys or {}, approvers or {}, weakenings=weakenings)
+    folder = settings.path(control.admins).parent
+    open_opa(plane, clients=folder / FILE, logs=folder / "opa-logs")
     return Parts(
         plane=plane,
         store=store,

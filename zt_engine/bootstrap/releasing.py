@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from zt_engine.adapters.approvals import Approvers, verify_approvals
 from zt_engine.adapters.bundle_signing import BundlePublicKey
+from zt_engine.adapters.opa_clients import OpaClients
+from zt_engine.adapters.opa_log_files import OpaLogFiles
 from zt_engine.bootstrap.activation import make_engine, read_bundle, read_catalogue, read_trust, smoke
 from zt_engine.config import Policy
+from zt_engine.control_plane.api.opa import OPA
 from zt_engine.control_plane.api.releases import RELEASES
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.opa import OpaService
 from zt_engine.control_plane.releases import Releases
 from zt_engine.control_plane.rollouts import stage_release
 from zt_engine.core import bundle_archive
@@ -76,6 +81,25 @@ class Judge:
             smoke(bundle, engine)
         finally:
             engine.close()
+
+
+def open_opa(plane: ControlPlane, *, clients: Path, logs: Path) -> OpaService:
+    """Serve OPA clients: their tokens' file, and the folder their decision logs go to."""
+    service = OpaService(plane, OpaClients(clients), OpaLogFiles(logs))
+    plane.extras[OPA] = service
+    releases = plane.extras.get(RELEASES)
+    if isinstance(releases, Releases):
+        releases.changed = service.feed.wake
+    return service
+
+
+def close_releases(plane: ControlPlane) -> None:
+    """Let no OPA wait for a release any more, and examine none."""
+    service, releases = plane.extras.get(OPA), plane.extras.get(RELEASES)
+    if isinstance(service, OpaService):
+        service.feed.close()
+    if isinstance(releases, Releases):
+        releases.close()
 
 
 def _reopened(raw: bytes) -> Bundle:

@@ -31,6 +31,7 @@ from zt_engine.control_plane.api import (
     health,
     imports,
     invitations,
+    opa,
     releases,
     reports,
     rollouts,
@@ -41,6 +42,7 @@ from zt_engine.control_plane.api import (
 )
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.limits import Rate, RateLimiter
+from zt_engine.control_plane.opa import MAX_LOG_BYTES
 from zt_engine.control_plane.problem import problem, problem_of
 from zt_engine.control_plane.shell import Entry, Shell
 from zt_engine.core.bundle_archive import MAX_ARCHIVE
@@ -80,6 +82,8 @@ BODIES: Final[Mapping[tuple[str, str], int]] = {
     ("POST", "/v1/reports"): 256 * 1024,
     ("POST", "/v1/enroll/{enrollment}/key"): 2 * 2**20,
     ("PUT", "/v1/bundles/{digest}"): MAX_ARCHIVE,
+    ("POST", "/v1/opa/status"): 256 * 1024,
+    ("POST", "/v1/opa/logs"): MAX_LOG_BYTES,
 }
 """Routes that take more than 64 KiB. That a request for a certificate is too large is for its reader to say."""
 
@@ -100,6 +104,7 @@ ROOMS: Final[Sequence[Room]] = (
     stream.router,
     releases.router,
     bundles.router,
+    opa.router,
 )
 """What every control plane serves. A path of its own (`devices/self`) stands before one with a parameter there."""
 

@@ -33,6 +33,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "ROLLOUT_NOT_FOUND": 404,
     "RELEASE_NOT_FOUND": 404,
     "BUNDLE_NOT_FOUND": 404,
+    "RELEASE_NONE": 404,
     "REQUEST_RANGE": 416,
     "REQUEST_METHOD": 405,
     "REQUEST_TOO_LARGE": 413,
