@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ from tests.control_support import NOW, TENANT, Control
 from zt_engine.control_plane import rollouts
 from zt_engine.control_plane.rollout_keeping import Keeper
 from zt_engine.control_plane.snapshot import situation_data
-from zt_engine.core.guards import Change, ShadowReport
+from zt_engine.core.guards import Change, Guards, ShadowReport
 
 OVERLAY = {"id": "rain", "scope": "tenant", "effect": "deny", "not_before": NOW, "not_after": NOW + 3600}
 RINGS = [{"name": "canary", "sidecars": ["edge-1"]}, {"name": "tokyo", "labels": {"site": "tokyo"}}]
@@ -189,3 +191,20 @@ def test_what_is_only_watched_reaches_nobody(control: Control) -> None:
     found = control.call("GET", "/v1/rollouts/1").json()
     assert (found["state"], found["reached"]) == ("running", ["canary"])
     assert step(control, "advance").json()["code"] == "ROLLOUT_REPORT_ONLY"
+
+
+def test_the_rollout_that_the_documentation_shows_can_be_begun(control: Control) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "rollout.md").read_text(encoding="utf-8")
+    shown = json.loads(page.split("```json\n", 1)[1].split("```", 1)[0])
+    begun = control.call("POST", "/v1/rollouts", shown, who="security")
+
+    assert (begun.status_code, begun.json()["reached"]) == (201, ["canary"])
+
+
+def test_the_guards_that_the_documentation_shows_have_these_defaults() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "rollout.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\d+|none) \|", page.split("## Guards", 1)[1], re.MULTILINE))
+
+    plain = {name: value for name, value in msgspec.to_builtins(Guards()).items() if name in rows}
+    assert rows == {name: "none" if value == () else str(value) for name, value in plain.items()}
+    assert len(rows) == 5

@@ -15,6 +15,5 @@ def stand_back() -> None:
     the rest of our turn, which is some milliseconds, or ten decisions.
     """
     os.nice(LOWEST)
-    if hasattr(os, "SCHED_IDLE"):
-        with suppress(OSError):  # a sandbox may forbid it; nice is what is left
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    with suppress(OSError, AttributeError):  # a sandbox may forbid it, macOS lacks it; being nice is what is left
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
