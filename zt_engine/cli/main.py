@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "agent": "Enroll this machine as a device, and keep its posture known.",
         "control": "Run the control plane: devices, directory, situation.",
         "device": "Approve, quarantine, revoke and invite devices.",
+        "situation": "Raise and lower the threat level; declare overlays and grants; revoke.",
         "sidecar": "Run the data plane.",
         "hook": "Print what a reverse proxy needs.",
         "policy": "Check, test, build and publish policy.",

@@ -1,0 +1,127 @@
+"""`zt situation` from the command line: what it asks of the control plane, in both languages."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from typer.testing import CliRunner
+
+from tests.control_support import NOW, Control
+from tests.unit.test_control_situation import APPROVERS, CONTINUITY, GRANT, KEYS
+from zt_engine.cli import situation
+from zt_engine.cli.main import app
+from zt_engine.core.errors import InputError
+
+
+class Asked:
+    """A client of a control plane in this process."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def _call(self, method: str, path: tuple[str, ...], body: Any = None) -> dict[str, Any]:
+        answer = self._control.call(method, "/" + "/".join(part.replace("/", "%2F") for part in path), body)
+        if not answer.is_success:
+            raise InputError(answer.json()["code"], "refused")
+        found: dict[str, Any] = answer.json() if answer.content else {}
+        return found
+
+    def get(self, *path: str) -> dict[str, Any]:
+        return self._call("GET", path)
+
+    def put(self, *path: str, body: Any) -> dict[str, Any]:
+        return self._call("PUT", path, body)
+
+    def post(self, *path: str, body: Any) -> dict[str, Any]:
+        return self._call("POST", path, body)
+
+    def delete(self, *path: str, reason: str) -> dict[str, Any]:
+        return self._call("DELETE", (*path[:-1], f"{path[-1].replace('/', '%2F')}?reason={reason}"))
+
+
+@pytest.fixture
+def control(monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
+    with Control(approvers=APPROVERS) as one:
+        monkeypatch.setattr(situation, "client", lambda: contextlib.nullcontext(Asked(one)))
+        monkeypatch.setattr("zt_engine.cli.situation.time.time", lambda: float(NOW))
+        yield one
+
+
+def zt(*words: str | Path, lang: str = "en") -> str:
+    result = CliRunner().invoke(app, ["situation", "--lang", lang, *map(str, words)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def key_of(person: str, folder: Path) -> Path:
+    path = folder / f"{person}.pem"
+    path.write_bytes(KEYS[person].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return path
+
+
+def signed(kind: str, file: Path, *people: str) -> Path:
+    for person in people:
+        zt("approve", kind, file, "--approver-key", key_of(person, file.parent))
+    return file
+
+
+def test_the_level_is_raised_by_one_and_lowered_by_what_two_signed(control: Control, tmp_path: Path) -> None:
+    assert "severe" in zt("raise", "3", "-m", "summit")
+    assert "厳戒" in zt("show", lang="ja")
+    file = tmp_path / "down.json"
+    zt("lowering", "1", file)
+    signed("threat_level", file, "yamada")
+    with pytest.raises(InputError, match="APPROVAL_MISSING"):
+        zt("lower", file, "-m", "over")
+    signed("threat_level", file, "suzuki")
+
+    zt("lower", file, "-m", "over")
+
+    assert json.loads(zt("show", "--json"))["threat_level"] == 1
+    zt("raise", "3", "-m", "again")
+    with pytest.raises(InputError, match="THREAT_LEVEL_LOWERING"):
+        zt("lower", file, "-m", "again")
+
+
+def test_an_overlay_has_an_end_and_is_taken_back(control: Control) -> None:
+    zt("overlay", "incident-42", "--effect", "ceiling:100", "--scope", "ownership:byod", "-m", "incident 42")
+    shown = zt("show")
+    zt("remove", "overlay", "incident-42", "-m", "over")
+
+    ((_, told), (_, gone)) = control.announced()
+    assert (told["not_after"] - told["not_before"], told["cause"]) == (86_400, "incident 42")
+    assert gone == {"id": "incident-42", "removed": True}
+    assert "overlay:incident-42  ceiling:100  ownership:byod" in shown
+    assert "nothing else is in force" in zt("show")
+
+
+def test_grants_and_continuity_go_as_they_were_signed(control: Control, tmp_path: Path) -> None:
+    grant, declared = tmp_path / "grant.json", tmp_path / "continuity.json"
+    grant.write_text(json.dumps(GRANT))
+    declared.write_text(json.dumps(CONTINUITY))
+    with pytest.raises(InputError, match="APPROVAL_MISSING"):
+        zt("grant", grant)
+
+    zt("grant", signed("grant", grant, "yamada", "suzuki"))
+    zt("continuity", signed("continuity", declared, "yamada", "suzuki"))
+
+    assert [kind for kind, _ in control.announced()] == ["grant.changed", "continuity.changed"]
+    assert "break_glass:g/1  tanaka" in zt("show")
+    assert "continuity:c1" in zt("show")
+
+
+def test_whatever_is_revoked_is_told(control: Control) -> None:
+    zt("revoke", "subject", "tanaka", "-m", "left")
+    zt("revoke", "jti", "t1", "-m", "leaked", "--hours", "1")
+
+    assert control.announced() == [
+        ("revocation.added", {"kind": "subject", "key": "tanaka", "until": None}),
+        ("revocation.added", {"kind": "jti", "key": "t1", "until": NOW + 3600}),
+    ]
+    assert "revocations in force: 2" in zt("show")

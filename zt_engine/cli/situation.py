@@ -1,0 +1,274 @@
+"""`zt situation`: what is going on, as the security team declares it, by asking the control plane with an admin key."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from zt_engine.adapters.approvals import RecordKind, approve
+from zt_engine.adapters.control_http import ControlClient, read_key
+from zt_engine.bootstrap.installation import ADMIN_KEY
+from zt_engine.cli.group_options import Anywhere
+from zt_engine.cli.output import Language, chosen_language
+from zt_engine.config import CONFIG_NAME, load_control
+from zt_engine.core.errors import ConfigError, Problem
+
+app = typer.Typer(cls=Anywhere, no_args_is_help=True)
+
+Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; it stands in the audit for ever.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Hours = Annotated[float, typer.Option("--hours", min=0.01, max=720, help="For how long.")]
+Level = Annotated[int, typer.Argument(min=0, max=4, help="0 calm, 1 watchful, 2 alert, 3 severe, 4 emergency.")]
+Kind = Literal["grant", "continuity", "threat_level"]
+KeptKind = Literal["overlay", "grant", "continuity"]
+PATHS: Final[Mapping[str, str]] = {"overlay": "overlays", "grant": "grants", "continuity": "continuity"}
+LEVELS: Final[Mapping[Language, tuple[str, ...]]] = {
+    "en": ("calm", "watchful", "alert", "severe", "emergency"),
+    "ja": ("平常", "注意", "警戒", "厳戒", "緊急"),
+}
+_TEXTS: Final[Mapping[str, Mapping[Language, str]]] = {
+    "level": {"en": "threat level {level}: {name}", "ja": "脅威レベル {level}: {name}"},
+    "none": {"en": "nothing else is in force", "ja": "ほかに有効なものはありません"},
+    "until": {"en": "until {until}", "ja": "{until} まで"},
+    "revocations": {"en": "revocations in force: {count}", "ja": "有効な失効: {count}件"},
+    "done": {
+        "en": "{what}: declared; sidecars hear it within a second",
+        "ja": "{what}: 宣言しました。すぐに伝わります",
+    },
+    "gone": {"en": "{what}: taken back", "ja": "{what}: 取り消しました"},
+    "signed": {"en": "{file}: signed, {count} in all", "ja": "{file}: 署名しました（計{count}件）"},
+    "to_sign": {
+        "en": "{file}: have two approvers sign it (zt situation approve threat_level), then zt situation lower {file}",
+        "ja": "{file}: 承認者2人の署名（zt situation approve threat_level）の後、zt situation lower {file}",
+    },
+}
+
+
+class _Where:
+    """Which control plane is asked, and as whom; set by the group's options."""
+
+    config: Path = Path(CONFIG_NAME)
+    server: str = ""
+    key: Path | None = None
+    ca: Path | None = None
+    lang: str | None = None
+
+
+@app.callback()
+def group(
+    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="Says where the control plane is.")] = Path(
+        CONFIG_NAME
+    ),
+    server: Annotated[str, typer.Option(help="URL of the control plane, instead of --config.")] = "",
+    key: Annotated[Path | None, typer.Option(help="File of the admin key; default: keys/admin.key.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="CA certificates (PEM) the control plane is known by.")] = None,
+    lang: Annotated[str | None, typer.Option("--lang", help="ja or en; default: the environment's.")] = None,
+) -> None:
+    """Show the situation; raise and lower the threat level; declare overlays, grants and continuity; revoke."""
+    _Where.config, _Where.server, _Where.key, _Where.ca, _Where.lang = config, server, key, ca, lang
+    chosen_language(lang)
+
+
+@contextlib.contextmanager
+def client() -> Iterator[ControlClient]:
+    """Open the control plane that is named."""
+    url, key, ca = _Where.server, _Where.key, _Where.ca
+    if not url or key is None:
+        settings = load_control(_Where.config)
+        url = url or settings.control.public_url
+        key = key or settings.path(Path(ADMIN_KEY))
+        if ca is None and settings.control.ca_file is not None:
+            ca = settings.path(settings.control.ca_file)
+    opened = ControlClient(url.rstrip("/"), key=read_key(key), ca_file=ca, language=chosen_language(_Where.lang))
+    with contextlib.closing(opened):
+        yield opened
+
+
+@app.command()
+def show(json_: AsJson = False) -> None:
+    """Show what is in force or announced."""
+    with client() as plane:
+        found = plane.get("v1", "situation")
+    if json_:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    level = found["threat_level"]
+    _say("level", level=level, name=LEVELS[chosen_language(_Where.lang)][level])
+    lines = [("overlay", one, f"{one['effect']}  {one['scope']}") for one in found["overlays"]]
+    lines += [
+        (one["kind"], one, " ".join((*one.get("subjects", ()), *one.get("groups", ())))) for one in found["grants"]
+    ]
+    lines += [("continuity", found["continuity"], "")] if found["continuity"] else []
+    for kind, record, what in lines:
+        until = _text("until", until=_instant(record["not_after"]))
+        why = record.get("reason") or record.get("cause") or ""
+        print("  ".join(part for part in (f"{kind}:{record['id']}", what, until, why) if part))
+    if not lines:
+        _say("none")
+    _say("revocations", count=found["revocations_in_force"])
+
+
+@app.command("raise")
+def raise_(level: Level, reason: Reason) -> None:
+    """Raise the threat level, alone; two people have to sign that it goes down."""
+    with client() as plane:
+        plane.put("v1", "situation", "threat-level", body={"threat_level": level, "reason": reason})
+    _say("done", what=_text("level", level=level, name=LEVELS[chosen_language(_Where.lang)][level]))
+
+
+@app.command()
+def lowering(
+    level: Level, file: Annotated[Path, typer.Argument(help="Where to write it.")], hours: Hours = 1.0
+) -> None:
+    """Write down that the threat level is to go down, for two approvers to sign within some hours."""
+    with client() as plane:
+        found = plane.get("v1", "situation")
+    record = {
+        "tenant": found["tenant"],
+        "previous": found["threat_level"],
+        "threat_level": level,
+        "expires_at": int(time.time() + hours * 3600),
+    }
+    _write(file, record)
+    _say("to_sign", file=file)
+
+
+@app.command("approve")
+def approve_(
+    kind: Kind,
+    file: Annotated[Path, typer.Argument(help="The record (JSON); the signature is added to it.")],
+    approver: Annotated[Path, typer.Option("--approver-key", help="The approver's private key (PEM, Ed25519).")],
+) -> None:
+    """Sign a record as an approver: a grant, a declaration of continuity, or that the threat level goes down."""
+    record = _read(file)
+    signed = {name: value for name, value in record.items() if name != "approvals"}
+    kinds: dict[Kind, RecordKind] = {"grant": "grant", "continuity": "continuity", "threat_level": "threat_level"}
+    approvals = [*record.get("approvals", []), approve(_private(approver), kinds[kind], signed)]
+    _write(file, {**signed, "approvals": approvals})
+    _say("signed", file=file, count=len(approvals))
+
+
+@app.command()
+def lower(file: Annotated[Path, typer.Argument(help="What two approvers signed.")], reason: Reason) -> None:
+    """Lower the threat level, as two approvers have signed."""
+    record = {name: value for name, value in _read(file).items() if name != "tenant"}
+    with client() as plane:
+        plane.put("v1", "situation", "threat-level", body={**record, "reason": reason})
+    level = record["threat_level"]
+    _say("done", what=_text("level", level=level, name=LEVELS[chosen_language(_Where.lang)][level]))
+
+
+@app.command()
+def overlay(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Its name.")],
+    effect: Annotated[str, typer.Option(help="deny, ceiling:R, threshold:+N, acr:L, report_age:S, obligation:ID.")],
+    scope: Annotated[str, typer.Option(help="tenant, service:, subject:, group:, device:, ownership: or label:.")],
+    cause: Annotated[str, typer.Option("--cause", "-m", help="Why.")],
+    hours: Hours = 24.0,
+    exercise: Annotated[bool, typer.Option("--exercise", help="Record it and change nothing.")] = False,
+) -> None:
+    """Tighten what is decided, until an end that it always has."""
+    now = int(time.time())
+    record = {
+        "id": id_,
+        "effect": effect,
+        "scope": scope,
+        "not_before": now,
+        "not_after": now + int(hours * 3600),
+        "cause": cause,
+        "exercise": exercise,
+    }
+    _declare("overlay", record)
+
+
+@app.command()
+def grant(file: Annotated[Path, typer.Argument(help="The grant with its approvals (JSON).")]) -> None:
+    """Declare a grant that people have signed: an exception, break-glass, an approval."""
+    _declare("grant", _read(file))
+
+
+@app.command()
+def continuity(file: Annotated[Path, typer.Argument(help="The declaration with its approvals (JSON).")]) -> None:
+    """Declare that operations go on under restrictions of their own, as two people have signed."""
+    _declare("continuity", _read(file))
+
+
+@app.command()
+def remove(kind: KeptKind, id_: Annotated[str, typer.Argument(metavar="ID")], reason: Reason) -> None:
+    """Take an overlay, a grant or a declaration back before its end."""
+    with client() as plane:
+        plane.delete("v1", "situation", PATHS[kind], id_, reason=reason)
+    _say("gone", what=f"{kind}:{id_}")
+
+
+@app.command()
+def revoke(
+    kind: Literal["device", "cert", "subject", "session", "jti"],
+    key: Annotated[str, typer.Argument(help="Its id.")],
+    reason: Reason,
+    hours: Annotated[float | None, typer.Option("--hours", min=0.01, help="Until when; for ever by default.")] = None,
+) -> None:
+    """Revoke a device, certificate, subject, session or token; it cannot be taken back before its end."""
+    until = None if hours is None else int(time.time() + hours * 3600)
+    with client() as plane:
+        plane.post("v1", "revocations", body={"kind": kind, "key": key, "until": until, "reason": reason})
+    _say("done", what=f"{kind}:{key}")
+
+
+def _declare(kind: KeptKind, record: Mapping[str, Any]) -> None:
+    name = str(record.get("id", ""))
+    with client() as plane:
+        plane.put("v1", "situation", PATHS[kind], name, body=record)
+    _say("done", what=f"{kind}:{name}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError) as error:
+        raise _fault(str(error), file) from None
+
+
+def _write(file: Path, record: Mapping[str, Any]) -> None:
+    new = file.with_name(f"{file.name}.new")
+    try:
+        new.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        new.replace(file)
+    except OSError as error:
+        raise _fault(str(error.strerror), file) from None
+
+
+def _private(file: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError((Problem(code="APPROVER_KEY", message="no Ed25519 private key (PEM)", where=str(file)),))
+    return key
+
+
+def _fault(message: str, file: Path) -> ConfigError:
+    return ConfigError((Problem(code="CONFIG_FILE", message=message[:200], where=str(file)),))
+
+
+def _text(text: str, **values: object) -> str:
+    return _TEXTS[text][chosen_language(_Where.lang)].format(**values)
+
+
+def _say(text: str, **values: object) -> None:
+    print(_text(text, **values))
+
+
+def _instant(value: int | str) -> str:
+    return value if isinstance(value, str) else datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%MZ")
