@@ -133,3 +133,14 @@ def test_the_record_of_another_bundle_is_refused(real: World, opa: str) -> None:
     real.tell(notice_of(foreign, KEY), raw)
 
     assert (real.active, real.codes) == (0, {"BUNDLE_RELEASE"})
+
+
+def test_a_baseline_that_is_not_one_of_those_named_is_refused(real: World, opa: str) -> None:
+    raw = compiled(opa)
+    named = msgspec.json.decode(bundle_archive.read(raw)[MANIFEST], type=Manifest).metadata.zt.baseline
+    for seq, baselines in ((1, (named,)), (2, ("0" * 64,))):
+        settings = SETTINGS.model_copy(update={"baselines": baselines})
+        real.trust = msgspec.structs.replace(TRUST, settings=settings)
+        real.tell(*published(raw, KEY, seq=seq, now=real.clock.now()))
+
+    assert (real.active, real.codes) == (1, {"BUNDLE_BASELINE"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -47,9 +47,9 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     trust_digest: str
 
 
-def read_bundle(raw: bytes, keys: Mapping[str, BundlePublicKey]) -> Bundle:
-    """Open a signed bundle; raises BundleError, also for a code of a kind nobody knows."""
-    bundle = open_bundle(raw, keys=keys, input_versions=(INPUT_VERSION,), builtins=OFFERED)
+def read_bundle(raw: bytes, keys: Mapping[str, BundlePublicKey], *, baselines: Collection[str] = ()) -> Bundle:
+    """Open a signed bundle; raises BundleError, also for a code of a kind nobody knows. No `baselines`: any will do."""
+    bundle = open_bundle(raw, keys=keys, input_versions=(INPUT_VERSION,), builtins=OFFERED, baselines=baselines or None)
     for code, reason in bundle.reasons.items():
         if reason.kind not in KINDS:
             raise BundleError("BUNDLE_MALFORMED", f"code `{code}` has the unknown kind `{reason.kind}`")

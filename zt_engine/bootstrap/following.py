@@ -253,7 +253,7 @@ class FolderFollower:
         return change
 
     def _read_bundle(self, change: Change, raw: bytes, _where: str) -> str:
-        bundle = activation.read_bundle(raw, self._believed.keys)
+        bundle = activation.read_bundle(raw, self._believed.keys, baselines=self._believed.settings.baselines)
         engine = activation.make_engine(bundle, self._believed.settings)
         try:
             activation.smoke(bundle, engine)

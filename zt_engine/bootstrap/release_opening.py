@@ -65,7 +65,7 @@ def open_release(notice: ReleaseNotice, raw: bytes, trust: ReleaseTrust, *, tena
     where = f"release {release.seq}"
     if len(raw) != release.size or hashlib.sha256(raw).hexdigest() != release.bundle_digest:
         raise BundleError("BUNDLE_RELEASE", "these are not the bytes the record is of", where=where)
-    bundle = activation.read_bundle(raw, trust.keys)
+    bundle = activation.read_bundle(raw, trust.keys, baselines=trust.settings.baselines)
     check_bundle(release, bundle)
     catalogue, model = _held(bundle.catalogue, CATALOGUE), _held(bundle.trust, TRUST)
     parts = activation.Parts(

@@ -112,7 +112,9 @@ class Policy(Section):
     budget_ms: Annotated[int, Field(ge=5, le=1000)] = 25
     memory_mib: Annotated[int, Field(ge=4, le=1024)] = 64
     approvers: tuple[Approver, ...] = ()
-    """Whose signatures approve grants."""
+    """Whose signatures approve grants and releases."""
+    baselines: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = ()
+    """Digests of the baselines a bundle may have (`metadata.zt.baseline` of its manifest); empty: any."""
 
 
 class Log(Section):
