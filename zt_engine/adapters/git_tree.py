@@ -26,6 +26,10 @@ MEMORY: Final = 1 << 30
 OUTPUT: Final = 64 << 20
 MAX_FILES: Final = 5_000
 PRINCIPAL: Final = "owner"
+_ENVIRONMENT: Final = (
+    *("GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_NO_REPLACE_OBJECTS=1", "GIT_GRAFT_FILE=/dev/null"),
+    *("GIT_NO_LAZY_FETCH=1", "GIT_TERMINAL_PROMPT=0", "GIT_OPTIONAL_LOCKS=0", "LC_ALL=C"),
+)
 
 
 class GitTree:
@@ -133,18 +137,8 @@ class GitTree:
         ):
             told.write(given.encode())
             told.seek(0)
-            environment = {
-                "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-                "HOME": home,
-                "GIT_CONFIG_NOSYSTEM": "1",
-                "GIT_CONFIG_GLOBAL": "/dev/null",
-                "GIT_NO_REPLACE_OBJECTS": "1",
-                "GIT_GRAFT_FILE": "/dev/null",
-                "GIT_NO_LAZY_FETCH": "1",
-                "GIT_TERMINAL_PROMPT": "0",
-                "GIT_OPTIONAL_LOCKS": "0",
-                "LC_ALL": "C",
-            }
+            environment = dict(one.split("=", 1) for one in (*_ENVIRONMENT, f"HOME={home}"))
+            environment["PATH"] = os.environ.get("PATH", "/usr/bin:/bin")
             command = (
                 self._git, "--no-pager", "-c", "safe.directory=*", *fixed, *options,
                 "-C", str(self._repository), *arguments,

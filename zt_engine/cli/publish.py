@@ -15,7 +15,9 @@ from zt_engine import logs
 from zt_engine.adapters.approvals import approve as sign_approval
 from zt_engine.adapters.control_http import ControlClient
 from zt_engine.adapters.control_http import read_key as read_admin_key
+from zt_engine.adapters.log_reader import read_log
 from zt_engine.adapters.releases_http import ReleasesHttp
+from zt_engine.bootstrap.impact import impact as impact_on
 from zt_engine.bootstrap.publishing import Published, Publisher
 from zt_engine.bootstrap.publishing_ground import approver_key, beats, believed_keys, source_of
 from zt_engine.bootstrap.release_diff import diff as release_diff
@@ -24,7 +26,7 @@ from zt_engine.bootstrap.release_reading import ReleaseReader
 from zt_engine.bootstrap.watching import FolderSource, Watch
 from zt_engine.bootstrap.workbench import Built, Workbench, read_key
 from zt_engine.cli.output import Language, chosen_language, print_error
-from zt_engine.cli.publish_report import say, show_diff, show_history, show_status, show_weakenings
+from zt_engine.cli.publish_report import say, show_diff, show_history, show_impact, show_status, show_weakenings
 from zt_engine.config import CONFIG_NAME, ControlSettings, load_control
 from zt_engine.core.errors import ConfigError, Problem, ZtError
 from zt_engine.core.release import approved_content
@@ -74,6 +76,9 @@ def publish(
     pack: Annotated[Path | None, typer.Argument(help="The pack's folder; default: what `[publishing]` names.")] = None,
     key: Key = None,
     dry_run: DryRun = False,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="A decision log: what of it is decided more permissively weakens.")
+    ] = None,
     accept_rewrite: Annotated[
         bool, typer.Option("--accept-rewrite", help="Publish a branch that was rewritten, this once.")
     ] = False,
@@ -94,13 +99,14 @@ def publish(
         source = FolderSource(pack) if pack is not None else source_of(settings, accept_rewrite=accept_rewrite)
         state = source.state()
         built = source.build(build, state)
+        also = () if log is None else impact_on(built.bundle, read_log([log])).weakens
         if dry_run:
-            draft = publisher.draft(built.raw)
+            draft = publisher.draft(built.raw, also=also)
             show_weakenings(draft.weakens, language)
             release = draft.release
             say("dry", language, seq=release.seq, revision=draft.bundle.revision, needed=release.approvals_needed)
             return
-        report(publisher.publish(built.raw), language)
+        report(publisher.publish(built.raw, also=also), language)
         source.published(state)
 
 
@@ -130,6 +136,19 @@ def watch(
                 print_error(came, language)
             elif came is not None:
                 report(came, language)
+
+
+def impact(
+    pack: Annotated[Path, typer.Argument(help="The pack's folder.")],
+    log: Annotated[Path, typer.Option("--log", help="The folder of a decision log.")],
+    opa: Opa = None,
+    lang: Lang = None,
+) -> None:
+    """Decide a decision log again under a pack: whom and what it changes, and in which direction. Exit 1: some."""
+    language = chosen_language(lang)
+    found = impact_on(Workbench(opa).build(pack).bundle, read_log([log]))
+    show_impact(found, language)
+    raise typer.Exit(1 if found.changes else 0)
 
 
 def rollback(
@@ -245,6 +264,7 @@ def _unchanged(language: Language) -> Iterator[None]:
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "publish": publish,
+    "impact": impact,
     "watch": watch,
     "approve": approve,
     "history": history,

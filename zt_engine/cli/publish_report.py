@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from zt_engine.bootstrap.impact import Impact
 from zt_engine.bootstrap.release_diff import ReleaseDiff
 from zt_engine.cli.output import Language
 from zt_engine.core.weakening import Weakening
@@ -41,6 +42,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "stricter": ("強くなる点: {count}件", "Stricter: {count}"),
     "weaker": ("弱くなる点: {count}件", "Weaker: {count}"),
     "more": ("ほか{count}件", "and {count} more"),
+    "impact": (
+        "{decisions}件中{replayed}件を再判定しました（入力のない記録: {lost}件）",
+        "{replayed} of {decisions} decisions were made again, {lost} had no readable input",
+    ),
     "has": ("適用済み: {count}", "have it: {count}"),
 }
 
@@ -68,6 +73,17 @@ def show_diff(found: ReleaseDiff, language: Language) -> None:
     for title, changes in (("weaker", found.weaker), ("stricter", found.stricter)):
         say(title, language, count=len(changes))
         _lines(changes, language, meant=title == "weaker")
+
+
+def show_impact(found: Impact, language: Language) -> None:
+    """Print whom and what a candidate changes."""
+    say("impact", language, replayed=found.replayed, decisions=found.decisions, lost=found.lost)
+    for direction, subject, service, count in found.counted[:SHOWN]:
+        print(_printable(f"  {direction}: {subject or '-'} {service}: {count}"))
+    for one in found.changes[:SHOWN]:
+        print(_printable(f"  {one.where} {one.decision_id}: {one.before} -> {one.after}"))
+    if len(found.changes) > SHOWN:
+        say("more", language, count=len(found.changes) - SHOWN)
 
 
 def show_history(console: Console, found: Iterable[Mapping[str, Any]], language: Language) -> None:
