@@ -5,6 +5,7 @@ decides as our engine does, and its status and decision log arrive.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 from tests.control_support import TENANT
 from tests.integration.policy_inputs import Maker, labels
 from tests.integration.test_control_program import Running
+from tests.peers import ROOT
 from tests.publishing_support import bundle_of, record_of
 from tests.sidecar_support import wait_for
 from tests.stream_server import free_port
@@ -28,6 +30,8 @@ from zt_engine.bootstrap.activation import nobody
 from zt_engine.cli.main import app as commands
 from zt_engine.core.bundle import open_bundle
 from zt_engine.core.release import write_release
+
+PAGE = ROOT / "docs/opa-clients.md"
 
 
 class Site(Running):
@@ -117,28 +121,15 @@ def opa_server(opa: str, folder: Path, config: dict[str, Any]) -> Iterator[httpx
 
 
 def configuration(site: Site, token: Path, *, verified_by: BundleSigningKey | None = None) -> dict[str, Any]:
-    """What docs/opa-clients.md shows."""
-    key = verified_by or site.signing
-    return {
-        "labels": {"site": "tokyo"},
-        "services": {
-            "control": {
-                "url": f"{site.url}/v1/opa",
-                "credentials": {"bearer": {"token_path": str(token)}},
-            }
-        },
-        "keys": {site.signing.key_id: {"algorithm": key.algorithm, "key": key.public().pem()}},
-        "bundles": {
-            "zt": {
-                "service": "control",
-                "resource": "bundles/zt",
-                "signing": {"keyid": site.signing.key_id},
-                "polling": {"long_polling_timeout_seconds": 30},
-            }
-        },
-        "status": {"service": "control"},
-        "decision_logs": {"service": "control", "reporting": {"min_delay_seconds": 1, "max_delay_seconds": 1}},
-    }
+    """What docs/opa-clients.md shows, with this site's address, token and key."""
+    (shown,) = re.findall(r"^```json\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    key, key_id = verified_by or site.signing, site.signing.key_id
+    found: dict[str, Any] = json.loads(shown.replace("bundle-1", key_id))
+    found["services"]["control"]["url"] = f"{site.url}/v1/opa"
+    found["services"]["control"]["credentials"]["bearer"]["token_path"] = str(token)
+    found["keys"][key_id]["key"] = key.public().pem()
+    assert found["keys"][key_id]["algorithm"] == key.algorithm
+    return found
 
 
 @pytest.fixture(scope="module")
