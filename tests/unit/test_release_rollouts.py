@@ -11,7 +11,7 @@ import pytest
 
 from tests.control_support import TENANT
 from tests.publishing_support import Publishing, bundle_of
-from zt_engine.control_plane.snapshot import release_data
+from zt_engine.control_plane.snapshot import release_data, situation_data
 from zt_engine.core.guards import Change, ShadowReport
 from zt_engine.core.release import read_notice
 
@@ -53,7 +53,7 @@ def test_a_staged_release_raises_the_least_number_with_its_last_ring(control: Pu
 
     assert step(control, "advance").json()["state"] == "complete"
     assert control.releases.least() == 2
-    assert [told["seq"] for told in told_anew(control)] == [2]
+    assert [(told["seq"], told["reached"]) for told in told_anew(control)] == [(2, ["canary", "all"])]
 
 
 def test_a_breach_takes_a_release_back_to_the_one_before(control: Publishing) -> None:
@@ -71,7 +71,9 @@ def test_a_breach_takes_a_release_back_to_the_one_before(control: Publishing) ->
     assert (found["state"], found["incident"]["breaches"][0]["samples"]) == ("aborted", ["d1"])
     assert (2, "rolled_back") in control.states()
     assert control.call("GET", "/v1/releases/next").json()["active"]["seq"] == 1
-    assert control.announced()[-1][0] == "rollout.aborted"
+    with control.store.reading(TENANT) as tx:
+        anew = dict(situation_data(tx, control.plane.now()))
+    assert msgspec.json.decode(anew["rollout.aborted"])["ref_seq"] == 1  # for those who were away
 
 
 def test_another_release_to_everybody_ends_the_one_under_way(control: Publishing) -> None:
@@ -81,6 +83,7 @@ def test_another_release_to_everybody_ends_the_one_under_way(control: Publishing
     control.origin.turn()
 
     assert control.call("GET", "/v1/rollouts/1").json()["why"] == "superseded"
+    assert control.states()[:2] == [(3, "released"), (2, "released")]  # nobody is sent back to the first
 
 
 def test_a_plan_that_cannot_be_carried_out_releases_nothing(control: Publishing) -> None:

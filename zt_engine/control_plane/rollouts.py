@@ -31,6 +31,7 @@ MOST_RUNNING: Final = 20
 STALE_SECONDS: Final = 600
 """A report that is older says nothing about now."""
 BREACH: Final = "ROLLOUT_BREACH"
+SUPERSEDED: Final = "superseded"
 RELEASE: Final = "bundle.released"
 
 
@@ -179,15 +180,24 @@ def advance(tx: Transaction, ref_seq: int, *, actor: str, reason: str, now: int)
 
 
 def abort(
-    tx: Transaction, ref_seq: int, *, actor: str, reason: str, now: int, incident: Incident | None = None
+    tx: Transaction,
+    ref_seq: int,
+    *,
+    actor: str,
+    reason: str,
+    now: int,
+    incident: Incident | None = None,
+    quiet: bool = False,
 ) -> Held:
-    """Take a rollout back. Codes: ROLLOUT_NOT_FOUND, ROLLOUT_OVER."""
+    """Take a rollout back; `quiet`: another one has taken its place. Codes: ROLLOUT_NOT_FOUND, ROLLOUT_OVER."""
     tx.releases.lock()
     held = _running(tx, ref_seq)
     after = replace(held, state="aborted", moved_at=now, why=reason, incident=incident)
     _keep(tx, after)
-    tx.outbox.announce("rollout.aborted", msgspec.json.encode({"ref_seq": ref_seq, "reason": reason}))
     _write_down(tx, after, "rollout.aborted", before=held, actor=actor, reason=reason, now=now)
+    if quiet:
+        return after  # whoever has it goes on to the next one, not back to the one before
+    tx.outbox.announce("rollout.aborted", aborted_data(ref_seq, reason))
     if held.type == RELEASE:
         release = tx.releases.get(int(held.object.partition(":")[2]))
         if release is not None and release.state == "released":
@@ -199,7 +209,7 @@ def supersede(tx: Transaction, object_: str, *, actor: str, now: int) -> None:
     """End a rollout of something about which everybody is told now."""
     for held in _all(tx):
         if held.state == "running" and held.object == object_:
-            abort(tx, held.staged.ref_seq, actor=actor, reason="superseded", now=now)
+            abort(tx, held.staged.ref_seq, actor=actor, reason=SUPERSEDED, now=now)
 
 
 def report(tx: Transaction, sidecar: str, told: ShadowReport, *, now: int) -> Held:
@@ -217,7 +227,7 @@ def turn(tx: Transaction, *, now: int) -> int:
             continue
         since = _since(tx, held, now=now)
         if since is None:
-            abort(tx, held.staged.ref_seq, actor="system", reason="superseded", now=now)
+            abort(tx, held.staged.ref_seq, actor="system", reason=SUPERSEDED, now=now, quiet=True)
             moved += 1
             continue
         after = _judged(tx, held, now=now)
@@ -255,21 +265,6 @@ def newest(tx: Transaction) -> list[Held]:
 def under_way(tx: Transaction) -> list[Held]:
     """Return what is running, oldest first."""
     return [held for held in _all(tx) if held.state == "running"]
-
-
-def staged_data(tx: Transaction) -> Iterator[tuple[str, bytes]]:
-    """Yield what a snapshot says of rollouts of the situation, behind everything else it says."""
-    for held in under_way(tx):
-        if held.type != RELEASE:
-            yield held.type, event_data(held.staged, bytes(held.record), held.reached)
-
-
-def release_notice(tx: Transaction, seq: int, notice: bytes) -> bytes:
-    """Return the notice of a release as a snapshot tells it: with the rings reached, if it is under way."""
-    reached = next((held.reached for held in under_way(tx) if held.object == f"release:{seq}"), None)
-    if reached is None:
-        return notice
-    return msgspec.json.encode({**msgspec.json.decode(notice), "reached": reached})
 
 
 class _Kept(Struct):
@@ -340,6 +335,11 @@ def _all(tx: Transaction) -> Iterator[Held]:
 
 def _keep(tx: Transaction, held: Held) -> None:
     tx.situation.put(KIND, _name(held.staged.ref_seq), msgspec.json.encode(held))
+
+
+def aborted_data(ref_seq: int, reason: str) -> bytes:
+    """Return the `data` of `rollout.aborted`."""
+    return msgspec.json.encode({"ref_seq": ref_seq, "reason": reason})
 
 
 def _name(ref_seq: int) -> str:

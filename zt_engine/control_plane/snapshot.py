@@ -17,7 +17,7 @@ import msgspec
 from device_inventory.device import DeviceRecord
 from device_inventory.inventory import publish
 from zt_engine.control_plane.fleet import EVENT, freeze_data, remembered
-from zt_engine.control_plane.rollouts import release_notice, staged_data
+from zt_engine.control_plane.rollout_data import release_notice, staged_data
 from zt_engine.core.stream import Announced, SnapshotPart
 from zt_engine.ports.inventory import DeviceFilter, InventoryStore, Transaction
 
@@ -139,9 +139,9 @@ def release_data(tx: Transaction) -> Iterator[tuple[str, bytes]]:
     """Yield the newest release that everybody is to have, and one after it that is on its way."""
     settled, newest = tx.releases.last("released", settled=True), tx.releases.last("released")
     if settled is not None:
-        yield "bundle.released", bytes(settled.notice)
+        yield "bundle.released", release_notice(tx, bytes(settled.notice), settled=True)
     if newest is not None and newest != settled:
-        yield "bundle.released", release_notice(tx, newest.seq, bytes(newest.notice))
+        yield "bundle.released", release_notice(tx, bytes(newest.notice), settled=False)
 
 
 class _Ending(msgspec.Struct):
