@@ -15,6 +15,7 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import uvloop
@@ -36,8 +37,8 @@ class Reader(asyncio.Protocol):
         self.status = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(self._sidecar.head())
+        # uvloop's transports are asyncio's by their methods only.
+        cast("asyncio.Transport", transport).write(self._sidecar.head())
 
     def data_received(self, data: bytes) -> None:
         if not self.status:
