@@ -472,3 +472,30 @@ def test_without_bundle_keys_nothing_is_released() -> None:
 
         assert code(control.call("GET", "/v1/releases/next")) == (503, "RELEASE_NO_KEYS")
         assert len(APPROVERS) == 3
+
+
+STEPS = ["releases.lock", "releases.add", "releases.put", "outbox.announce", "audit.record", "answers.put"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("version", ["2", "1-loose"], ids=["release", "rollback"])
+def test_whoever_is_stopped_at_any_step_has_released_nothing_and_lost_nothing(
+    control: Publishing, monkeypatch: pytest.MonkeyPatch, step: str, version: str
+) -> None:
+    control.publish("1-loose")
+    control.publish("3")
+    control.announced()
+    room, name = step.split(".")
+    with control.store.reading(TENANT) as tx:
+        kind = type(getattr(tx, room))
+        before = tx.releases.page(before=0, limit=9)
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, name, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(BaseException):  # noqa: B017  (whatever comes out of it)
+            assert control.publish(version).is_success
+
+    with control.store.reading(TENANT) as tx:
+        assert tx.releases.page(before=0, limit=9) == before
+    assert control.announced() == []
+    assert control.publish(version).status_code == 201
+    assert control.states()[0] == (3, "released")
