@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
 
+import structlog
+
+from zt_engine.adapters.replica_disk import ReplicaDisk
 from zt_engine.adapters.stream_http import StreamClient, trusting
 from zt_engine.bootstrap.joining import Member, Membership
 from zt_engine.config import Settings
+from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.rollout import Place
-from zt_engine.core.stream import KeySet
+from zt_engine.core.stream import KeySet, SnapshotPart
+from zt_engine.core.stream_signing import unseal
+from zt_engine.sidecar.sync import Sync
+
+log = structlog.get_logger()
+
+HARMLESS = frozenset({"STREAM_REPEATED", "STREAM_REPLAYED"})
+"""What is refused and changes nothing else: the stream goes on behind it."""
 
 
 def client_of(settings: Settings, statement: Callable[[], str]) -> StreamClient:
@@ -38,3 +51,30 @@ def known_keys(member: Member) -> KeySet:
 def place_of(membership: Membership) -> Place:
     """Return where a sidecar stands, as it was told: which rings of a rollout it is in."""
     return Place(sidecar=membership.id, site=membership.site, labels=membership.labels)
+
+
+async def compact(disk: ReplicaDisk, client: StreamClient, sync: Sync, *, tenant: str) -> None:
+    """Fetch a snapshot for the disk alone."""
+    disk.begin_fresh()
+    least, whole, told = sync.position.seq, None, 0
+    try:
+        async for raw in client.snapshot(least=least):
+            part = await asyncio.to_thread(unseal, raw, SnapshotPart, sync.keys, tenant=tenant)
+            told += 1
+            whole = whole or (part.fence, part.seq, part.of)
+            if (part.fence, part.seq, part.of) != whole or part.part != told or part.seq < least:
+                raise InputError("STREAM_SNAPSHOT", "not the parts of one snapshot, or an old one")
+            disk.fresh(raw, first=told == 1, last=told == part.of)
+    except (UnavailableError, InputError) as error:
+        log.warning("replica.not_compacted", code=error.code, problem=error.message)
+
+
+@contextlib.contextmanager
+def harmless() -> Iterator[None]:
+    """Pass over what is refused without anything being wrong with what comes behind it."""
+    try:
+        yield
+    except InputError as error:
+        if error.code not in HARMLESS:
+            raise
+        log.debug("stream.refused", code=error.code, problem=error.message)

@@ -20,7 +20,7 @@ import structlog
 from zt_engine.adapters.replica_disk import ReplicaDisk
 from zt_engine.adapters.stream_http import SILENCE_SECONDS, Pace
 from zt_engine.adapters.stream_keys import public_keys, statement
-from zt_engine.bootstrap.control_link import client_of, known_keys, place_of
+from zt_engine.bootstrap.control_link import HARMLESS, client_of, compact, harmless, known_keys, place_of
 from zt_engine.bootstrap.following_floor import floor_tasks
 from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.joining import Member, keep_membership
@@ -29,7 +29,7 @@ from zt_engine.bootstrap.told_trust import staleness_of, taken
 from zt_engine.config import Settings
 from zt_engine.core.errors import InputError, Problem, UnavailableError, ZtError
 from zt_engine.core.lease import Lease, Reading
-from zt_engine.core.stream import KeySet, SnapshotPart, StatusAnswer, digest_of
+from zt_engine.core.stream import KeySet, StatusAnswer, digest_of
 from zt_engine.core.stream_signing import unseal
 from zt_engine.ports import Clock
 from zt_engine.sidecar.replica import Replica
@@ -47,8 +47,6 @@ THREAD_BYTES = 48 << 10
 COMPACT_SECONDS = 600.0
 MINOR_SECONDS = 30.0
 WAITING = 16
-HARMLESS = frozenset({"STREAM_REPEATED", "STREAM_REPLAYED"})
-"""What is refused and changes nothing else: the stream goes on behind it."""
 
 
 class ControlFollower:
@@ -233,7 +231,7 @@ class ControlFollower:
                 raise UnavailableError("STREAM_SILENT", f"`{self.client.url}` sends nothing new") from None
             before = self.sync.position
             if len(raw) > THREAD_BYTES:
-                with _harmless():
+                with harmless():
                     prepared = await asyncio.to_thread(self.sync.prepare, kind, raw)
                     if kind == "batch" and self.sync.position.seq != before.seq:
                         raise InputError("STREAM_GAP", "the floor came in between")
@@ -254,7 +252,7 @@ class ControlFollower:
                     self.releases.wake()
 
     def _commit(self, kind: str, raw: bytes) -> None:
-        with _harmless():
+        with harmless():
             self.sync.take(kind, raw, self.clocks())
 
     def _heard(self) -> None:
@@ -349,19 +347,7 @@ class ControlFollower:
 
     async def compact(self) -> None:
         """Fetch a snapshot for the disk alone, in place of the batches that are kept: they take long to read."""
-        self._disk.begin_fresh()
-        least, tenant, whole = self.sync.position.seq, self.member.membership.tenant, None
-        told = 0
-        try:
-            async for raw in self.client.snapshot(least=least):
-                part = await asyncio.to_thread(unseal, raw, SnapshotPart, self.sync.keys, tenant=tenant)
-                told += 1
-                whole = whole or (part.fence, part.seq, part.of)
-                if (part.fence, part.seq, part.of) != whole or part.part != told or part.seq < least:
-                    raise InputError("STREAM_SNAPSHOT", "not the parts of one snapshot, or an old one")
-                self._disk.fresh(raw, first=told == 1, last=told == part.of)
-        except (UnavailableError, InputError) as error:
-            log.warning("replica.not_compacted", code=error.code, problem=error.message)
+        await compact(self._disk, self.client, self.sync, tenant=self.member.membership.tenant)
 
     async def reached(self, seconds: float) -> bool:
         """Wait until everything is known and the control plane was heard, but no longer than so many seconds."""
@@ -407,14 +393,3 @@ class ControlFollower:
 
 async def _nobody() -> None:
     """Nobody has to be told."""
-
-
-@contextlib.contextmanager
-def _harmless() -> Any:
-    """Pass over what is refused without anything being wrong with what comes behind it."""
-    try:
-        yield
-    except InputError as error:
-        if error.code not in HARMLESS:
-            raise
-        log.debug("stream.refused", code=error.code, problem=error.message)

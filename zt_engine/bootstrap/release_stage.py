@@ -28,12 +28,12 @@ class ReleaseStage:
 
     def __init__(
         self,
-        *,
         authorizer: Authorizer,
         folder: FolderFollower,
         texts: CodeTexts,
         decision_log: DecisionLog,
         trust: Callable[[], ReleaseTrust],
+        *,
         path_key: bytes,
         tick_seconds: int,
     ) -> None:

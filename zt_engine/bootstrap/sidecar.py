@@ -320,14 +320,9 @@ class SidecarProgram:
     def _follow_releases(self, control: ControlFollower, path_key: bytes) -> ReleaseFollower:
         """Return what follows releases; whose they may be is said in this one place."""
         stage = ReleaseStage(
-            authorizer=self.authorizer,
-            folder=self.follower,
-            texts=self.texts,
-            decision_log=self.log,
-            trust=lambda: self.wiring.release_trust,
-            path_key=path_key,
-            tick_seconds=self.settings.sidecar.tick_seconds,
-        )
+            self.authorizer, self.follower, self.texts, self.log, lambda: self.wiring.release_trust,
+            path_key=path_key, tick_seconds=self.settings.sidecar.tick_seconds,
+        )  # fmt: skip
         return releases_of(control, stage, lambda: self.wiring.release_trust)
 
     def _trust_devices(self, authorities: bytes) -> None:
