@@ -12,7 +12,7 @@ import pytest
 from tests.control_support import TENANT
 from tests.publishing_support import Publishing, bundle_of
 from zt_engine.control_plane.snapshot import release_data, situation_data
-from zt_engine.core.guards import Change, ShadowReport
+from zt_engine.core.guards import MAX_CHANGES, Change, ShadowReport
 from zt_engine.core.release import read_notice
 
 PLAN: dict[str, Any] = {
@@ -107,3 +107,14 @@ def test_a_report_that_does_not_read_changes_nothing(control: Publishing) -> Non
 
     refused = control.as_sidecar(key, "PUT", "/v1/shadow/1", {"began_at": -1})
     assert (refused.status_code, refused.json()["code"]) == (422, "ROLLOUT_REPORT")
+
+
+def test_a_report_with_as_many_changes_as_it_may_hold_is_taken(control: Publishing) -> None:
+    staged(control)
+    key = control.join("edge-1")
+    many = [msgspec.structs.replace(HURT, service=f"service_{n}", samples=("d" * 40,) * 5) for n in range(MAX_CHANGES)]
+    body = msgspec.to_builtins(msgspec.structs.replace(BAD, changes=tuple(many), must_allow=tuple(many)))
+    del body["ref_seq"]
+
+    assert control.as_sidecar(key, "PUT", "/v1/shadow/1", body).status_code == 204
+    assert control.call("GET", "/v1/rollouts/1").json()["state"] == "aborted"

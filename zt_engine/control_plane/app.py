@@ -83,6 +83,7 @@ BODIES: Final[Mapping[tuple[str, str], int]] = {
     ("POST", "/v1/enroll/{enrollment}/key"): 2 * 2**20,
     ("PUT", "/v1/bundles/{digest}"): MAX_ARCHIVE,
     ("POST", "/v1/opa/status"): 256 * 1024,
+    ("PUT", "/v1/shadow/{ref_seq}"): 2**20,
     ("POST", "/v1/opa/logs"): MAX_LOG_BYTES,
 }
 """Routes that take more than 64 KiB. That a request for a certificate is too large is for its reader to say."""
