@@ -1,0 +1,81 @@
+"""`zt policy publish` and its neighbours as a person types them: a pack goes in, a release comes out, and back."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from typer.testing import CliRunner
+
+from tests.control_support import Control
+from tests.peers import ROOT
+from tests.publisher_office import KEY, PEOPLE, Office, remembered
+from zt_engine.bootstrap import publishing, release_diff, release_reading
+from zt_engine.cli import policy, publish
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """A copy of a shipped pack with what all packs share."""
+    for name in ("corp", "lib", "schemas"):
+        shutil.copytree(ROOT / "policies" / name, tmp_path / "policies" / name)
+    return tmp_path / "policies/corp"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, opa: str) -> Iterator[Run]:
+    for module in (publishing, release_reading, release_diff):
+        monkeypatch.setattr(module, "weakenings", remembered)
+    (tmp_path / "site-1.pem").write_bytes(KEY.pem())
+    (tmp_path / "site-1.pub.pem").write_text(KEY.public().pem())
+    for person, key in PEOPLE.items():
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (tmp_path / f"{person}.pem").write_bytes(pem)
+        assert key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    config = tmp_path / "zt.toml"
+    config.write_text('[policy]\nkeys = ["site-1.pub.pem"]\n[publishing]\nkey_file = "site-1.pem"\nauthor = "tanaka"\n')
+    with Control() as control:
+        office = Office(control)
+        monkeypatch.setattr(publish, "plane_of", lambda *_: contextlib.nullcontext(office.plane))
+        monkeypatch.setattr(publish.time, "time", control.clock.now)
+
+        def call(*words: str) -> Any:
+            with_opa = ["--opa", opa] if words[0] == "publish" else []
+            return CliRunner().invoke(policy.app, [*words, *with_opa, "--config", str(config), "--lang", "en"])
+
+        yield call
+
+
+def test_a_pack_is_published_approved_taken_back_and_a_bad_one_changes_nothing(run: Run, pack: Path, tmp_path: Path) -> None:
+    none = run("status")
+    first = run("publish", str(pack))
+    catalogue = pack / "catalogue.yaml"
+    catalogue.write_text(catalogue.read_text().replace('"group:support"]}', '"group:support", "group:finance"]}'))
+    weaker = run("publish", str(pack))
+    approved = [run("approve", "2", "--key", str(tmp_path / f"{person}.pem"), "--yes") for person in PEOPLE]
+    differs = run("diff")
+    back = run("rollback")
+    source = pack / "baseline/baseline.rego"
+    source.write_text(source.read_text() + "\nbroken :=\n")
+    failed = run("publish", str(pack))
+
+    for result in (first, weaker, *approved, differs, back):
+        assert result.exit_code == 0, (result.output, result.exception)
+    assert none.exit_code == 1
+    assert "release 1 is in force" in first.output
+    assert "WEAKENS_LABEL" in weaker.output
+    assert "release 2 waits for 2 more people" in weaker.output
+    assert "release 2 is in force" in approved[1].output
+    assert "~ catalogue.yaml" in differs.output
+    assert "release 3 is in force" in back.output
+    assert failed.exit_code == 1
+    assert "baseline.rego:" in failed.stderr
+    assert "Nothing was published" in failed.stdout
+    assert "rolled_back" in run("history").output
