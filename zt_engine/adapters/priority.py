@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 
 LOWEST = 19
+AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def stand_back() -> None:
@@ -15,5 +17,7 @@ def stand_back() -> None:
     the rest of our turn, which is some milliseconds, or ten decisions.
     """
     os.nice(LOWEST)
+    with suppress(OSError):  # where each session is a group with a share of its own, nice means nothing outside it
+        AUTOGROUP.write_text(f"{LOWEST}\n", encoding="ascii")
     with suppress(OSError, AttributeError):  # a sandbox may forbid it, macOS lacks it; being nice is what is left
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
