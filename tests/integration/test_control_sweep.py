@@ -16,7 +16,9 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis.generation import GenerationMode
 
 from tests.control_support import Control, a_device
+from tests.publishing_support import APPROVERS, KEY, by_version
 from zt_engine.adapters.stream_keys import StreamKey
+from zt_engine.bootstrap.releasing import open_releases
 from zt_engine.bootstrap.serving_stream import open_stream
 from zt_engine.control_plane.app import PUBLIC
 from zt_engine.control_plane.limits import Rate
@@ -40,6 +42,7 @@ class NoCertificates:
 def control() -> Iterator[Control]:
     with Control(rates=FREE, home_issuer="https://idp.example", authority=NoCertificates()) as one:
         one.put(a_device())
+        open_releases(one.plane, {KEY.key_id: KEY.public()}, APPROVERS, weakenings=by_version)
         open_stream(one.plane, StreamKey.generate(), shared=False)
         yield one
 
