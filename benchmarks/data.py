@@ -20,6 +20,8 @@ PATHS_PER_PERSON = 10
 ZIPF_EXPONENT = 1.0
 REPORT_SECONDS = 810
 """A device reports every 12 to 15 minutes."""
+SIGN_IN_SECONDS = 900
+"""A person gets a new access token every quarter of an hour."""
 DIRECTORY_CHANGES_PER_DAY = 0.01
 """Share of the people whose directory record changes on a working day (moves, projects, roles)."""
 WORKING_DAY = 8 * 3600
@@ -133,6 +135,11 @@ def zipf(ranks: int, draws: int, *, exponent: float = ZIPF_EXPONENT, seed: int =
     """Return `draws` numbers below `ranks`: number r comes with a frequency proportional to 1 / (r + 1) ** exponent."""
     weights = list(accumulate((rank + 1) ** -exponent for rank in range(ranks)))
     return array("I", random.Random(seed).choices(range(ranks), cum_weights=weights, k=draws))
+
+
+def new_tokens(persons: int, seconds: float) -> int:
+    """How many of this many people come with a token that was never seen before, within so many seconds."""
+    return min(persons, round(persons * seconds / SIGN_IN_SECONDS))
 
 
 def reports_per_second(persons: int) -> float:

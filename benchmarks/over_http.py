@@ -7,6 +7,7 @@ of the headers, which is in its favour.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from statistics import median
 
@@ -14,7 +15,7 @@ from msgspec.structs import asdict
 
 from benchmarks import contestants, documents, metrics, wrk
 from benchmarks.bench import Measured, Run, told
-from benchmarks.data import HOT_PEOPLE, SEED, keys, zipf
+from benchmarks.data import HOT_PEOPLE, SEED, keys, new_tokens, zipf
 from benchmarks.metrics import Counts
 from benchmarks.processes import BenchmarkError, Contestant
 from benchmarks.site import Site, head
@@ -40,8 +41,8 @@ def measure(run: Run) -> None:
         start(run, field, site, recorded.answer)
         if run.peers.opa is not None:
             check_opa(field["opa"].port, recorded)
-        mixed = start_mixed(run, field)
-        rounds = measure_rounds(run, field, {**loads, "mixed": mixed})
+        loads["mixed"], loads["known"] = start_mixed(run, field)
+        rounds = measure_rounds(run, field, loads)
     finally:
         for contestant in field.values():
             contestant.stop()
@@ -69,8 +70,12 @@ def check_opa(port: int, recorded: documents.Recorded) -> None:
             raise BenchmarkError(f"OPA answers {question.entrypoint} differently: {theirs}")
 
 
-def start_mixed(run: Run, field: dict[str, Contestant]) -> wrk.Load:
-    """Make the whole site, start its sidecar and the people who keep changing it."""
+def start_mixed(run: Run, field: dict[str, Contestant]) -> tuple[wrk.Load, wrk.Load]:
+    """Make the whole site, start its sidecar and the people who keep changing it.
+
+    Returns the load, and one request of everybody whose token the sidecar knows when the rounds begin: at work, only
+    those are new to it who got a token meanwhile.
+    """
     place, persons = run.folder / NAME, run.plan.site_people
     site = Site(place / "whole", persons, bundle=run.bundle)
     every = keys(site.people)
@@ -82,7 +87,10 @@ def start_mixed(run: Run, field: dict[str, Contestant]) -> wrk.Load:
     run.say(f"  {len(every)} keys of {persons} people by Zipf's law")
     parts = place / "parts"
     parts.mkdir()
-    return wrk.write_parts(parts, [(head(key), key.person) for key in every], site.blocks, order)
+    load = wrk.write_parts(parts, [(head(key), key.person) for key in every], site.blocks, order)
+    known = persons - new_tokens(persons, seconds)
+    first = {key.person: number for number, key in enumerate(every) if key.person < known}
+    return load, wrk.reordered(load, parts / "known", array("I", first.values()))
 
 
 class Rounds:
@@ -112,6 +120,8 @@ def measure_rounds(run: Run, field: Mapping[str, Contestant], loads: Mapping[str
             if name == "mixed" and number == 0:
                 warm_up = min(MIXED_WARM_UP, plan.seconds * 2)
             with contestant.running():
+                if name == "mixed" and number == 0:
+                    run.client(contestant, loads["known"], min(MIXED_WARM_UP, plan.seconds * 2))
                 if helper is not None:
                     helper.resume()
                 warmed = run.client(contestant, load, warm_up, offset=offset)

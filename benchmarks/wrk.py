@@ -54,6 +54,12 @@ def write_parts(folder: Path, heads: Sequence[tuple[bytes, int]], tails: Sequenc
     return Load(folder / "heads", folder / "tails", folder / "order")
 
 
+def reordered(load: Load, path: Path, order: array[int]) -> Load:
+    """Return the same heads and tails in another order."""
+    path.write_bytes(order.tobytes())
+    return Load(load.requests, load.tails, path)
+
+
 def write_strings(path: Path, strings: Iterable[bytes]) -> None:
     """Write byte strings, each behind its length in four bytes."""
     with path.open("wb") as file:
