@@ -41,6 +41,8 @@ log = structlog.get_logger()
 
 ASK_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.25
+PATIENT: Final = PolicySettings(budget_ms=1000)
+"""Whoever gives way to everybody is stopped in the middle of an evaluation; that is no fault of the candidate's."""
 KINDS: Final[dict[str, Kind]] = {
     "overlay.changed": "overlay",
     "grant.changed": "grant",
@@ -269,4 +271,4 @@ def _decider(bundle: Bundle, catalogue: bytes, trust: bytes) -> Decider:
         trust=activation.read_trust(trust, where="trust"),
         trust_digest=hashlib.sha256(trust).hexdigest(),
     )
-    return Decider(parts, activation.make_engine(bundle, PolicySettings()))
+    return Decider(parts, activation.make_engine(bundle, PATIENT))
