@@ -7,7 +7,7 @@ up: two people look at it rather than none. Decisions themselves are compared by
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Final
 from urllib.parse import quote
 
@@ -18,12 +18,12 @@ from zt_engine.core.bundle_hash import Json
 from zt_engine.core.catalogue import Catalogue, Resource
 from zt_engine.core.classification import Label, Scheme, join
 from zt_engine.core.errors import InputError
-from zt_engine.core.route_matcher import Shape, Wild, crossings, meet
+from zt_engine.core.route_matcher import Shape, TangledError, Wild, crossings, meet
 from zt_engine.core.trust_model import TrustModel
 
 MAX_CROSSINGS: Final = 10_000
 PROBE: Final = "zt-probe"
-"""Stands for whatever a parameter or wildcard matches: no catalogue writes such a segment down."""
+"""Stands for whatever a parameter or wildcard matches; longer where a catalogue writes such a segment down."""
 _LOWER_IS_STRICTER: Final = frozenset({"penalties", "penalty_cap"})
 _PLACES: Final = frozenset({"networks", "windows"})
 _WEIGHTS: Final = ("weight",)
@@ -31,6 +31,8 @@ _REQUIRED: Final = frozenset({"reads", "writes", "obligations", "unmanaged"})
 """Lists of data whose every entry asks for something."""
 _EXCEPTED: Final = frozenset({"waivable", "exceptions", "exempt", "open_to"})
 """Lists of data whose every entry lets something through."""
+_LOWERED: Final = frozenset({"report_age", "ceiling", "waiver_ceiling"})
+"""Figures of data that ask for more the lower they are."""
 
 
 class Weakening(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,7 +65,7 @@ def weakened_trust(before: TrustModel, after: TrustModel) -> Iterator[Weakening]
 
 
 def weakened_data(before: Json, after: Json) -> Iterator[Weakening]:
-    """Yield thresholds that fell, requirements that left a list, exceptions that joined one."""
+    """Yield thresholds that fell, requirements that left a list, and everything else that does not plainly tighten."""
     yield from _data(before, after, ())
 
 
@@ -99,11 +101,27 @@ def _host(before: Catalogue, after: Catalogue, host: str) -> Iterator[Weakening]
     if not rules:
         return
     methods = sorted({method for rule in rules for method in rule.methods})
-    paths = dict.fromkeys(_path(shape) for shape in _shapes(rule.template.shape for rule in rules))
-    for catalogue in (before, after):
-        for item in catalogue.objects:
-            if host in catalogue.services[item.service].hosts:
-                paths[item.path] = None
+    shapes = {rule.template.shape for rule in rules}
+    try:
+        met = list(islice(crossings(shapes), MAX_CROSSINGS + 1))
+    except TangledError:
+        met = []
+        yield _changed("WEAKENS_UNKNOWN", host, "routes", "-")
+    if len(met) > MAX_CROSSINGS:
+        yield _changed("WEAKENS_UNKNOWN", host, "routes", MAX_CROSSINGS)
+        met.pop()
+    # Where two of them meet, one may have given way to the other.
+    shapes |= {shape for shape in (meet(a, b) for a, b in met) if shape is not None}
+    found = [
+        item.path
+        for catalogue in (before, after)
+        for item in catalogue.objects
+        if host in catalogue.services[item.service].hosts
+    ]
+    probe = _probe(shapes, found)
+    longest = max(map(len, shapes))
+    paths = dict.fromkeys(path for shape in shapes for path in _paths(shape, probe, longest))
+    paths |= dict.fromkeys(found)
     for path in sorted(paths):
         for method in methods:
             new = _found(after, host, method, path)
@@ -117,16 +135,26 @@ def _host(before: Catalogue, after: Catalogue, host: str) -> Iterator[Weakening]
                 yield from _resource(where, old, new)
 
 
-def _shapes(written: Iterable[Shape]) -> set[Shape]:
-    """Every shape that is written, and where two of them meet: there one may have given way to the other."""
-    shapes = set(written)
-    met = (meet(a, b) for a, b in islice(crossings(shapes), MAX_CROSSINGS))
-    return shapes | {shape for shape in met if shape is not None}
+def _probe(shapes: Iterable[Shape], objects: Iterable[str]) -> str:
+    """Return a segment that no template and no object of a host writes down, so that only wildcards match it."""
+    written = {part for shape in shapes for part in shape if isinstance(part, str)}
+    written |= {part for path in objects for part in path.split("/")}
+    probe = PROBE
+    while any(probe in part for part in written):
+        probe += "-"
+    return probe
 
 
-def _path(shape: Shape) -> str:
-    spelled = {Wild.PARAM: PROBE, Wild.REST: f"{PROBE}/{PROBE}"}
-    return "/" + "/".join(spelled[part] if isinstance(part, Wild) else quote(part, safe="") for part in shape)
+def _paths(shape: Shape, probe: str, longest: int) -> Iterator[str]:
+    """Yield a path of a shape; of one that ends in `*` one of every length, since narrower ones take some of them."""
+    fixed = [probe if isinstance(part, Wild) else quote(part, safe="") for part in shape]
+    if shape[-1] is not Wild.REST:
+        yield "/" + "/".join(fixed)
+        return
+    for more in range(max(1, longest - len(shape) + 2)):
+        front = [*fixed[:-1], *[probe] * more]
+        yield "/" + "/".join([*front, probe])
+        yield "/" + "/".join([*front, ""])
 
 
 def _found(catalogue: Catalogue, host: str, method: str, path: str) -> Resource | None:
@@ -225,24 +253,50 @@ def _is_number(value: object) -> bool:
 
 
 def _data(old: object, new: object, path: tuple[str, ...]) -> Iterator[Weakening]:
-    if old == new:
-        return
     where, name = ".".join(("data", *path)), path[-1] if path else ""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in sorted(old.keys() | new.keys()):
-            yield from _data(old.get(key), new.get(key), (*path, key))
-    elif "threshold" in name:
-        if not (_is_figure(old) and _is_figure(new)) or float(str(new)) < float(str(old)):
+    if _same_kind(old, new, Mapping):
+        known, now = _mapping(old), _mapping(new)
+        if not known and not now and old != new:
+            yield _changed("WEAKENS_ATTRIBUTE", where, old, new)
+        for key in sorted(known.keys() | now.keys()):
+            yield from _data(known.get(key), now.get(key), (*path, key))
+    elif any("threshold" in part for part in path) and not isinstance(old or new, list):
+        if not (_same(old, new) or (_is_figure(old) and _is_figure(new) and float(str(new)) >= float(str(old)))):
             yield _changed("WEAKENS_THRESHOLD", where, old, new)
-    elif name in _REQUIRED:
+    elif name in _REQUIRED and _same_kind(old, new, list):
         if _entries(old) - _entries(new):
             yield _changed("WEAKENS_REQUIREMENT", where, old, new)
-    elif name in _EXCEPTED:
+    elif name in _EXCEPTED and _same_kind(old, new, list):
         if _entries(new) - _entries(old):
             yield _changed("WEAKENS_EXCEPTION", where, old, new)
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for place, (one, other) in enumerate(zip(old, new, strict=True)):
+    elif isinstance(old, list) and isinstance(new, list):
+        for place, (one, other) in enumerate(zip_longest(old, new)):
             yield from _data(one, other, (*path, str(place)))
+    elif not _tightens(name, old, new):
+        yield _changed("WEAKENS_ATTRIBUTE", where, old, new)
+
+
+def _same_kind(old: object, new: object, kind: type) -> bool:
+    """Whether both are of a kind, or the one is and the other is not there."""
+    present = [value for value in (old, new) if value is not None]
+    return bool(present) and all(isinstance(value, kind) for value in present)
+
+
+def _same(old: object, new: object) -> bool:
+    return type(old) is type(new) and old == new
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _tightens(name: str, old: object, new: object) -> bool:
+    """Whether a value is as it was, or plainly asks for more."""
+    if _same(old, new):
+        return True
+    if name in _LOWERED:
+        return _is_figure(old) and _is_figure(new) and float(str(new)) <= float(str(old))
+    return name == "byod" and old is True and new is False
 
 
 def _entries(value: object) -> set[str]:
