@@ -144,10 +144,11 @@ class ControlProgram:
         log.info("control.stopped", listen=self.address)
 
     async def reload(self, config: Path) -> bool:
-        """Read the device CAs again, for one that was made meanwhile; with a fault those of before stay in use.
+        """Read the device CAs and the trust document again; with a fault those of before stay in use.
 
         Of the settings nothing is taken up; the log says when they are others by now.
         """
+        believed = await asyncio.to_thread(self.parts.trust.refresh, again=True)
         try:
             if load_control(config) != self.settings:
                 log.warning("config.needs_restart", where=str(config))
@@ -157,7 +158,7 @@ class ControlProgram:
                 log.error("device_cas.refused", code=problem.code, where=problem.where, problem=problem.message)
             return False
         log.info("device_cas.reloaded")
-        return True
+        return believed
 
     async def _refresh_authority(self) -> None:
         await asyncio.to_thread(refresh, self.settings, self.parts.authority)
@@ -170,6 +171,8 @@ class ControlProgram:
         while True:
             await asyncio.sleep(KEY_CHECK_SECONDS)
             await self._refresh_keys()
+            # Sidecars take it up within seconds, and are not to be told what they then refuse.
+            await asyncio.to_thread(self.parts.trust.refresh)
 
     async def _refresh_keys(self) -> None:
         for failure in await refresh_due(self.parts.sources, self.clock.now()):

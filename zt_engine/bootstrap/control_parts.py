@@ -26,12 +26,12 @@ from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.adapters.tpm_endorsement import read_makers
-from zt_engine.adapters.trust_document import TrustFile
 from zt_engine.bootstrap.activation import read_trust
+from zt_engine.bootstrap.control_trust import ControlTrust
 from zt_engine.bootstrap.device_authority import Authority, open_authority
 from zt_engine.bootstrap.identity import home_issuer, issuer_configs, secret_file
 from zt_engine.bootstrap.readiness_following import FolderReadiness
-from zt_engine.bootstrap.releasing import open_opa, open_releases
+from zt_engine.bootstrap.releasing import Judge, open_opa, open_releases
 from zt_engine.bootstrap.serving_stream import read_stream_key
 from zt_engine.bootstrap.weakening import weakenings
 from zt_engine.bootstrap.wiring import Faults, approver_pems
@@ -61,6 +61,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     stream_key: StreamKey
     tls_ca: bytes
     sources: tuple[KeySource, ...]
+    trust: ControlTrust
 
 
 def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
@@ -77,7 +78,8 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     stream_key = faults.of(lambda: read_stream_key(settings.path(control.stream_key_file)))
     tls_ca = faults.of(lambda: _bytes(settings, control.ca_file))
     attestation = faults.of(lambda: _attestation(settings))
-    readiness = faults.of(lambda: _readiness(settings))
+    trust = faults.of(lambda: ControlTrust(settings, bundle_keys or {}, approvers or {}))
+    readiness = faults.of(lambda: _readiness(settings, trust))
     store = faults.of(lambda: opened_store(settings))
     faults.check()
     record = Ledger(facts)
@@ -89,8 +91,8 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         readiness=readiness,
         codes=readiness.codes if isinstance(readiness, FolderReadiness) else None,
     )
-    handed = TrustFile(settings.path(control.trust_file))
-    extras: dict[str, Any] = {PARTS: parts, "ca_sha256": _pin(tls_ca), "trust": handed.read}
+    extras: dict[str, Any] = {PARTS: parts, "ca_sha256": _pin(tls_ca), "trust": trust.handout}
+    records = StrictRecords(trust.approvers)
     est = EstService(
         tenant=settings.sidecar.tenant,
         store=store,
@@ -106,7 +108,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         changes=store,
         clock=clock,
         administrators=Administrators(keys, _administrators(settings, configs, sources)),
-        records=StrictRecords(approvers),
+        records=records,
         authority=authority,
         jws=DeviceJws(),
         people=_people(settings, configs, sources),
@@ -117,7 +119,16 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         ),
         extras=extras,
     )
-    open_releases(plane, bundle_keys or {}, approvers or {}, weakenings=weakenings)
+    releases = open_releases(plane, trust.bundle_keys, trust.approvers, weakenings=weakenings)
+
+    def believe() -> None:
+        records.believe(trust.approvers)
+        if releases is not None and isinstance(releases.judge, Judge):
+            releases.judge.believe(trust.bundle_keys, trust.approvers)
+        if isinstance(readiness, FolderReadiness):
+            readiness.believe(trust.bundle_keys)
+
+    trust.changed = believe
     folder = settings.path(control.admins).parent
     open_opa(plane, clients=folder / FILE, logs=folder / "opa-logs")
     return Parts(
@@ -127,6 +138,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         stream_key=stream_key,
         tls_ca=tls_ca,
         sources=tuple(sources.values()),
+        trust=trust,
     )
 
 
@@ -222,17 +234,16 @@ def _chips(settings: ControlSettings) -> frozenset[str] | None:
     return frozenset(_bytes(settings, path).decode("ascii", "replace").split())
 
 
-def _readiness(settings: ControlSettings) -> Readiness:
+def _readiness(settings: ControlSettings, trusted: ControlTrust | None) -> Readiness:
     """The policy in the folder; without keys to verify one with, what its trust file knows of good and bad facts."""
     folder = settings.path(settings.policy.folder)
     trust = folder / "trust.yaml"
     known = ModelReadiness(read_trust(trust.read_bytes(), where=str(trust))) if trust.exists() else NoReadiness()
-    if not settings.policy.keys:
+    if trusted is None or not trusted.bundle_keys:
         return known
     home = home_issuer(settings)
     strongest = {config.issuer: config.strongest_acr for config in issuer_configs(settings)}
-    keys = load_public_keys(_bundle_pems(settings))
-    return FolderReadiness(folder, keys, otherwise=known, strongest=strongest.get(home, ""))
+    return FolderReadiness(folder, trusted.bundle_keys, otherwise=known, strongest=strongest.get(home, ""))
 
 
 def _bundle_pems(settings: ControlSettings) -> dict[str, bytes]:

@@ -33,7 +33,7 @@ _ENGINE: Final = Policy(budget_ms=1000)
 
 
 class Judge:
-    """Verifies a release as every sidecar does, with the keys and approvers of these settings."""
+    """Verifies a release as every sidecar does, with the keys and approvers that are believed here."""
 
     def __init__(
         self,
@@ -43,11 +43,19 @@ class Judge:
         weakenings: Weakenings,
         always: bool = False,
     ) -> None:
-        self.people = len({approver.person for approver in approvers.values()})
         self.always = always
         self._keys = keys
         self._approvers = approvers
         self._weakenings = weakenings
+
+    @property
+    def people(self) -> int:
+        """How many people may approve."""
+        return len({approver.person for approver in self._approvers.values()})
+
+    def believe(self, keys: Mapping[str, BundlePublicKey], approvers: Approvers) -> None:
+        """Judge by these from now on."""
+        self._keys, self._approvers = keys, approvers
 
     def read(self, record: str) -> Release:
         """Return a record that a bundle key signed."""
