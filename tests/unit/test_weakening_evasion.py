@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from tests.publishing_support import bundle_of, opened
 from tests.unit.test_catalogue import catalogue, rule
 from tests.unit.test_weakening import codes
+from zt_engine.bootstrap.weakening import weakenings
 from zt_engine.core import weakening
 from zt_engine.core.weakening import PROBE, weakened_data
 
@@ -72,3 +75,21 @@ def test_whatever_of_the_data_moves_counts_unless_it_plainly_tightens(old: Any, 
 )
 def test_what_plainly_tightens_needs_nobody(old: Any, new: Any) -> None:
     assert not list(weakened_data(old, new))
+
+
+DROPPED = "scenarios/company.yaml"
+
+
+def test_a_scenario_that_is_asked_no_more_counts_so_that_no_weakening_is_split_over_two_releases() -> None:
+    found = weakenings(opened(bundle_of("1")), opened(bundle_of("2", without=(DROPPED,))))
+
+    assert {one.code for one in found} == {"WEAKENS_SCENARIO"}
+    assert not weakenings(opened(bundle_of("2", without=(DROPPED,))), opened(bundle_of("1")))
+
+
+def test_a_service_that_was_answered_by_no_layer_of_its_own_comes_back_by_two_people() -> None:
+    whole = opened(bundle_of("1"))
+    gone = {name: layers for name, layers in whole.layers.items() if name != "payroll"}
+    found = weakenings(replace(whole, layers=gone, content_digest="0" * 64), whole)
+
+    assert {one.code for one in found} >= {"WEAKENS_LAYER"}

@@ -129,11 +129,17 @@ def _all(old: Parts, new: Parts, seconds: float) -> Iterator[Weakening]:
         left = new.bundle.layers.get(service, layers)
         if set(layers) - set(left):
             yield Weakening(code="WEAKENS_LAYER", where=service, before=" ".join(layers), after=" ".join(left))
+    for service in sorted(new.bundle.layers.keys() - old.bundle.layers.keys()):
+        # What it has to get past was fewer or other layers once, for all that is known here.
+        yield Weakening(code="WEAKENS_LAYER", where=service, before="-", after=" ".join(new.bundle.layers[service]))
     try:
-        scenarios = _union(old.bundle, new.bundle)
+        asked, still = _asked_by(old.bundle), _asked_by(new.bundle)
     except ZtError as error:
         yield Weakening(code="WEAKENS_UNKNOWN", where=error.where, before=error.code, after="-")
         return
+    # Every question that either of them asks, once; those that are asked no more among them.
+    questions = tuple({**asked, **still})
+    scenarios = tuple({**still, **asked}[question] for question in questions)
     if len(scenarios) > MAX_SCENARIOS:
         yield _unfinished(MAX_SCENARIOS, len(scenarios))
     with stage(old) as before, stage(new) as after:
@@ -141,20 +147,23 @@ def _all(old: Parts, new: Parts, seconds: float) -> Iterator[Weakening]:
         for count, ((scenario, one), (_, other)) in enumerate(both):
             if count == MAX_SCENARIOS:
                 return
-            yield from weaker(f"{scenario.question.where}: {scenario.name('en')}", one, other)
+            where = f"{scenario.question.where}: {scenario.name('en')}"
+            yield from weaker(where, one, other)
+            if questions[count] not in still and (_ORDER[other.effect] < _ORDER["allow"] or other.obligations):
+                # The release after this one would be compared without it.
+                yield Weakening(code="WEAKENS_SCENARIO", where=where, before=other.effect, after="-")
             if time.monotonic() > ends and count + 1 < len(scenarios):
                 yield _unfinished(count + 1, len(scenarios))
                 return
 
 
-def _union(old: Bundle, new: Bundle) -> tuple[Scenario, ...]:
-    """Every question that either of them asks, once."""
+def _asked_by(bundle: Bundle) -> dict[bytes, Scenario]:
+    """Every question of a bundle's scenarios, wherever it is written."""
     asked: dict[bytes, Scenario] = {}
-    for bundle in (old, new):
-        for scenario in scenarios_of(bundle):
-            question = msgspec.structs.replace(scenario.question, where="")
-            asked.setdefault(msgspec.json.encode(question, order="sorted"), scenario)
-    return tuple(asked.values())
+    for scenario in scenarios_of(bundle):
+        question = msgspec.structs.replace(scenario.question, where="")
+        asked.setdefault(msgspec.json.encode(question, order="sorted"), scenario)
+    return asked
 
 
 def _unfinished(done: int, of: int) -> Weakening:
