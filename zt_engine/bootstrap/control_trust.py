@@ -7,6 +7,7 @@ version brings no approver and no key back that the root has taken out, not even
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class ControlTrust:
         self._path = settings.path(settings.control.trust_file)
         self._known = self._path.with_name(self._path.name + KNOWN_SUFFIX)
         self._pinned = self._pin()
+        self._lock = threading.Lock()
         self._stamp: tuple[int, int, int] | None = None
         self._handout: TrustHandout | None = None
         self._document: TrustDocument | None = None
@@ -65,7 +67,8 @@ class ControlTrust:
         A file that has not changed is looked at only if it is to be `again`. Reads files: not for the event loop.
         """
         try:
-            taken = self._read(again=again)
+            with self._lock:
+                taken = self._read(again=again)
         except ZtError as error:
             log.error("trust.refused", code=error.code, where=str(self._path), problem=error.message)
             return False

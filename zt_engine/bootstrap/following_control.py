@@ -327,6 +327,8 @@ class ControlFollower:
         await asyncio.to_thread(keep_membership, self.member)
         self.sync.keys = public_keys(told.stream_keys)
         self.sync.moved(place_of(self.member.membership), self.clocks())
+        if self.releases is not None:
+            self.releases.wake()  # its turn may have come
         self.lease.limit(await asyncio.to_thread(staleness_of, membership, self._settings))
         if membership.trust != before.trust:
             await self.trust_changed()
