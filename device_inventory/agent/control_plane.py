@@ -112,6 +112,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     status: str
     items: tuple[Item, ...] | None = None
     """None when the server does not say here what is missing."""
+    good_for: str | None = None
+    """The highest label that is open to the device now, empty for none; None when the server does not know."""
 
 
 class Mine(Struct, frozen=True, kw_only=True):
@@ -220,7 +222,8 @@ class ControlPlane:
 
     def standing(self, who: Credential) -> Standing:
         """Return what is held about this device."""
-        return _tidy(self._as_device(Standing, who, "GET", "/v1/devices/self"))
+        held = _tidy(self._as_device(Standing, who, "GET", "/v1/devices/self"))
+        return held if held.good_for is None else replace(held, good_for=plain(held.good_for))
 
     def lost(self, who: Credential) -> None:
         """Report this very device lost."""

@@ -90,6 +90,7 @@ class FakeControlPlane:
         self.secrets: list[str] = []
         """Everything that was sent or handed out and that nobody else may see."""
         self.needed = {"disk.encrypted": "C2"}
+        self.good_for: str | None = None
         self.next_report_in = 0
         self.full = False
         self.notice_version = NOTICE_VERSION
@@ -213,7 +214,8 @@ class FakeControlPlane:
                 return 200, self._report(body, language)
             case ("GET", "devices", "self"):
                 device = self._device(method, path, headers)
-                return 200, {"status": device.status, "items": self._items(device, language)}
+                items = self._items(device, language)
+                return 200, {"status": device.status, "items": items, "good_for": self.good_for}
             case ("POST", "devices", "self", "renew"):
                 return 200, self._renew(self._device(method, path, headers), headers, json.loads(body))
             case ("POST", "devices", "self", "lost"):

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -125,11 +126,14 @@ def test_a_person_enrolls_this_machine_with_a_browser_and_it_reports_its_real_po
 def test_a_person_is_spoken_to_in_their_language(desk: Desk) -> None:
     desk.plane.needed = {"mdm.compliant": "C2"}
     _, out, _ = desk.enroll(LANG="ja_JP.UTF-8")
+    desk.plane.good_for = "C1"
     status, shown, _ = desk.run("status", LANG="ja_JP.UTF-8")
     _, english, _ = desk.run("status", "--lang", "en", LANG="ja_JP.UTF-8")
 
     assert "登録しました" in out
     assert status == 1
+    assert shown.startswith("いま使えるのは「C1」の情報までです。「C2」には: ")
+    assert english.startswith("Good for data up to C1 now; for C2: ")
     assert "「C2」の情報に必要:" in shown
     assert "あと1項目で利用できます。" in shown
     assert "needed for data labelled C2:" in english
@@ -148,9 +152,36 @@ def test_what_was_reported_in_one_language_is_read_in_another(capsys: pytest.Cap
     assert "in the language of the report" not in said
 
 
+@pytest.mark.parametrize(
+    ("language", "good_for", "lacks", "first"),
+    [
+        ("en", "C1", [("FIX_DISK", "C2"), ("FACTS_UNVOUCHED", "C2"), ("OF_A_POLICY", "C3")],
+         "Good for data up to C1 now; for C2: The disk is not confirmed to be encrypted. (1 more)"),
+        ("ja", "C1", [("FIX_DISK", "C2"), ("FACTS_UNVOUCHED", "C2")],
+         "いま使えるのは「C1」の情報までです。「C2」には: ディスクの暗号化を確認できません。（ほか1項目）"),
+        ("en", "C3", [], "Good for data up to C3 now"),
+        ("en", "C3", [("FIX_DISK", "")], "Good for data up to C3 now"),
+        ("ja", "", [("APPROVAL_PENDING", ""), ("FIX_DISK", "C1")],
+         "いまはどの情報にも使えません。「C1」には: ディスクの暗号化を確認できません。"),
+        ("en", "", [("FIX_DISK", "C1")], "Good for no data now; for C1: The disk is not confirmed to be encrypted."),
+        ("en", None, [("FIX_DISK", "C1")], "device: dev-1"),
+    ],
+)  # fmt: skip
+def test_what_the_device_is_good_for_now_comes_first_and_then_what_the_next_label_takes(
+    language: Any, good_for: str | None, lacks: list[tuple[str, str]], first: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = Held(device_id="dev-1", certificate="", chain="", x5t="", not_before=0, not_after=2, protection="file")
+    state = State(url="https://control.example", held=held)
+    items = [Item(code=code, label=label, text="its own words") for code, label in lacks]
+    Screen(language).status(state, items, now=1, status="active", good_for=good_for)
+
+    assert "".join(capsys.readouterr().out.split()).startswith("".join(first.split()))
+
+
 def test_the_status_is_there_for_programs_too(desk: Desk) -> None:
     before = desk.run("status", "--json")
     desk.enrolled()
+    desk.plane.good_for = "C2"
     status, out, _ = desk.run("status", "--json")
     shown = json.loads(out)
 
@@ -160,6 +191,7 @@ def test_the_status_is_there_for_programs_too(desk: Desk) -> None:
     assert shown["key_protection"] == "file"
     assert shown["status"] == "active"
     assert shown["live"] is True
+    assert shown["good_for"] == "C2"
     assert shown["items"] == []
     assert shown["certificate"]["over"] is False
 
@@ -171,6 +203,7 @@ def test_without_the_server_the_status_is_of_the_last_report_and_says_so(desk: D
 
     assert status == 0
     assert json.loads(out)["live"] is False
+    assert json.loads(out)["good_for"] is None  # what it is good for is said of now only
     assert "as of the last report" in err
     assert desk.run("status", "--offline")[2] == ""
 

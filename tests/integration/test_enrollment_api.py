@@ -37,6 +37,7 @@ from tests.est_support import authority_in_memory
 from tests.fakes.agent_machine import FakeMachine, FakePerson
 from tests.fakes.persons import SECRET
 from tests.issuer import trusted
+from tests.unit.test_readiness_following import following, lay
 from zt_engine.adapters.ca_x509 import X509CertificateAuthority
 from zt_engine.adapters.dev_issuer import DevIssuer
 from zt_engine.adapters.jws_device import DeviceJws
@@ -273,6 +274,23 @@ def test_a_device_sees_everything_that_is_held_about_it(plane: Plane, laptop: La
     assert set(Device.__struct_fields__) - set(shown) == {"tenant", "version", "streams", "published"}
     assert set(shown["sources"]["agent"]["facts"]) == {*laptop.machine.facts, *laptop.machine.slow}
     assert {one["age"] for one in shown["sources"]["agent"]["facts"].values()} == {0}
+
+
+def test_a_device_is_told_what_it_is_good_for_now_and_what_the_next_label_takes(tmp_path: Path) -> None:
+    lay(tmp_path, "jp-gov")
+    readiness = following(tmp_path)
+    with Plane(extras={PARTS: EnrollmentParts(readiness=readiness)}) as plane:
+        laptop = Laptop(plane, tmp_path / "home")
+        held = laptop.enroll(plane.invite()).held
+        working = laptop.work(lambda device: device.standing())
+        plane.control.call("POST", f"/v1/devices/{held.device_id}/quarantine", {"reason": "odd"}, who="helpdesk")
+        kept_out = laptop.work(lambda device: device.standing())
+    readiness.close()
+
+    assert working.good_for == "C1"
+    assert next(item.label for item in working.items if item.label) == "C2"
+    # As for every device that is not in order, what is published stays open.
+    assert kept_out.good_for == "C0"
 
 
 # -- what breaks off

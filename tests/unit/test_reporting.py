@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from device_inventory.device import DeviceRecord
 from device_inventory.facts import CATALOGUE, METHODS
 from device_inventory.inventory import publish
 from device_inventory.operations import key_revoked, quarantine, report_lost, revoke
@@ -16,7 +17,7 @@ from tests.stream_support import Follower, batch, changed
 from tests.unit.inventory_support import COLLECTED
 from tests.unit.trust_support import MODEL
 from zt_engine.control_plane.enrollment_rules import DAY, EnrollmentRules
-from zt_engine.control_plane.remedies import ModelReadiness, Unmet, items
+from zt_engine.control_plane.remedies import ModelReadiness, NoReadiness, Unmet, items
 from zt_engine.control_plane.signing_in import SignIn
 from zt_engine.core.errors import ZtError
 from zt_engine.pages.registry import registry
@@ -594,6 +595,36 @@ def test_the_trust_model_names_what_costs_points_and_no_label() -> None:
     assert {("FIX_DISK", "disk.encrypted"), ("FIX_FIREWALL", "firewall.enabled")} <= {(x.code, x.fact) for x in ill}
     assert {one.label for one in ill} == {""}
     assert ill[0].fact == "device.key_protection"
+
+
+class _Policy:
+    """A policy that opens a label, and names another that it keeps closed."""
+
+    def __init__(self, label: str, closed: str) -> None:
+        self.label, self.closed = label, closed
+
+    def unmet(self, record: DeviceRecord, *, now: int) -> list[Unmet]:
+        return [Unmet(code="FIX_DISK", label=self.closed)] if self.closed else []
+
+    def labels(self, record: DeviceRecord, *, now: int) -> str:
+        return self.label
+
+
+@pytest.mark.parametrize(
+    ("readiness", "good_for"),
+    [
+        (_Policy("C1", "C2"), "C1"),
+        (_Policy("C3", ""), "C3"),
+        (_Policy("", "C1"), ""),
+        (NoReadiness(), None),
+        (ModelReadiness(MODEL), None),
+    ],
+)
+def test_whoever_knows_no_label_neither_opens_nor_closes_one(readiness: Any, good_for: str | None) -> None:
+    office = Office(readiness=readiness)
+    machine = office.enroll()
+
+    assert office.reporting.good_for(machine.device, now=office.now) == good_for
 
 
 def test_what_was_not_lately_observed_is_worth_a_report_however_good_it_was() -> None:

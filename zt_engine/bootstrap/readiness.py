@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
     unmet: tuple[Unmet, ...]
     labels: tuple[str, ...]
-    """The labels it may be used for, from the lowest."""
+    """The labels it may be used for, from the lowest up to the first that it may not."""
 
 
 class PolicyReadiness:
@@ -95,7 +95,10 @@ class PolicyReadiness:
         return NoReadiness().unmet(record, now=now) if found is None else found.unmet
 
     def labels(self, record: DeviceRecord, *, now: int) -> str:
-        """Return the highest label that nothing about the device keeps it from; empty for none, or for no answer."""
+        """Return the highest label that nothing about the device keeps it from, nor from any below it.
+
+        Empty for none, or for no answer.
+        """
         found = self._find(record, now)
         return found.labels[-1] if found is not None and found.labels else ""
 
@@ -130,7 +133,7 @@ class PolicyReadiness:
             if TRUST_LOW in beyond:
                 continue  # no device is good enough for this label, so there is nothing to put right
             missing = _Label(self._asking, way, beyond, self._facts, at).missing(held)
-            if not missing:
+            if not missing and not unmet:
                 labels.append(way.label)
             for one in missing:
                 unmet.setdefault((one.code, one.fact), one)

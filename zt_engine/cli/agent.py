@@ -128,14 +128,17 @@ def status(
     home: HomeOption = None,
     lang: Lang = None,
 ) -> None:
-    """Show what is missing for which label and how to mend it. Exit 0: nothing. 1: something. 2: it failed."""
+    """Show what the device is good for now, what is missing for which label, and how to mend it.
+
+    Exit 0: nothing is missing. 1: something is. 2: it failed.
+    """
     language = chosen_language(lang)
     screen = Screen(language)
     with _errors(language):
         folder = _home(home)
         state = folder.load() if folder.path.is_dir() else None
         items: tuple[Item, ...] = ()
-        standing, live = "", False
+        standing, live, good_for = "", False, None
         if state is not None and state.held is not None:
             items, standing = state.reporting.items, state.reporting.status
             if not offline:
@@ -145,13 +148,13 @@ def status(
                 except AgentError as error:
                     screen.offline(error)
                 else:
-                    standing, live = answer.status, True
+                    standing, live, good_for = answer.status, True, answer.good_for
                     items = items if answer.items is None else answer.items
         now = CLOCK.now()
         if as_json:
-            print(status_json(state, items, now=now, status=standing, live=live))
+            print(status_json(state, items, now=now, status=standing, live=live, good_for=good_for))
         else:
-            screen.status(state, items, now=now, status=standing)
+            screen.status(state, items, now=now, status=standing, good_for=good_for)
     raise typer.Exit(0 if _good(state, now) and standing in _IN_ORDER and not items else 1)
 
 

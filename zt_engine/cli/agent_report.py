@@ -53,6 +53,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "鍵がTPMにあることを証明できませんでした。証明なしで登録します: {why}",
         "Nothing proves that the key is in the TPM; enrolling without proof: {why}",
     ),
+    "good_for": ("いま使えるのは「{label}」の情報までです。", "Good for data up to {label} now"),
+    "good_for_none": ("いまはどの情報にも使えません。", "Good for no data now"),
+    "further": ("「{label}」には: {what}", "; for {label}: {what}"),
+    "more": ("（ほか{count}項目）", " ({count} more)"),
     "nothing": ("不足している項目はありません。", "Nothing is missing."),
     "left": ("あと{count}項目で利用できます。", "{count} items left."),
     "label": ("「{label}」の情報に必要:", "needed for data labelled {label}:"),
@@ -235,12 +239,22 @@ class Screen:
             status = self.words.named(STATUSES, device.status)
             self._line(f"  {number}. {device.device_id}  {status}" + (f"  {known}" if known else ""))
 
-    def status(self, state: State | None, items: Sequence[Item], *, now: float, status: str) -> None:
-        """Show where the device stands."""
+    def status(
+        self,
+        state: State | None,
+        items: Sequence[Item],
+        *,
+        now: float,
+        status: str,
+        good_for: str | None = None,
+    ) -> None:
+        """Show where the device stands, and first of all what it is good for now, where that is known."""
         words = self.words
         if state is None or state.held is None:
             self._line(words("not_enrolled" if state is None or state.session is None else "begun"), style="yellow")
             return
+        if good_for is not None:
+            self._line(self._reach(good_for, items), style="bold")
         held = state.held
         over = words("over") if held.not_after <= now else ""
         rows = {
@@ -255,6 +269,18 @@ class Screen:
             self._line(f"{words(name)}: {value}")
         if state.reporting.at:
             self.missing(items)
+
+    def _reach(self, good_for: str, items: Sequence[Item]) -> str:
+        """Return the label that is open now, and what the next one takes; items come from the lowest label up."""
+        words = self.words
+        said = words("good_for", label=good_for) if good_for else words("good_for_none")
+        label = next((item.label for item in items if item.label), "")
+        wanted = [item for item in items if item.label == label]
+        if not label:
+            return said
+        what, _ = self._of_item(wanted[0])
+        more = words("more", count=len(wanted) - 1) if len(wanted) > 1 else ""
+        return said + words("further", label=label, what=what + more)
 
     def offline(self, error: AgentError) -> None:
         """Say on standard error that what follows is not from now."""
@@ -273,8 +299,10 @@ class Screen:
         self.console.print(Text(" " * indent + line), soft_wrap=True)
 
 
-def status_json(state: State | None, items: Sequence[Item], *, now: float, status: str, live: bool) -> str:
-    """Return the status for a program."""
+def status_json(
+    state: State | None, items: Sequence[Item], *, now: float, status: str, live: bool, good_for: str | None = None
+) -> str:
+    """Return the status for a program. `good_for` is null where nobody says what is open to the device now."""
     document: dict[str, object] = {"enrolled": state is not None and state.held is not None, "live": live}
     if state is not None:
         document["control_plane"] = state.url
@@ -284,6 +312,7 @@ def status_json(state: State | None, items: Sequence[Item], *, now: float, statu
         document |= {
             "device_id": held.device_id,
             "status": status,
+            "good_for": good_for,
             "key_protection": held.protection,
             "certificate": {"not_before": held.not_before, "not_after": held.not_after, "over": held.not_after <= now},
             "last_report": {"at": reporting.at, "seq": reporting.seq} if reporting.at else None,

@@ -33,6 +33,10 @@ class Readiness(Protocol):
         """Return what is missing, label by label from the lowest; nothing when nothing is."""
         ...
 
+    def labels(self, record: DeviceRecord, *, now: int) -> str:
+        """Return the highest label the device may be used for now; empty for none, and where no label is known."""
+        ...
+
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the list that a person works through."""
@@ -75,6 +79,10 @@ class NoReadiness:
         """Return that nobody was asked."""
         return (Unmet(code="READINESS_UNKNOWN"),)
 
+    def labels(self, record: DeviceRecord, *, now: int) -> str:
+        """Return that no label is known."""
+        return ""
+
 
 class ModelReadiness:
     """The `Readiness` of whoever has no policy engine at hand: what costs the device points in the pack's trust model.
@@ -90,6 +98,10 @@ class ModelReadiness:
         """Return every fact that costs points, in the order of what it weighs."""
         heavier = sorted(self._model.device, key=lambda factor: -factor.weight)
         return tuple(missing for factor in heavier for missing in self._missing(factor, record, now))
+
+    def labels(self, record: DeviceRecord, *, now: int) -> str:
+        """Return that no label is known."""
+        return ""
 
     def _missing(self, factor: DeviceFactor, record: DeviceRecord, now: int) -> list[Unmet]:
         short = [part for part in factor.parts if not self._good(part, record, now)]

@@ -215,6 +215,14 @@ class Reporting:
         asked = self._readiness.unmet(record, now=now)
         return (*((Unmet(code="APPROVAL_PENDING"),) if waiting else ()), *asked)
 
+    def good_for(self, device: Device, *, now: int) -> str | None:
+        """Return the highest label a device may be used for now, empty for none; None where no label is known."""
+        record = publish(device, names=self._facts, now=now)
+        label = self._readiness.labels(record, now=now)
+        # Nothing is said to be open, or closed, by whoever knows of no label.
+        known = label or any(one.label for one in self._readiness.unmet(record, now=now))
+        return label if known else None
+
     def _pause(self, device: Device, findings: Collection[Finding], *, now: int) -> int:
         """Seconds until the next report: some minutes, never the same for two, or just after what is waited for."""
         least, most = self._rules.report_every

@@ -54,11 +54,13 @@ def _working(plane: ControlPlane, routes: APIRouter, ground: EnrollmentRoom) -> 
 
     @routes.get("/v1/devices/self", responses=problems())
     def standing(who: Caller, request: Request) -> dict[str, Any]:
-        """Return everything that is held about the device, and what it still lacks."""
+        """Return everything that is held about the device, the label it is good for now, and what it still lacks."""
         now = plane.now()
         unmet = ground.reporting.unmet(who.device, now=now)
-        held = held_of(plane, who.device, now=now)
-        return held | {"items": listed(items(unmet, codes=ground.codes, language=spoken(plane, request)))}
+        return held_of(plane, who.device, now=now) | {
+            "good_for": ground.reporting.good_for(who.device, now=now),
+            "items": listed(items(unmet, codes=ground.codes, language=spoken(plane, request))),
+        }
 
 
 def _lost(plane: ControlPlane, routes: APIRouter, ground: EnrollmentRoom) -> None:
