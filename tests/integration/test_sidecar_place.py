@@ -1,4 +1,4 @@
-"""Where a sidecar stands comes from its record at the control plane, reaches it while it runs, and says when its turn is."""
+"""Where a sidecar stands comes from its record at the control plane, reaches it while it runs, and says its turn."""
 
 from __future__ import annotations
 

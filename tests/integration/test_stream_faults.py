@@ -1,7 +1,6 @@
 """Everything that can break between a control plane and its sidecars breaks: nothing is allowed too late.
 
-`Watcher` counts stale allows by its own arithmetic: allows after the newest watermark's time had passed, and allows of
-a device whose revocation the sidecar had acknowledged.
+`tests.stale_watcher` counts stale allows by its own arithmetic.
 """
 
 from __future__ import annotations
@@ -20,51 +19,14 @@ import pytest
 from tests.fakes.clock import FakeClock
 from tests.integration.test_stream_relay import Relay
 from tests.postgres import postgres_url
-from tests.sidecar_support import CASE, NOTE, Client, InProcess, Process, in_process, question, wait_for
+from tests.sidecar_support import CASE, NOTE, Client, Process, in_process, question, wait_for
+from tests.stale_watcher import Watcher
 from tests.stream_server import Plane, Site, free_port
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.replica_disk import ReplicaDisk
 from zt_engine.adapters.store_sql import open_store
 
-BOUNDS = {CASE: 60.0, NOTE: 86_400.0}
-"""What a watermark is good for: C2 and C1."""
 HOUR = 3600.0
-
-
-class Watcher:
-    """Asks a sidecar, and knows when it must not be allowed any more."""
-
-    def __init__(self, site: Site, sidecar: InProcess, plane: Plane, clock: FakeClock | None = None) -> None:
-        self.site, self.sidecar, self.plane = site, sidecar, plane
-        self._now = clock.now if clock is not None else time.time
-        self.stale_allows = 0
-        self.last_mark = 0.0
-        """The newest watermark that can have reached the sidecar, while the control plane is there."""
-        self.cut = False
-        self.lost_at = 0
-        """The `seq` from which the device is lost; 0 while it is not."""
-
-    @property
-    def acknowledged(self) -> int:
-        return max((one.applied_seq for one in self.plane.plane.extras["sidecars"].all()), default=0)
-
-    def ask(self, url: str = CASE) -> str:
-        acknowledged = 0 if self.plane.closed else self.acknowledged
-        told = self.site.asked(self.sidecar, url)
-        if not self.cut:
-            self.last_mark = self._now()
-        if told == "200":
-            too_old = self._now() - self.last_mark > BOUNDS[url]
-            knew = bool(self.lost_at) and acknowledged >= self.lost_at
-            self.stale_allows += too_old or knew
-        return told
-
-    def lose(self) -> None:
-        before = self.plane.store.span("default")[1]
-        self.plane.lose("laptop-1")
-        # The revocation and the record: two events.
-        wait_for(lambda: self.plane.store.span("default")[1] >= before + 2, "their places in the order")
-        self.lost_at = self.plane.store.span("default")[1]
 
 
 class Later(SystemClock):

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.bundles import compiled
 from tests.fakes.clock import FakeClock
 from tests.hook_support import LoopThread
-from tests.sidecar_support import InProcess, in_process, wait_for
+from tests.integration.test_releases import seq_of, tell
+from tests.release_support import published
+from tests.sidecar_support import CASE, NOTE, SECRET, InProcess, in_process, wait_for
+from tests.stale_watcher import BOUNDS, Watcher
 from tests.stream_server import Plane, Site, free_port
 
 BATCH = re.compile(rb"event: batch\nid: \d+\ndata: ([^\n]+)\n\n")
@@ -93,32 +97,67 @@ def fault(sidecar: InProcess) -> str:
     return control.fault.code if control.fault is not None else ""
 
 
+def leases_end_in_time(watcher: Watcher, clock: FakeClock) -> None:
+    """From now on nothing is to be renewed: what is C3 ends within ten seconds, what is C2 within sixty."""
+    watcher.cut = True
+    began = clock.running
+    for passed in (0, 9, 11, 30, 58, 61, 65):
+        clock.advance(began + passed - clock.running)
+        told = {url: watcher.ask(url) for url in (SECRET, CASE, NOTE)}
+        ended = {url for url, bound in BOUNDS.items() if passed > bound}
+
+        assert {url for url, said in told.items() if said == "STALE_POLICY"} == ended, passed
+    assert watcher.stale_allows == 0
+
+
 def test_a_relay_that_is_cut_off_from_its_origin_renews_no_lease(lab: tuple[Site, Plane, Relay]) -> None:
     site, plane, relay = lab
     clock = FakeClock(time.time())
     with in_process(site.sandbox, clock=clock) as sidecar:
-        wait_for(lambda: site.asked(sidecar) == "200", "the allow")
+        watcher = Watcher(site, sidecar, plane, clock)
+        wait_for(lambda: watcher.ask() == "200", "the allow")
         relay.held = True
         plane.lose("laptop-1")
 
-        clock.advance(65)
-
-        assert site.asked(sidecar) == "STALE_POLICY"
+        leases_end_in_time(watcher, clock)
 
 
 def test_an_origin_that_stands_still_renews_no_lease_and_is_left(lab: tuple[Site, Plane, Relay]) -> None:
     site, plane, _ = lab
     clock = FakeClock(time.time())
     with in_process(site.sandbox, clock=clock) as sidecar:
-        wait_for(lambda: site.asked(sidecar) == "200", "the allow")
+        watcher = Watcher(site, sidecar, plane, clock)
+        wait_for(lambda: watcher.ask() == "200", "the allow")
         plane.origin._stopping = True  # it serves on, and its sequencer does nothing
         plane.origin.wake()
+        assert plane.origin._thread is not None
+        plane.origin._thread.join()
+        plane.thread.call(lambda: None)  # what it had for the listeners was sent
         plane.lose("laptop-1")
 
-        clock.advance(65)
-
-        assert site.asked(sidecar) == "STALE_POLICY"
+        leases_end_in_time(watcher, clock)
         wait_for(lambda: fault(sidecar) == "STREAM_SILENT", "the silence to be noticed")
+
+
+def test_a_sidecar_without_the_release_that_everybody_is_to_have_renews_no_lease_until_it_has_it(
+    lab: tuple[Site, Plane, Relay], opa: str
+) -> None:
+    site, plane, _ = lab
+    clock = FakeClock(time.time())
+    with in_process(site.sandbox, clock=clock) as sidecar:
+        control = sidecar.program.control
+        assert control is not None
+        watcher = Watcher(site, sidecar, plane, clock)
+        wait_for(lambda: watcher.ask() == "200", "the allow")
+        plane.origin._min_bundle_seq = lambda: 4
+        wait_for(lambda: control.sync.minimum_release == 4, "the watermark")
+
+        leases_end_in_time(watcher, clock)
+        assert control.connected
+
+        tell(plane, *published(compiled(opa), site.sandbox.bundle_key, seq=4))
+        wait_for(lambda: seq_of(sidecar) == 4, "the release")
+        wait_for(lambda: site.asked(sidecar, NOTE) == "200", "the lease")
 
 
 def test_what_is_changed_on_the_way_is_refused_and_said(lab: tuple[Site, Plane, Relay]) -> None:
