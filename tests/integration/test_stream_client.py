@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from tests.stream_server import free_port
 from zt_engine.adapters import stream_http
+from zt_engine.adapters.async_library import settle
 from zt_engine.adapters.stream_http import Pace, StreamClient
 from zt_engine.core.errors import ZtError
 
@@ -102,3 +106,34 @@ def test_attempts_are_spread_out_and_grow_rarer_up_to_a_bound() -> None:
     assert pace.wait(least=7) == 22.0
     pace.succeeded()
     assert pace.wait() == 0.5
+
+
+def test_a_request_looks_for_no_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    class Finder:
+        """Notes what is looked for, and finds nothing."""
+
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> None:
+            looked.append(name)
+
+    async def ask(client: StreamClient) -> None:
+        await client.status({})
+        monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+        await client.status({})
+
+    asyncio.run(answered(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", ask))
+
+    assert looked == []
+
+
+def test_a_package_that_is_there_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sniffio.py").write_text("HERE = True\n")
+    monkeypatch.setitem(sys.modules, "sniffio", sys)  # whatever is there is put back in the end
+    monkeypatch.delitem(sys.modules, "sniffio")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    settle()
+
+    assert importlib.import_module("sniffio").HERE

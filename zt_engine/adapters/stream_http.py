@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from zt_engine.adapters.async_library import settle
 from zt_engine.core.errors import ConfigError, InputError, Problem, UnavailableError
 from zt_engine.core.stream import MAX_MESSAGE_BYTES
 
@@ -101,6 +102,7 @@ class StreamClient:
         self._urls = [url.rstrip("/") for url in urls]
         self._chosen = 0
         self._statement = statement
+        settle()
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
         # No proxy and no netrc of the environment: what is asked here is asked there and nowhere else.
         self._client = httpx.AsyncClient(verify=verify, timeout=timeout, follow_redirects=False, trust_env=False)
