@@ -1,4 +1,4 @@
-"""The properties of a situation, as its events leave it: S2 to S6 of the page about it."""
+"""The properties of a situation, S1 to S6 of the page about it: what fires by itself, and what events leave."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device_inventory.fleet import LONGEST, REST, FleetCount, FleetWatch, watch
 from tests.stream_support import Follower, batch
 from tests.world import NOW
 from zt_engine.core.errors import InputError
@@ -47,6 +48,35 @@ def told(some: list[dict[str, Any]]) -> list[tuple[str, Any]]:
 def enforced(situation: Situation, at: int = NOW) -> bytes:
     applied = situation.effective(at, at + 5, target=TARGET, ranks=RANKS, assurance={"phr": 3})
     return situation_fragment(applied) + msgspec.json.encode(msgspec.structs.replace(applied, exercises=()))
+
+
+swings = st.lists(
+    st.tuples(st.integers(1, 4 * 3600), st.sampled_from([0, 20, 300, 1000]), st.sampled_from([0, 20, 300, 1000])),
+    max_size=60,
+)
+"""How long after the one before a count is taken, how many devices are fresh, how many have just lapsed."""
+
+
+@given(swings)
+def test_s1_a_fleet_that_swings_freezes_ageing_a_bounded_number_of_times(some: list[tuple[int, int, int]]) -> None:
+    state, at, fired = FleetWatch(), NOW, 0
+    for passed, fresh, lapsed in some:
+        at += passed
+        state, event = watch(state, FleetCount(at=at, fresh=fresh, lapsed=lapsed))
+        fired += event == "sensor_outage"
+        assert state.freeze is None or state.freeze.end - state.freeze.start <= LONGEST
+
+    assert fired <= 1 + (at - NOW) // REST
+
+
+def test_s1_a_fleet_that_swings_every_quarter_of_an_hour_fires_twice_a_day() -> None:
+    state, fired = FleetWatch(), 0
+    for turn in range(4 * 24 * 7):
+        fresh, lapsed = ((1000, 0), (300, 700))[turn % 2]
+        state, event = watch(state, FleetCount(at=NOW + turn * 900, fresh=fresh, lapsed=lapsed))
+        fired += event == "sensor_outage"
+
+    assert fired == 2 * 7
 
 
 @given(overlays, st.sampled_from(["not_after", "not_before", ""]), st.integers(0, 200))
