@@ -27,6 +27,7 @@ from zt_engine.control_plane.bundle_shelf import part_of
 from zt_engine.control_plane.examining import Examiner
 from zt_engine.control_plane.releases import MOST_UNUSED, MOST_WAITING
 from zt_engine.control_plane.snapshot import release_data
+from zt_engine.control_plane.staged_releases import settle, take_back
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.release import read_notice, read_release, write_release
 
@@ -342,10 +343,10 @@ def test_a_staged_release_moves_the_least_number_only_when_everybody_is_to_have_
         assert [read_notice(data).seq for _, data in release_data(tx)] == [1, 2]
 
     with control.store.writing(TENANT) as tx:
-        control.releases.settle(tx, 2, now=NOW)
+        settle(tx, 2, actor="system", now=NOW)
     assert control.releases.least() == 2
     with control.store.writing(TENANT) as tx:
-        control.releases.take_back(tx, 2, why="guard", actor="system", now=NOW)
+        take_back(tx, 2, why="guard", actor="system", now=NOW)
     assert control.releases.least() == 1
 
 

@@ -85,6 +85,7 @@ _CONFLICTS: Final = frozenset(
         "DEVICE_ENDED",
         "RECORD_CHANGED",
         "ROLLOUT_OVER",
+        "ROLLOUT_WAITING",
         "ROLLOUT_RUNNING",
         "ROLLOUT_REPORT_ONLY",
         "ROLLOUT_FULL",

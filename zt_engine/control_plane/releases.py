@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.examining import Examiner
 from zt_engine.control_plane.ledger import write_down
+from zt_engine.control_plane.staged_releases import SUPERSEDED
 from zt_engine.core.approval import Approval
 from zt_engine.core.errors import BundleError, InputError, ZtError
 from zt_engine.core.release import PEOPLE, Release, ReleaseNotice, read_notice, write_notice
@@ -129,8 +130,10 @@ class Releases:
         """Keep a candidate, in force or waiting for approvals; RELEASE_CONFLICT when another one came first."""
         release, weakens = candidate.release, candidate.examined.weakens
         active = self._expected(tx, release, newest=tx.releases.lock())
-        back = _is_way_back(active, release)
-        self._check_stated(release, weakens=bool(weakens), back=back)
+        back, again = _is_way_back(active, release), _is_same(active, release)
+        # The same for longer is approved as it was: whose approval does not count any more is asked for again.
+        weaker = bool(weakens) or (again is not None and again.approvals_needed > 0)
+        self._check_stated(release, weakens=weaker, back=back)
         staged = None if candidate.staged is None else self.stage(tx, candidate.staged)
         kept = KeptRelease(
             seq=release.seq,
@@ -144,8 +147,9 @@ class Releases:
             submitted_by=actor,
             submitted_at=now,
             not_after=release.not_after,
-            rollback=back,
-            settled=staged is None,
+            rollback=back or (again is not None and again.rollback),
+            approvals_needed=release.approvals_needed,
+            settled=staged is None or (staged.mode == "enforce" and len(staged.rings) == 1),
         )
         if len(candidate.people) >= release.approvals_needed:
             tx.releases.add(kept)
@@ -185,18 +189,6 @@ class Releases:
             after = {"code": error.code, "problem": error.message[:500], "where": error.where[:200]}
             write_down(tx, actor=actor, action="release.refused", object_=f"release:{seq}", after=after, now=now)
 
-    # -- staged releases
-
-    def settle(self, tx: Transaction, seq: int, *, now: int) -> None:
-        """A staged release has reached everybody: nothing older is taken from now on."""
-        kept = self.one(tx, seq)
-        tx.releases.put(replace(kept, settled=True))
-        self._write_down(tx, kept, "settled", actor="system", now=now)
-
-    def take_back(self, tx: Transaction, seq: int, *, why: str, actor: str, now: int) -> None:
-        """A staged release was aborted: what was in force before is again."""
-        self._end(tx, self.one(tx, seq), "rolled_back", why=why, actor=actor, now=now)
-
     # -- looking
 
     def one(self, tx: Transaction, seq: int) -> KeptRelease:
@@ -222,7 +214,7 @@ class Releases:
             raise InputError("RELEASE_CONFLICT", f"the next release is {newest + 1}", where="seq")
         active = tx.releases.last("released")
         known = {"" if active is None else active.content_digest}
-        if active is not None and active.content_digest == release.content_digest:
+        if active is not None and _is_same(active, release):
             known.add(active.way_back)  # the same again, for longer
         if release.way_back not in known:
             raise InputError("RELEASE_CONFLICT", "something else is in force than its way back", where="way_back")
@@ -252,11 +244,12 @@ class Releases:
     ) -> KeptRelease:
         released = replace(kept, state="released", released_at=now)
         tx.releases.put(released)
-        if active is not None and kept.rollback:
+        replaced = active is not None and active.content_digest != kept.content_digest
+        if active is not None and replaced and kept.rollback and kept.settled:
             self._end(tx, active, "rolled_back", why=f"release {kept.seq}", actor=actor, now=now)
         while (waiting := tx.releases.last("waiting")) is not None:
             # Their way back is what was in force when they were signed.
-            self._end(tx, waiting, "refused", why="RELEASE_SUPERSEDED", actor="system", now=now)
+            self._end(tx, waiting, "refused", why=SUPERSEDED, actor="system", now=now)
         tx.outbox.announce(EVENT, bytes(released.notice))
         self._write_down(tx, released, "released", actor=actor, now=now, people=people)
         return released
@@ -348,6 +341,11 @@ def _is_way_back(active: KeptRelease | None, release: Release) -> bool:
         and active.way_back not in ("", active.content_digest)
         and release.content_digest == active.way_back
     )
+
+
+def _is_same(active: KeptRelease | None, release: Release) -> KeptRelease | None:
+    """What is in force, if this is the same once more."""
+    return active if active is not None and active.content_digest == release.content_digest else None
 
 
 def _waiting(tx: Transaction) -> int:

@@ -15,11 +15,13 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from zt_engine.control_plane import staged_releases
 from zt_engine.control_plane.ledger import write_down
 from zt_engine.core.errors import InputError
 from zt_engine.core.guards import Breach, Guards, ShadowReport, breaches, seen_enough
 from zt_engine.core.rollout import Mode, Ring, Rollout, Staged, stageable
 from zt_engine.ports.inventory import Transaction
+from zt_engine.ports.releases import KeptRelease
 
 State = Literal["running", "complete", "aborted"]
 
@@ -172,6 +174,9 @@ def advance(tx: Transaction, ref_seq: int, *, actor: str, reason: str, now: int)
     ring = held.next_ring
     if held.staged.mode == "report-only" or ring is None:
         raise InputError("ROLLOUT_REPORT_ONLY", "it is only watched; begin another one that is enforced")
+    release = _release(tx, held)
+    if release is not None and release.state == "waiting":
+        raise InputError("ROLLOUT_WAITING", f"`{held.object}` waits for approvals")
     after = replace(held, reached=(*held.reached, ring.name), moved_at=now)
     _keep(tx, after)
     tx.outbox.announce("rollout.advanced", msgspec.json.encode({"ref_seq": ref_seq, "ring": ring.name}))
@@ -199,9 +204,7 @@ def abort(
         return after  # whoever has it goes on to the next one, not back to the one before
     tx.outbox.announce("rollout.aborted", aborted_data(ref_seq, reason))
     if held.type == RELEASE:
-        release = tx.releases.get(int(held.object.partition(":")[2]))
-        if release is not None and release.state == "released":
-            tx.releases.put(replace(release, state="rolled_back", why=reason))
+        staged_releases.take_back(tx, int(held.object.partition(":")[2]), why=reason, actor=actor, now=now)
     return after
 
 
@@ -291,7 +294,7 @@ def _since(tx: Transaction, held: Held, *, now: int) -> int | None:
     """Return since when a ring is watched; None: there is nothing to roll out any more."""
     if held.type != RELEASE:
         return held.moved_at
-    release = tx.releases.get(int(held.object.partition(":")[2]))
+    release = _release(tx, held)
     settled = tx.releases.last("released", settled=True)
     if release is None or release.state not in ("waiting", "released"):
         return None
@@ -300,14 +303,16 @@ def _since(tx: Transaction, held: Held, *, now: int) -> int | None:
     return now if release.state == "waiting" else max(held.moved_at, release.released_at or now)
 
 
+def _release(tx: Transaction, held: Held) -> KeptRelease | None:
+    return tx.releases.get(int(held.object.partition(":")[2])) if held.type == RELEASE else None
+
+
 def _complete(tx: Transaction, held: Held, *, actor: str, now: int) -> Held:
     after = replace(held, state="complete")
     _keep(tx, after)
     kind, _, id_ = held.object.partition(":")
     if held.type == RELEASE:
-        release = tx.releases.get(int(id_))
-        if release is not None:
-            tx.releases.put(replace(release, settled=True))
+        staged_releases.settle(tx, int(id_), actor=actor, now=now)
     else:
         tx.situation.put(kind, id_, bytes(held.record))
     _write_down(tx, after, "rollout.completed", before=held, actor=actor, reason="", now=now)

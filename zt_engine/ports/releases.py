@@ -37,6 +37,8 @@ class KeptRelease(msgspec.Struct, frozen=True, kw_only=True):
     not_after: int | None = None
     rollback: bool = False
     """Whether it returned to what its predecessor named as its way back."""
+    approvals_needed: int = 0
+    """As its record says."""
     settled: bool = True
     """Whether everybody is to have it: False while it is staged and has not reached its last ring."""
     why: str = ""
