@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,30 @@ def test_a_chunk_that_is_none_or_too_large_leaves_nothing(
 
     assert office.opa("POST", "logs", body, **headers).status_code == status
     assert office.events() == []
+
+
+def test_a_small_chunk_of_millions_of_nothings_takes_no_more_memory_than_its_text(office: Office) -> None:
+    bomb = gzip.compress(b"[" + b"0," * (MAX_EXPANDED // 2 - 8) + b"0]")
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError) as caught:
+            office.service.log("gateway", bomb, gzipped=True, now=NOW)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert caught.value.code == "OPA_LOG_MALFORMED"
+    assert len(bomb) < 32_768
+    assert peak < 4 * MAX_EXPANDED
+
+
+def test_a_status_that_is_nested_without_end_is_refused(office: Office) -> None:
+    deep = b'{"labels":{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
+
+    with pytest.raises(InputError) as caught:
+        office.service.status("gateway", deep, now=NOW)
+
+    assert caught.value.code == "REQUEST_MALFORMED"
 
 
 def test_a_log_that_cannot_be_kept_is_sent_again(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,7 @@ class OpaService:
         """Keep what an OPA says of itself; InputError REQUEST_MALFORMED."""
         try:
             said = msgspec.json.decode(raw, type=_Status)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InputError("REQUEST_MALFORMED", str(error)[:200]) from None
         bundle = said.bundles.get(BUNDLE, _BundleStatus())
         labels = {name[:64]: str(value)[:128] for name, value in list(said.labels.items())[:16]}
@@ -173,15 +173,8 @@ class OpaService:
 
     def log(self, client: str, raw: bytes, *, gzipped: bool, now: int) -> int:
         """Keep a chunk of a decision log, each decision once; how many were new. InputError OPA_LOG_MALFORMED."""
-        text = _expanded(raw) if gzipped else raw
-        try:
-            events = msgspec.json.decode(text, type=list[msgspec.Raw])
-            if len(events) > MAX_EVENTS:
-                raise InputError("OPA_LOG_MALFORMED", f"more than {MAX_EVENTS} events in a chunk")
-            named = [(msgspec.json.decode(event, type=_LogEvent).decision_id[:128], bytes(event)) for event in events]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InputError("OPA_LOG_MALFORMED", str(error)[:200]) from None
-        with self._lock:
+        with self._lock:  # one at a time: what is sent may expand to a thousand times as much
+            named = _named(_expanded(raw) if gzipped else raw)
             known = self._logged.setdefault(client, OrderedDict())
             new = {id_: event for id_, event in named if id_ not in known}
             if new:
@@ -191,6 +184,17 @@ class OpaService:
             while len(known) > REMEMBERED:
                 known.popitem(last=False)
         return len(new)
+
+
+def _named(text: bytes) -> list[tuple[str, bytes]]:
+    """Return each event of a chunk by its id."""
+    try:
+        ids = [event.decision_id[:128] for event in msgspec.json.decode(text, type=list[_LogEvent])]
+        if len(ids) > MAX_EVENTS:  # counted before each takes memory of its own
+            raise InputError("OPA_LOG_MALFORMED", f"more than {MAX_EVENTS} events in a chunk")
+        return list(zip(ids, map(bytes, msgspec.json.decode(text, type=list[msgspec.Raw])), strict=True))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError("OPA_LOG_MALFORMED", str(error)[:200]) from None
 
 
 def _line(event: bytes, now: int) -> bytes:
