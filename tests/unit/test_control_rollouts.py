@@ -141,6 +141,7 @@ def test_only_the_security_team_moves_rollouts(control: Control) -> None:
 
 def test_a_guard_that_does_not_hold_takes_it_back_and_leaves_an_incident(control: Control) -> None:
     begin(control)
+    control.clock.advance(rollouts.HEARD_SECONDS)
     tell(control, GOOD)
     tell(control, msgspec.structs.replace(GOOD, newly_denied=10, changes=(HURT,)), "edge-2")
 
@@ -152,6 +153,49 @@ def test_a_guard_that_does_not_hold_takes_it_back_and_leaves_an_incident(control
     incident = next(event for event in control.audit() if event.action == "incident.recorded")
     assert json.loads(incident.after)["breaches"][0]["of"] == 100
     assert incident.actor == "system"
+
+
+BAD = msgspec.structs.replace(GOOD, newly_denied=50, p99_us=10**6, must_allow=(HURT,))
+
+
+def state(control: Control) -> str:
+    return str(control.call("GET", "/v1/rollouts/1").json()["state"])
+
+
+def test_one_sidecar_of_many_takes_nothing_back_and_yet_nothing_goes_on_by_itself(control: Control) -> None:
+    begin(control, dwell=60)
+    tell(control, GOOD, "edge-2")
+    tell(control, GOOD, "edge-3")
+    tell(control, BAD)
+    control.clock.advance(61)
+    Keeper(control.plane).turn(control.clock.now())
+
+    found = control.call("GET", "/v1/rollouts/1").json()
+    assert (found["state"], found["reached"]) == ("running", ["canary"])
+    assert [one["guard"] for one in found["suspicions"]] == ["newly_denied", "p99", "must_allow"]
+    tell(control, BAD, "edge-2")
+    assert state(control) == "aborted"
+
+
+def test_whoever_reports_first_is_not_believed_alone_before_the_others_could(control: Control) -> None:
+    begin(control)
+    tell(control, BAD)
+    assert state(control) == "running"
+    tell(control, GOOD, "edge-2")
+    tell(control, GOOD, "edge-3")
+    control.clock.advance(rollouts.HEARD_SECONDS)
+    Keeper(control.plane).turn(control.clock.now())
+
+    assert state(control) == "running"
+
+
+def test_a_canary_of_one_that_alone_reports_is_believed(control: Control) -> None:
+    begin(control)
+    tell(control, BAD)
+    control.clock.advance(rollouts.HEARD_SECONDS)
+    Keeper(control.plane).turn(control.clock.now())
+
+    assert state(control) == "aborted"
 
 
 def test_a_flood_of_denied_strangers_takes_nothing_back(control: Control) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.control_support import TENANT
 from tests.publishing_support import Publishing, bundle_of
+from zt_engine.control_plane.rollouts import HEARD_SECONDS
 from zt_engine.control_plane.snapshot import release_data, situation_data
 from zt_engine.core.guards import MAX_CHANGES, Change, ShadowReport
 from zt_engine.core.release import read_notice
@@ -65,6 +66,7 @@ def test_a_breach_takes_a_release_back_to_the_one_before(control: Publishing) ->
     assert watched[0]["before"] == hashlib.sha256(bundle_of("1")).hexdigest()
     body = msgspec.to_builtins(BAD)
     del body["ref_seq"]
+    control.clock.advance(HEARD_SECONDS)
     assert control.as_sidecar(key, "PUT", "/v1/shadow/1", body).status_code == 204
 
     found = control.call("GET", "/v1/rollouts/1").json()
@@ -115,6 +117,7 @@ def test_a_report_with_as_many_changes_as_it_may_hold_is_taken(control: Publishi
     many = [msgspec.structs.replace(HURT, service=f"service_{n}", samples=("d" * 40,) * 5) for n in range(MAX_CHANGES)]
     body = msgspec.to_builtins(msgspec.structs.replace(BAD, changes=tuple(many), must_allow=tuple(many)))
     del body["ref_seq"]
+    control.clock.advance(HEARD_SECONDS)
 
     assert control.as_sidecar(key, "PUT", "/v1/shadow/1", body).status_code == 204
     assert control.call("GET", "/v1/rollouts/1").json()["state"] == "aborted"

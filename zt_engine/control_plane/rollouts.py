@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from zt_engine.control_plane import staged_releases
 from zt_engine.control_plane.ledger import write_down
 from zt_engine.core.errors import InputError
-from zt_engine.core.guards import Breach, Guards, ShadowReport, breaches, seen_enough
+from zt_engine.core.guards import Breach, Guards, ShadowReport, breaches, seen_enough, suspicions
 from zt_engine.core.rollout import Mode, Ring, Rollout, Staged, stageable
 from zt_engine.ports.inventory import Transaction
 from zt_engine.ports.releases import KeptRelease
@@ -32,6 +32,8 @@ KEPT: Final = 200
 MOST_RUNNING: Final = 20
 STALE_SECONDS: Final = 600
 """A report that is older says nothing about now."""
+HEARD_SECONDS: Final = 11
+"""So long after its beginning every shadow has asked what is watched, and reported, at least once."""
 BREACH: Final = "ROLLOUT_BREACH"
 SUPERSEDED: Final = "superseded"
 RELEASE: Final = "bundle.released"
@@ -234,9 +236,10 @@ def turn(tx: Transaction, *, now: int) -> int:
             moved += 1
             continue
         after = _judged(tx, held, now=now)
-        if after is held and held.dwell is not None and held.staged.mode == "enforce":
-            waited = now - since >= held.dwell
-            if waited and seen_enough([one for _, one in reports_of(tx, held.staged.ref_seq, now=now)], held.guards):
+        if after is held and held.dwell is not None and held.staged.mode == "enforce" and now - since >= held.dwell:
+            reports = [one for _, one in reports_of(tx, held.staged.ref_seq, now=now)]
+            # What one sidecar says takes nothing back, and yet does not let it spread.
+            if seen_enough(reports, held.guards) and not suspicions(reports, held.guards):
                 after = advance(tx, held.staged.ref_seq, actor="system", reason="guards hold", now=now)
         moved += after is not held
     return moved
@@ -277,7 +280,8 @@ class _Kept(Struct):
 
 def _judged(tx: Transaction, held: Held, *, now: int) -> Held:
     reports = reports_of(tx, held.staged.ref_seq, now=now)
-    found = breaches([one for _, one in reports], held.guards)
+    all_heard = now - held.began_at >= HEARD_SECONDS
+    found = breaches([one for _, one in reports], held.guards, all_heard=all_heard)
     if not found or held.staged.mode == "report-only":
         return held
     incident = Incident(

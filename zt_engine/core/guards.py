@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 PerMille = Annotated[int, Meta(ge=0, le=1000)]
@@ -20,6 +21,10 @@ MAX_CHANGES: Final = 200
 MAX_SAMPLES: Final = 5
 MAX_CASES: Final = 1_000
 FULL: Final = 1000
+LONE: Final = 2
+"""As long as no more report, each is believed for itself."""
+CONFIRMED: Final = 2
+"""Where more report, so many have to say it."""
 
 
 class Case(Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,20 +98,34 @@ class Breach(Struct, frozen=True, kw_only=True):
     samples: tuple[str, ...] = ()
 
 
-def breaches(reports: Sequence[ShadowReport], guards: Guards) -> tuple[Breach, ...]:
-    """Return every guard that does not hold over all sidecars together; p99 for any one of them."""
-    found: list[Breach] = []
-    subjects = sum(report.subjects for report in reports)
-    for guard, hurt, limit in (
-        ("newly_denied", sum(report.newly_denied for report in reports), guards.newly_denied),
-        ("newly_allowed", sum(report.newly_allowed for report in reports), guards.newly_allowed),
-    ):
-        if subjects >= guards.least_subjects and hurt * FULL > limit * subjects:
-            samples = _samples(reports, opened=guard == "newly_allowed")
-            found.append(Breach(guard=guard, seen=hurt, limit=limit, of=subjects, samples=samples))  # type: ignore[arg-type]
-    decided, errors = sum(one.decided for one in reports), sum(one.errors for one in reports)
-    if decided >= guards.least_decided and errors * FULL > guards.errors * decided:
-        found.append(Breach(guard="errors", seen=errors, limit=guards.errors, of=decided))
+def breaches(reports: Sequence[ShadowReport], guards: Guards, *, all_heard: bool = True) -> tuple[Breach, ...]:
+    """Return every guard that does not hold, whichever one sidecar is not believed; one or two alone are believed.
+
+    `all_heard`: whether every shadow has had the time to report. Before that, whoever is quickest is not the only one.
+
+    INVARIANT: where others report too, one report, whatever it says, breaches nothing that the others do not.
+    """
+    said = [report for report in reports if _says_something(report)]
+    found = suspicions(said, guards)
+    if not found or (all_heard and len(said) <= LONE):
+        return found
+    total = _Sum().plus(said)
+    kept = {breach.guard for breach in found if breach.guard not in ("p99", "must_allow")}
+    for one in said:
+        kept &= _broken(total.without(one), guards).keys()
+    if sum(report.p99_us > guards.p99_us for report in said) >= CONFIRMED:
+        kept.add("p99")
+    if sum(bool(report.must_allow) for report in said) >= CONFIRMED:
+        kept.add("must_allow")
+    return tuple(breach for breach in found if breach.guard in kept)
+
+
+def suspicions(reports: Sequence[ShadowReport], guards: Guards) -> tuple[Breach, ...]:
+    """Return every guard that does not hold if every sidecar is believed: over all together, p99 for any one."""
+    found = [
+        one if one.guard == "errors" else replace(one, samples=_samples(reports, opened=one.guard == "newly_allowed"))
+        for one in _broken(_Sum().plus(reports), guards).values()
+    ]
     slowest = max((report.p99_us for report in reports), default=0)
     if slowest > guards.p99_us:
         found.append(Breach(guard="p99", seen=slowest, limit=guards.p99_us))
@@ -115,6 +134,42 @@ def breaches(reports: Sequence[ShadowReport], guards: Guards) -> tuple[Breach, .
         samples = tuple(sample for change in shut_out for sample in change.samples)[:MAX_SAMPLES]
         found.append(Breach(guard="must_allow", seen=sum(one.count for one in shut_out), limit=0, samples=samples))
     return tuple(found)
+
+
+def _says_something(report: ShadowReport) -> bool:
+    """Whether it was there at all: a sidecar that nobody asks cannot confirm what another one says."""
+    counted = any(getattr(report, name) for name in _Sum.__struct_fields__)
+    return counted or bool(report.must_allow)
+
+
+class _Sum(Struct, frozen=True):
+    """What reports say together."""
+
+    subjects: int = 0
+    newly_denied: int = 0
+    newly_allowed: int = 0
+    decided: int = 0
+    errors: int = 0
+
+    def plus(self, reports: Sequence[ShadowReport]) -> _Sum:
+        return _Sum(*(sum(getattr(one, name) for one in reports) for name in self.__struct_fields__))
+
+    def without(self, report: ShadowReport) -> _Sum:
+        return _Sum(*(getattr(self, name) - getattr(report, name) for name in self.__struct_fields__))
+
+
+def _broken(total: _Sum, guards: Guards) -> dict[Guard, Breach]:
+    """Return the guards over shares that do not hold."""
+    shares: tuple[tuple[Guard, int, int, int, int], ...] = (
+        ("newly_denied", total.newly_denied, guards.newly_denied, total.subjects, guards.least_subjects),
+        ("newly_allowed", total.newly_allowed, guards.newly_allowed, total.subjects, guards.least_subjects),
+        ("errors", total.errors, guards.errors, total.decided, guards.least_decided),
+    )
+    return {
+        guard: Breach(guard=guard, seen=seen, limit=limit, of=of)
+        for guard, seen, limit, of, least in shares
+        if of >= least and seen * FULL > limit * of
+    }
 
 
 def seen_enough(reports: Sequence[ShadowReport], guards: Guards) -> bool:

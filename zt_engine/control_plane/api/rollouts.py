@@ -19,7 +19,7 @@ from zt_engine.control_plane.idempotency import Answer, Writing, once
 from zt_engine.control_plane.problem import problems
 from zt_engine.control_plane.routes import Model, Reason, strict_router
 from zt_engine.core.errors import InputError
-from zt_engine.core.guards import MAX_CHANGES, ShadowReport
+from zt_engine.core.guards import MAX_CHANGES, ShadowReport, suspicions
 from zt_engine.ports.inventory import SidecarRecord, Transaction
 
 Reader = Annotated[Administrator, Depends(administrator("situation.read"))]
@@ -62,12 +62,15 @@ def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
 
     @routes.get("/v1/rollouts/{ref_seq}", responses=problems(404))
     def one(ref_seq: RefSeq, who: Reader) -> dict[str, Any]:
-        """Return a rollout, with what shadows have seen and the incident if there was one."""
+        """Return a rollout, with what shadows have seen, what is suspected, and the incident."""
         with plane.store.reading(plane.settings.tenant) as tx:
             held = rollouts.get(tx, ref_seq)
             seen = rollouts.reports_of(tx, ref_seq, now=plane.now())
             reports = [{"sidecar": sidecar, **_plain(told)} for sidecar, told in seen]
-            return {**shown(held), "record": json.loads(bytes(held.record)), "reports": reports}
+            found = {"record": json.loads(bytes(held.record)), "reports": reports, "suspicions": []}
+            if held.state == "running":
+                found["suspicions"] = _plain(suspicions([told for _, told in seen], held.guards))
+            return {**shown(held), **found}
 
     @routes.post("/v1/rollouts", status_code=201, responses=problems(), response_class=Response)
     def begin(who: Writer, body: BeginBody, write: Writing) -> Response:
