@@ -85,9 +85,10 @@ class CalledClient:
 class Office:
     """A control plane with releases, a publisher and two approvers."""
 
-    def __init__(self, control: Control, *, approvers: bool = True) -> None:
+    def __init__(self, control: Control, *, approvers: bool = True, key: BundleSigningKey = KEY) -> None:
         self.control = control
-        self.keys = {KEY.key_id: KEY.public()}
+        self.key = key
+        self.keys = {key.key_id: key.public()}
         self.releases = open_releases(control.plane, self.keys, APPROVERS if approvers else {}, weakenings=remembered)
         self.publisher = self.publisher_of()
         self.plane = self.publisher.plane
@@ -96,7 +97,7 @@ class Office:
     def publisher_of(self) -> Publisher:
         return Publisher(
             ReleasesHttp(CalledClient(self.control)),  # type: ignore[arg-type]
-            KEY, clock=self.control.clock.now, days=30, author="tanaka",
+            self.key, clock=self.control.clock.now, days=30, author="tanaka",
         )  # fmt: skip
 
     def approve(self, seq: int, person: str) -> dict[str, Any]:

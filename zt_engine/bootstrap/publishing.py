@@ -75,23 +75,25 @@ class Publisher:
         """`believed`: further keys that may have signed what is in force; `days`: how long a release holds."""
         self.plane = plane
         self.key = key
-        self._clock = clock
+        self.clock = clock
         self._days = days
-        self._author = author
+        self.author = author
         self._keys = {**(believed or {}), key.key_id: key.public()}
 
-    def draft(self, raw: bytes, *, also: Sequence[Weakening] = ()) -> Draft:
+    def draft(self, raw: bytes, *, also: Sequence[Weakening] = (), author: str | None = None) -> Draft:
         """Return the release of a signed bundle against what is in force; `also`: what a replay of a log found."""
         following = self.plane.next()
         bundle = self._open(raw)
         active = None if following.active is None else self.fetch(following.active.bundle_digest)
         weakens = (*weakenings(active, bundle), *also)
         needed = PEOPLE if following.approvals >= PEOPLE and (weakens or following.approvals_always) else 0
-        return self._drafted(raw, bundle, following, weakens, needed=needed)
+        drafted = self._drafted(raw, bundle, following, weakens, needed=needed)
+        release = msgspec.structs.replace(drafted.release, author=self.author if author is None else author)
+        return msgspec.structs.replace(drafted, release=release)
 
-    def publish(self, raw: bytes, *, also: Sequence[Weakening] = ()) -> Published:
+    def publish(self, raw: bytes, *, also: Sequence[Weakening] = (), author: str | None = None) -> Published:
         """Release a bundle. Whoever comes second finds out, compares with what came first, and tries once more."""
-        return self._twice(lambda: self.draft(raw, also=also))
+        return self._twice(lambda: self.draft(raw, also=also, author=author))
 
     def rollback(self, seq: int | None = None) -> Published:
         """Return to the way back of what is in force, or to the content of a release; RELEASE_NO_WAY_BACK."""
@@ -103,13 +105,18 @@ class Publisher:
         if following.active is None:
             return None
         record = self.record(following.active.seq)
-        if record.not_after is None or record.not_after - self._clock() > within:
+        if record.not_after is None or record.not_after - self.clock() > within:
             return None
         return self._twice(self._again)
 
     def fetch(self, digest: str) -> Bundle:
         """Return a bundle of the control plane that a believed key signed."""
-        return self._open(self._fetch(digest))
+        return self.fetched(digest)[1]
+
+    def fetched(self, digest: str) -> tuple[bytes, Bundle]:
+        """Return such a bundle with its bytes."""
+        raw = self._fetch(digest)
+        return raw, self._open(raw)
 
     def record(self, seq: int) -> Release:
         """Return the record of a release, believed by its signature."""
@@ -185,7 +192,7 @@ class Publisher:
     def _drafted(
         self, raw: bytes, bundle: Bundle, following: Next, weakens: tuple[Weakening, ...], *, needed: int
     ) -> Draft:
-        now = int(self._clock())
+        now = int(self.clock())
         release = Release(
             tenant=following.tenant,
             seq=following.seq,
@@ -194,7 +201,7 @@ class Publisher:
             size=len(raw),
             not_before=now,
             not_after=now + self._days * DAY,
-            author=self._author,
+            author=self.author,
             way_back="" if following.active is None else following.active.content_digest,
             approvals_needed=2 if needed else 0,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,10 +20,16 @@ from zt_engine.core.errors import ConfigError, Problem
 
 def believed_keys(settings: Settings) -> dict[str, BundlePublicKey]:
     """Return the bundle keys of `policy.keys`, by their ids."""
-    pems: dict[str, bytes] = {}
-    for path in settings.policy.keys:
-        pems[path.name.removesuffix(".pem").removesuffix(".pub")] = _bytes(settings.path(path))
-    return load_public_keys(pems)
+    return _public_keys(settings, settings.policy.keys)
+
+
+def import_keys(settings: Settings) -> dict[str, BundlePublicKey]:
+    """Return the bundle keys of other sites that are believed, by their ids; ConfigError where there are none."""
+    if not settings.publishing.import_keys:
+        hint = "name the public bundle keys of the sites whose releases you take"
+        problem = Problem(code="CONFIG_MISSING_KEY", message="`publishing.import_keys`", hint=hint)
+        raise ConfigError((problem,))
+    return _public_keys(settings, settings.publishing.import_keys)
 
 
 def source_of(settings: Settings, *, accept_rewrite: bool = False) -> FolderSource | GitSource:
@@ -74,6 +80,13 @@ def approver_key(path: Path) -> Ed25519PrivateKey:
         text, hint = "no unencrypted Ed25519 private key (PEM)", "openssl genpkey -algorithm ed25519 -out approver.pem"
         raise ConfigError((Problem(code="APPROVER_KEY", message=text, where=str(path), hint=hint),))
     return key
+
+
+def _public_keys(settings: Settings, paths: Sequence[Path]) -> dict[str, BundlePublicKey]:
+    pems: dict[str, bytes] = {}
+    for path in paths:
+        pems[path.name.removesuffix(".pem").removesuffix(".pub")] = _bytes(settings.path(path))
+    return load_public_keys(pems)
 
 
 def _bytes(path: Path) -> bytes:

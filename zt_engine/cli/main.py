@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "sidecar": "Run the data plane.",
         "hook": "Print what a reverse proxy needs.",
         "policy": "Check, test, build and publish policy.",
+        "bundle": "Carry releases to a site without a connection.",
         "audit": "Verify and replay the decision log.",
     }
 )

@@ -89,7 +89,7 @@ def publish(
     """Check, test, compare, sign and release a pack. Exit 1: a step failed, and what was in force is in force still."""
     language = chosen_language(lang)
     settings = load_control(config)
-    with _unchanged(language), plane_of(settings, language) as plane:
+    with unchanged(language), plane_of(settings, language) as plane:
         publisher = publisher_of(settings, plane, key)
         bench = Workbench(opa)
 
@@ -160,7 +160,7 @@ def rollback(
     """Put the approved way back in force, under a new number; another release's content is compared and may wait."""
     language = chosen_language(lang)
     settings = load_control(config)
-    with _unchanged(language), plane_of(settings, language) as plane:
+    with unchanged(language), plane_of(settings, language) as plane:
         report(publisher_of(settings, plane, key).rollback(seq), language)
 
 
@@ -252,7 +252,7 @@ def report(published: Published, language: Language) -> None:
 
 
 @contextlib.contextmanager
-def _unchanged(language: Language) -> Iterator[None]:
+def unchanged(language: Language) -> Iterator[None]:
     """A step that failed is told with its place, and that nothing changed; the exit status is 1."""
     try:
         yield

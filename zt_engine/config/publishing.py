@@ -28,6 +28,8 @@ class Publishing(Section):
     url: str = ""
     """The control plane; by default the one of `[control]`."""
     ca_file: Path | None = None
+    import_keys: tuple[Path, ...] = ()
+    """Public bundle keys of other sites whose releases `zt bundle import` takes; a key's id is as in `policy.keys`."""
     author: str = ""
     days: Annotated[int, Field(ge=1, le=366)] = 30
     """How long a release holds; `zt policy watch` renews one when a third of it is left."""

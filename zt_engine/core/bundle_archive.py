@@ -77,23 +77,23 @@ def is_safe_name(name: str) -> bool:
     )
 
 
+def header(name: str, size: int) -> bytes:
+    """Return the one ustar header of a plain file; the checksum is taken with its own field blank."""
+    before = name.encode().ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"%011o\0" % 0
+    after = b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2 + bytes(167)
+    checksum = sum(before) + 8 * ord(" ") + sum(after)
+    return before + b"%06o\0 " % checksum + after
+
+
 def _tar(files: Mapping[str, bytes]) -> Iterator[bytes]:
     for name in sorted(files):
         if not is_safe_name(name):
             raise BundleError("BUNDLE_MALFORMED", f"`{name[:120]}` is not a name a bundle may hold")
         content = files[name]
-        yield _header(name, len(content))
+        yield header(name, len(content))
         yield content
         yield bytes(-len(content) % _BLOCK)
     yield bytes(2 * _BLOCK)
-
-
-def _header(name: str, size: int) -> bytes:
-    """A POSIX ustar header; the checksum is taken with its own field blank."""
-    before = name.encode().ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"%011o\0" % 0
-    after = b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2 + bytes(167)
-    checksum = sum(before) + 8 * ord(" ") + sum(after)
-    return before + b"%06o\0 " % checksum + after
 
 
 def _entry(header: bytes) -> tuple[str, int]:
