@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from tests.stream_server import free_port
 from zt_engine.adapters import stream_http
@@ -137,3 +139,9 @@ def test_a_package_that_is_there_is_left_alone(monkeypatch: pytest.MonkeyPatch, 
     settle()
 
     assert importlib.import_module("sniffio").HERE
+
+
+def test_no_connection_is_used_that_the_control_plane_may_be_ending() -> None:
+    ends_after = inspect.signature(uvicorn.Config).parameters["timeout_keep_alive"].default
+
+    assert ends_after > stream_http.IDLE_SECONDS + 1

@@ -23,6 +23,9 @@ from zt_engine.core.stream import MAX_MESSAGE_BYTES
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 8.0
 """A watermark comes every second; whoever says nothing for so long has nothing to say."""
+IDLE_SECONDS = 3.0
+"""A connection that nothing was asked on for so long is asked nothing more: servers end theirs after five seconds, and
+what is sent just then is lost."""
 ANSWER_BYTES = 1 << 20
 CHUNK = 64 << 10
 EVENTS = "text/event-stream"
@@ -105,7 +108,13 @@ class StreamClient:
         settle()
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
         # No proxy and no netrc of the environment: what is asked here is asked there and nowhere else.
-        self._client = httpx.AsyncClient(verify=verify, timeout=timeout, follow_redirects=False, trust_env=False)
+        self._client = httpx.AsyncClient(
+            verify=verify,
+            timeout=timeout,
+            limits=httpx.Limits(keepalive_expiry=IDLE_SECONDS),
+            follow_redirects=False,
+            trust_env=False,
+        )
 
     @property
     def url(self) -> str:
