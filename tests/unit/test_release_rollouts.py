@@ -13,6 +13,8 @@ from tests.control_support import TENANT
 from tests.publishing_support import Publishing, bundle_of
 from zt_engine.control_plane.rollouts import HEARD_SECONDS
 from zt_engine.control_plane.snapshot import release_data, situation_data
+from zt_engine.core import bundle_archive
+from zt_engine.core.bundle import MANIFEST
 from zt_engine.core.guards import MAX_CHANGES, Change, ShadowReport
 from zt_engine.core.release import read_notice
 
@@ -94,6 +96,52 @@ def test_a_plan_that_cannot_be_carried_out_releases_nothing(control: Publishing)
     assert (refused.status_code, refused.json()["code"]) == (422, "ROLLOUT_PLAN")
     assert control.releases.least() == 1
     assert control.call("GET", "/v1/rollouts").json()["items"] == []
+
+
+def in_force(control: Publishing) -> int:
+    return int(control.call("GET", "/v1/releases/next").json()["active"]["seq"])
+
+
+def test_a_release_that_is_only_watched_is_nobodys_way_back(control: Publishing) -> None:
+    assert staged(control, mode="report-only").json()["state"] == "watched"
+    assert (in_force(control), control.releases.least()) == (1, 1)
+    assert [told["seq"] for told in told_anew(control)] == [1]
+    key = control.join("edge-1")
+    assert [one["object"] for one in control.as_sidecar(key, "GET", "/v1/shadow").json()["items"]] == ["release:2"]
+
+    control.publish("3")
+    with control.store.reading(TENANT) as tx:
+        third = tx.releases.get(3)
+    assert third is not None
+    assert third.way_back == hashlib.sha256(bundle_archive.read(bundle_of("1"))[MANIFEST]).hexdigest()
+    control.publish("1")  # the way back: a release that was only watched is not in between
+    assert control.states() == [(4, "released"), (3, "rolled_back"), (2, "watched"), (1, "released")]
+
+
+def test_watching_the_way_back_takes_nothing_out_of_force(control: Publishing) -> None:
+    control.publish("2")
+    assert staged(control, "1", mode="report-only").json()["state"] == "watched"
+    assert control.states() == [(3, "watched"), (2, "released"), (1, "released")]
+    step(control, "abort")
+
+    assert control.states()[0] == (3, "withdrawn")
+    assert in_force(control) == 2
+
+
+def test_a_release_to_everybody_ends_the_watching_of_an_older_one(control: Publishing) -> None:
+    staged(control, mode="report-only")
+    control.publish("3")
+    control.clock.advance(10)
+    control.origin.turn()
+
+    assert control.call("GET", "/v1/rollouts/1").json()["why"] == "superseded"
+    assert control.states() == [(3, "released"), (2, "withdrawn"), (1, "released")]
+
+
+def test_what_waits_for_approval_goes_on_waiting_beside_one_that_is_only_watched(control: Publishing) -> None:
+    control.publish("2loose", approvals_needed=2)
+    staged(control, "3", mode="report-only")
+    assert control.states()[:2] == [(3, "watched"), (2, "waiting")]
 
 
 def test_only_sidecars_report_for_shadows(control: Publishing) -> None:

@@ -242,8 +242,14 @@ class Releases:
         actor: str,
         now: int,
     ) -> KeptRelease:
-        released = replace(kept, state="released", released_at=now)
+        staged = notice_of(kept).staged
+        watched = staged is not None and staged.mode == "report-only"
+        released = replace(kept, state="watched" if watched else "released", released_at=now)
         tx.releases.put(released)
+        if watched:  # what is in force is what it was, for the next publisher and for a rollback
+            tx.outbox.announce(EVENT, bytes(released.notice))
+            self._write_down(tx, released, "watched", actor=actor, now=now, people=people)
+            return released
         replaced = active is not None and active.content_digest != kept.content_digest
         if active is not None and replaced and kept.rollback and kept.settled:
             self._end(tx, active, "rolled_back", why=f"release {kept.seq}", actor=actor, now=now)
@@ -281,7 +287,7 @@ class Releases:
         before: str = "",
     ) -> None:
         after: dict[str, Any] = {**_named(kept), "state": kept.state, "way_back": kept.way_back}
-        if what in ("released", "waiting", "approved"):
+        if what in ("released", "watched", "waiting", "approved"):
             after["approved_by"] = list(people)
             after["weakens"] = len(notice_of(kept).weakens)
         if what == "released" and self.judge.people < PEOPLE:

@@ -128,8 +128,8 @@ def begin(
         raise InputError("ROLLOUT_NOT_STAGEABLE", f"`{object_}` has to hold everywhere at once", where="record")
     held = list(_all(tx))
     running = [one for one in held if one.state == "running"]
-    if any(one.object == object_ for one in running):
-        raise InputError("ROLLOUT_RUNNING", f"a rollout of `{object_}` is under way")
+    if any(one.object == object_ or _stacked(tx, one, type_, plan, now=now) for one in running):
+        raise InputError("ROLLOUT_RUNNING", f"a rollout of `{object_}`, or of another release, is under way")
     if len(running) >= MOST_RUNNING:
         raise InputError("ROLLOUT_FULL", f"{len(running)} rollouts are under way")
     ref_seq = _next(tx)
@@ -202,7 +202,7 @@ def abort(
     after = replace(held, state="aborted", moved_at=now, why=reason, incident=incident)
     _keep(tx, after)
     _write_down(tx, after, "rollout.aborted", before=held, actor=actor, reason=reason, now=now)
-    if quiet:
+    if quiet and held.staged.mode == "enforce":
         return after  # whoever has it goes on to the next one, not back to the one before
     tx.outbox.announce("rollout.aborted", aborted_data(ref_seq, reason))
     if held.type == RELEASE:
@@ -300,7 +300,7 @@ def _since(tx: Transaction, held: Held, *, now: int) -> int | None:
         return held.moved_at
     release = _release(tx, held)
     settled = tx.releases.last("released", settled=True)
-    if release is None or release.state not in ("waiting", "released"):
+    if release is None or release.state not in ("waiting", "released", "watched"):
         return None
     if settled is not None and settled.seq > release.seq:
         return None  # another one was told to everybody since
@@ -309,6 +309,12 @@ def _since(tx: Transaction, held: Held, *, now: int) -> int | None:
 
 def _release(tx: Transaction, held: Held) -> KeptRelease | None:
     return tx.releases.get(int(held.object.partition(":")[2])) if held.type == RELEASE else None
+
+
+def _stacked(tx: Transaction, held: Held, type_: str, plan: Plan, *, now: int) -> bool:
+    """Whether a release would go out on top of one that may be taken back: it could not be taken back to that."""
+    enforced = held.staged.mode == plan.mode == "enforce"
+    return enforced and held.type == type_ == RELEASE and _since(tx, held, now=now) is not None
 
 
 def _complete(tx: Transaction, held: Held, *, actor: str, now: int) -> Held:

@@ -6,6 +6,7 @@ to just that, and nobody gets two steps back by one approval.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -15,6 +16,11 @@ from zt_engine.ports.inventory import Transaction
 from zt_engine.ports.releases import KeptRelease, ReleaseState
 
 SUPERSEDED: Final = "RELEASE_SUPERSEDED"
+_ENDS: Final[Mapping[ReleaseState, ReleaseState]] = {
+    "released": "rolled_back",
+    "waiting": "refused",
+    "watched": "withdrawn",
+}
 
 
 def settle(tx: Transaction, seq: int, *, actor: str, now: int) -> None:
@@ -33,9 +39,9 @@ def settle(tx: Transaction, seq: int, *, actor: str, now: int) -> None:
 def take_back(tx: Transaction, seq: int, *, why: str, actor: str, now: int) -> None:
     """A rollout was aborted: what was in force before is again, and what waits was compared with something else."""
     kept = tx.releases.get(seq)
-    if kept is None or kept.state not in ("released", "waiting"):
+    if kept is None or kept.state not in _ENDS:
         return
-    _end(tx, kept, "rolled_back" if kept.state == "released" else "refused", why=why, actor=actor, now=now)
+    _end(tx, kept, _ENDS[kept.state], why=why, actor=actor, now=now)
     while kept.state == "released" and (waiting := tx.releases.last("waiting")) is not None:
         _end(tx, waiting, "refused", why=SUPERSEDED, actor="system", now=now)
 

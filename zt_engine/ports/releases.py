@@ -15,7 +15,8 @@ from zt_engine.core.approval import Approval
 from zt_engine.core.release import Release
 from zt_engine.core.weakening import Weakening
 
-ReleaseState = Literal["waiting", "released", "withdrawn", "refused", "rolled_back"]
+ReleaseState = Literal["waiting", "released", "watched", "withdrawn", "refused", "rolled_back"]
+"""`watched`: told to everybody and never in force, because its rollout is report-only."""
 
 
 class KeptRelease(msgspec.Struct, frozen=True, kw_only=True):
