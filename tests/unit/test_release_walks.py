@@ -114,6 +114,16 @@ def test_a_rollout_does_not_go_on_before_its_release_is_approved(control: Publis
     assert refusal(answer) == "ROLLOUT_WAITING"
 
 
+def test_no_release_goes_out_on_top_of_one_that_may_be_taken_back(control: Publishing) -> None:
+    """Taken back one after the other, both would leave the sidecars of their rings with nothing that decides."""
+    control.publish("1")
+    control.publish("2", extra=RINGS)
+
+    assert refusal(control.publish("3", extra=RINGS)) == "ROLLOUT_RUNNING"
+    assert control.publish("4").json()["state"] == "released"
+    assert control.publish("5", extra=RINGS).json()["state"] == "released"
+
+
 def told_anew(control: Publishing) -> list[dict[str, Any]]:
     with control.store.reading(TENANT) as tx:
         return [msgspec.json.decode(data) for _, data in release_data(tx)]
