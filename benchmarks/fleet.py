@@ -3,8 +3,10 @@
 A real control plane (`zt control run`, SQLite) on one core; on both, in a few processes, 200 clients of real
 sidecar code with 500 devices each (stream, verification, replica, lease, authorizer), one whole sidecar process, and
 ten clients behind a line of 800 ms that loses a packet of twenty. A device is revoked over the API; what counts is from
-the API's answer to when a client's replica became one that denies: no allow can be later. Then the control plane is
-killed and started again, and everybody comes back at once.
+the API's answer to when a client's replica became one that denies: no allow can be later. Streams that are the last
+to be sent anything, and have nothing behind them, show how much of it is the control plane's. Then policy is released,
+from the API's answer to when a client decides by it. Then the control plane is killed and started again, and everybody
+comes back at once.
 
 `stale_allows` counts, over all of it, allows after the lease had ended and allows after a sidecar had acknowledged the
 revocation.
@@ -13,12 +15,15 @@ revocation.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
+
 from benchmarks.bench import Run
-from benchmarks.fleet_parts import Asking, Clients, Relay, whole_sidecar
+from benchmarks.fleet_parts import Asking, Clients, Readers, Relay, in_memory, whole_sidecar
+from benchmarks.fleet_releases import Publishing, activated, publishing
 from benchmarks.inventory_site import InventorySite, once, spread
 from benchmarks.processes import BenchmarkError, Contestant
 
@@ -26,9 +31,26 @@ NAME = "fleet"
 NEEDS = ()
 CLIENTS, QUICK_CLIENTS, PROCESSES = 200, 40, 4
 DISTANT = 10
+READERS = 5
+"""Streams that are served last, with nothing behind them."""
 DEVICES = 500
 ROUNDS, QUICK_ROUNDS = 20, 5
+RELEASES, QUICK_RELEASES = 5, 2
+STEPS = ("asked", "fetched", "opened", "active")
 RETURN_SECONDS = 120.0
+
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds since the API had answered, for each client or stream."""
+
+    near: list[float]
+    """Until it denies."""
+    near_heard: list[float]
+    """Until it had read the message by which it does."""
+    far: list[float]
+    whole: float
+    sent: list[float]
+    """Until a stream that is served last, with nothing behind it, had the message."""
 
 
 class Fleet:
@@ -39,10 +61,14 @@ class Fleet:
         self.site = InventorySite(place / "site", DEVICES, bundle=run.bundle)
         self.clients, self.processes, self.distant = clients, processes, distant
         state = self.site.folder / "state"
-        names = {f"client-{number}": state / f"client-{number}" for number in range(clients + distant)}
-        self.site.admit({**names, "whole": state / "control-plane"})
+        self._memory = in_memory(place)
+        kept = self.kept = Path(self._memory.name)
+        names = {f"client-{number}": kept / f"client-{number}" for number in range(clients + distant)}
+        light = {f"reader-{number}": state / f"readers/client-{number}" for number in range(READERS)}
+        self.site.admit({**names, **light, "whole": state / "control-plane"})
         self.near: list[Clients] = []
         self.far: list[Clients] = []
+        self.readers: Readers | None = None
         self.asking: Asking | None = None
 
     def also(self, settings: str) -> None:
@@ -64,21 +90,28 @@ class Fleet:
         first = 0
         for number in range(self.processes):
             count = each + (number < rest)
-            self.near.append(stack.enter_context(Clients(config, first, count, cores=cores, log=log)))
+            self.near.append(stack.enter_context(Clients(config, self.kept, first, count, cores=cores, log=log)))
             first += count
         if self.distant:
             relay = stack.enter_context(Relay(self.site.port, core=core))
             self.far.append(
-                stack.enter_context(Clients(config, first, self.distant, cores=cores, log=log, url=relay.url))
+                stack.enter_context(
+                    Clients(config, self.kept, first, self.distant, cores=cores, log=log, url=relay.url)
+                )
             )
         for process in self.near + self.far:
             process.said()
-        whole = stack.enter_context(whole_sidecar(self.site, core=core, log=self.place / "sidecar.log"))
+        self.whole_log = self.place / "sidecar.log"
+        whole = stack.enter_context(whole_sidecar(self.site, core=core, log=self.whole_log))
+        folder = self.site.folder / "state/readers"
+        self.readers = stack.enter_context(Readers(folder, READERS, self.site.port, cores=cores, log=log))
+        while self.readers.state()["connected"] != READERS:
+            time.sleep(0.1)
         self.asking = stack.enter_context(Asking(self.site, whole.port))
         self.run.say(f"  {self.clients} clients of {DEVICES} devices, {self.distant} on a bad line, one whole sidecar")
 
-    def revoke(self, number: int) -> tuple[list[float], list[float], float]:
-        """Revoke a device; return the milliseconds of near clients, of distant ones, and of the whole sidecar."""
+    def revoke(self, number: int) -> Revoked:
+        """Revoke a device, and wait until everybody denies it."""
         person, laptop = self.site.people[number], self.site.laptops[number]
         target, token = person.targets[1], self.site.token(number, now=time.time())
         question = {
@@ -100,7 +133,24 @@ class Fleet:
             raise BenchmarkError(f"not revoked: {answer.status_code} {answer.text[:200]}")
         near, far = ([at for process in some for at in process.said()] for some in (self.near, self.far))
         whole = self.asking.denied()
-        return delays(near, answered), delays(far, answered), max(0.0, (whole - answered) * 1000)
+        assert self.readers is not None
+        return Revoked(
+            near=delays([changed for changed, _ in near], answered),
+            near_heard=delays([heard for _, heard in near], answered),
+            far=delays([changed for changed, _ in far], answered),
+            whole=max(0.0, (whole - answered) * 1000),
+            sent=delays(self.readers.state()["batches_at"], answered),
+        )
+
+    def release(self, publisher: Publishing) -> Mapping[str, list[float]]:
+        """Release policy; return the milliseconds until each client had come to each of the steps."""
+        wall = time.time() - time.monotonic()
+        seq, answered = publisher.release()
+        for process in self.near:
+            process.tell({"do": "release", "seq": str(seq)})
+        told = [one for process in self.near for one in process.said()]
+        found = {step: delays([one[step] for one in told], answered) for step in STEPS}
+        return {**found, "whole": delays([activated(self.whole_log, seq) - wall], answered)}
 
     def state(self) -> dict[str, float]:
         """Return how everybody stands."""
@@ -143,24 +193,46 @@ def measure(run: Run) -> None:
         with fleet.served() as control:
             fleet.start(stack)
             found = [fleet.revoke(number) for number in range(rounds)]
+            with publishing(fleet.site, run.bundle) as publisher:
+                taken = [fleet.release(publisher) for _ in range(QUICK_RELEASES if quick else RELEASES)]
             control.kill()
         with fleet.served():
             back, worst = fleet.returned(time.time())
-            found.append(fleet.revoke(rounds))
+            after = fleet.revoke(rounds)
             state = fleet.state()
-    near, far = ([delay for one in found for delay in one[place]] for place in (0, 1))
-    whole = [one[2] for one in found]
+    near, heard, far, sent = (
+        [delay for one in found for delay in getattr(one, name)] for name in ("near", "near_heard", "far", "sent")
+    )
+    whole = [one.whole for one in found]
+    asked, fetched, opened, active, whole_active = (
+        [delay for one in taken for delay in one[step]] for step in (*STEPS, "whole")
+    )
     stale = state["stale_allows"] + (fleet.asking.stale_allows if fleet.asking is not None else 0)
     tell(run, "revocations", near)
+    tell(run, "  of these until its message was read", heard)
+    tell(run, "  until it was sent to whoever is served last", sent)
     tell(run, "behind 800 ms and 5 % loss", far)
     tell(run, "the whole sidecar over HTTP", whole)
+    tell(run, "releases", active)
+    tell(run, "  of these until the bundle was asked for", asked)
+    tell(run, "  until it was there", fetched)
+    tell(run, "  until it was verified, compiled and tried", opened)
+    tell(run, "releases at the whole sidecar", whole_active)
     run.say(f"  killed and started: everybody back after {back:.1f} s, oldest watermark meanwhile {worst:.1f} s")
+    tell(run, "revocations after that", after.near)
     run.say(f"  {state['asked']:,.0f} decisions, {stale:.0f} of them allowed too late")
     run.report.figure("revoke_p99_ms", spread(near, 0.99))
+    run.report.figure("revoke_sent_p99_ms", spread(sent, 0.99))
     run.report.figure("revoke_distant_p99_ms", spread(far, 0.99))
+    run.report.figure("release_p99_ms", spread([*active, *whole_active], 0.99))
     run.report.figure("storm_back_s", back)
     run.report.figure("stale_allows", stale)
-    run.report.samples[NAME] = {"near_ms": near, "distant_ms": far, "whole_ms": whole, "back_s": back, "worst_s": worst}
+    run.report.samples[NAME] = {
+        "near_ms": near, "near_heard_ms": heard, "sent_ms": sent, "distant_ms": far, "whole_ms": whole,
+        "release_ms": active, "release_asked_ms": asked, "release_fetched_ms": fetched,
+        "release_opened_ms": opened, "release_whole_ms": whole_active, "back_s": back, "worst_s": worst,
+        "near_after_ms": after.near,
+    }  # fmt: skip
 
 
 def tell(run: Run, what: str, found: Sequence[float]) -> None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 from benchmarks.bench import Run
 from benchmarks.fleet import Fleet
-from benchmarks.fleet_parts import Piped
+from benchmarks.fleet_parts import Piped, Readers
 from benchmarks.inventory_site import InventorySite, spread
 from benchmarks.processes import BenchmarkError, Contestant
 
@@ -58,7 +58,7 @@ def grown(run: Run, clients: int) -> Mapping[str, float]:
         with fleet.served() as control:
             fleet.start(stack)
             rest = at_rest(control)
-            near = [delay for number in range(ROUNDS) for delay in fleet.revoke(number)[0]]
+            near = [delay for number in range(ROUNDS) for delay in fleet.revoke(number).near]
             control.kill()
         with fleet.served():
             back, worst = fleet.returned(time.time())
@@ -86,11 +86,10 @@ def streams(run: Run, count: int) -> Mapping[str, float]:
     site.admit({f"client-{number}": state / f"client-{number}" for number in range(count)})
     text = (site.folder / "zt.toml").read_text()
     site.sandbox.write("zt.toml", text.replace("\n[control] ", f"\n[control]\nstreams = {count + 10}\n#", 1).encode())
-    arguments = (str(state), str(count), "2", str(site.port))
     with ExitStack() as stack:
         with site.served(core=run.core, log=place / "control.log") as control:
             readers = stack.enter_context(
-                Piped("benchmarks.stream_readers", *arguments, cores=(run.client_core,), log=place / "readers.log")
+                Readers(state, count, site.port, cores=(run.client_core,), log=place / "readers.log")
             )
             returned(readers, count, time.time())
             rest = at_rest(control)

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Piped:
         self._process.stdin.write(json.dumps(question).encode() + b"\n")
         self._process.stdin.flush()
 
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, Any]:
         """Ask how it stands."""
         self.tell({"do": "state"})
         return dict(self.said())
@@ -69,8 +70,10 @@ class Piped:
 class Clients(Piped):
     """One process of clients."""
 
-    def __init__(self, config: Path, first: int, count: int, *, cores: Sequence[int], log: Path, url: str = "") -> None:
-        arguments = [str(config), str(first), str(count), *([url] if url else [])]
+    def __init__(
+        self, config: Path, folder: Path, first: int, count: int, *, cores: Sequence[int], log: Path, url: str = ""
+    ) -> None:
+        arguments = [str(config), str(folder), str(first), str(count), *([url] if url else [])]
         super().__init__("benchmarks.follower_clients", *arguments, cores=cores, log=log)
 
 
@@ -83,6 +86,20 @@ class Relay(Piped):
         super().__init__("benchmarks.slow_relay", str(port), str(target), cores=(core,), log=Path(os.devnull))
         if self.said() != "ready":
             raise BenchmarkError("the relay did not start")
+
+
+def in_memory(otherwise: Path) -> tempfile.TemporaryDirectory[str]:
+    """Make a folder that is no disk's, where there is such a thing: so many sidecars have as many disks."""
+    shared = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(prefix="zt-bench-", dir=shared if shared.is_dir() else otherwise)
+
+
+class Readers(Piped):
+    """Streams with nothing behind them, which are read as soon as there is something."""
+
+    def __init__(self, folder: Path, count: int, port: int, *, cores: Sequence[int], log: Path) -> None:
+        arguments = (str(folder), str(count), "2", str(port))
+        super().__init__("benchmarks.stream_readers", *arguments, cores=cores, log=log)
 
 
 class Running:

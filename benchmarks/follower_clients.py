@@ -1,30 +1,34 @@
 """Sidecar clients of one process: each with a stream, a replica, a lease and an authorizer of its own.
 
-    python -m benchmarks.follower_clients CONFIG FIRST COUNT [URL]
+    python -m benchmarks.follower_clients CONFIG FOLDER FIRST COUNT [URL]
 
-The module of the policy is compiled once for all of them; nothing else is shared. Every client is asked about the
-device in question all the time, and about one that was revoked before. It speaks JSON, a line each:
+The module of a policy is compiled once for all of them; nothing else is shared. What each keeps lies in FOLDER. Every
+client is asked about the device in question all the time, and about one that was revoked before. It speaks JSON, a line
+each:
 
 `{"clients", "devices"}` once everybody follows; then for `{"do": "revoke", "escaped", "token", "host", "path"}` the
 line `"ready"` when every client allows it and, when every client denies it, for each of them when its replica became
-the one that denies: no allow can be later. Clocks are monotonic, and shared by all processes of a machine. For
-`{"do": "state"}` how they stand.
+the one that denies (no allow can be later), and when it had read the message that made it so. For `{"do": "release",
+"seq"}`, once every client decides by that release, when each asked for its bundle, had it, had opened it, and decided
+by it. Clocks are monotonic, and shared by all processes of a machine. For `{"do": "state"}` how they stand.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 import uvloop
 
+from benchmarks.client_releases import Compiled, Switched
 from benchmarks.site import ENFORCES
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
@@ -58,20 +62,24 @@ class Plenty:
 
 
 class Watched(Replica):
-    """A replica that remembers when it became another one."""
+    """A replica that remembers when it became another one, and when the message was read that made it so."""
 
-    changed_at = 0.0
+    changed_at = heard_at = 0.0
+    arrived_at = 0.0
+    """When the newest message was read."""
 
     def adopt(self, records: Records, situation: Situation, *, now: float) -> None:
         """Take up a complete set in one step."""
         super().adopt(records, situation, now=now)
-        self.changed_at = time.monotonic()
+        self.changed_at, self.heard_at = time.monotonic(), self.arrived_at
 
 
 class Client:
     """One sidecar without a listener."""
 
-    def __init__(self, settings: Settings, trusted: Trusted, engine: PolicyEngine, parts: activation.Parts) -> None:
+    def __init__(
+        self, settings: Settings, trusted: Trusted, engine: PolicyEngine, parts: activation.Parts, compiled: Compiled
+    ) -> None:
         self.clock = SystemClock()
         self.replica = Watched()
         certificates, self.lease = DeviceCertificates(), Lease(Staleness())
@@ -91,6 +99,9 @@ class Client:
             lease=self.lease, clock=self.clock,
             trust_devices=lambda pem: certificates.replace(pem, where="control plane"),
         )  # fmt: skip
+        self.releases = Switched(self.follower, self.authorizer, wiring, compiled)
+        self._messages = self.follower.client.messages
+        self.follower.client.messages = self._read  # type: ignore[method-assign]
         self._say = self.follower.client.status
         self.follower.client.status = self._said  # type: ignore[method-assign]
         self.acknowledged = 0
@@ -102,6 +113,12 @@ class Client:
         self._turn = 0
         self.asked = self.stale_allows = 0
         self.worst_age = 0.0
+
+    async def _read(self, *, cursor: int, least: int) -> AsyncGenerator[tuple[str, bytes], None]:
+        async with contextlib.aclosing(self._messages(cursor=cursor, least=least)) as messages:
+            async for kind, raw in messages:
+                self.replica.arrived_at = time.monotonic()
+                yield kind, raw
 
     async def _said(self, said: Mapping[str, Any]) -> bytes:
         # Counted from when it is sent: whoever reads it may rely on it from then on.
@@ -142,10 +159,10 @@ class Client:
         return True
 
 
-def settings_of(config: Path, number: int, url: str = "") -> Settings:
+def settings_of(config: Path, folder: Path, number: int, url: str = "") -> Settings:
     """Return the settings of one client: its own key and replica."""
     settings = load(config, {})
-    update: dict[str, Any] = {"state": Path(f"state/client-{number}")}
+    update: dict[str, Any] = {"state": folder / f"client-{number}"}
     if url:
         update["url"] = (url,)
     return settings.model_copy(update={"control_plane": settings.control_plane.model_copy(update=update)})
@@ -169,9 +186,9 @@ async def ask_always(clients: Sequence[Client]) -> None:
             await asyncio.sleep(PAUSE / len(clients))
 
 
-async def until(clients: Sequence[Client], name: str) -> None:
+async def until(clients: Sequence[Client], true: Callable[[Client], bool]) -> None:
     """Wait until something is true of every client."""
-    while not all(getattr(client, name) for client in clients):  # noqa: ASYNC110  (many, each changing by itself)
+    while not all(true(client) for client in clients):  # noqa: ASYNC110  (many, each changing by itself)
         await asyncio.sleep(PAUSE / 20)
 
 
@@ -192,9 +209,9 @@ def state(clients: Sequence[Client]) -> dict[str, object]:
     return found
 
 
-def made(config: Path, first: int, count: int, url: str) -> list[Client]:
+def made(config: Path, kept: Path, first: int, count: int, url: str) -> list[Client]:
     """Return the clients; their policy is read and compiled once."""
-    trusted = read_trusted(settings_of(config, first))
+    trusted = read_trusted(settings_of(config, kept, first))
     asyncio.run(refresh_due(tuple(trusted.sources.values()), time.time()))
     folder = config.parent / "policy"
     bundle = activation.read_bundle((folder / "bundle.tar.gz").read_bytes(), trusted.bundle_keys)
@@ -204,8 +221,9 @@ def made(config: Path, first: int, count: int, url: str) -> list[Client]:
         bundle=bundle, catalogue=activation.read_catalogue(catalogue, where=""), catalogue_digest="",
         trust=activation.read_trust(trust, where=""), trust_digest="",
     )  # fmt: skip
-    settings = [settings_of(config, number, url) for number in range(first, first + count)]
-    return [Client(each, trusted, engine, parts) for each in settings]
+    settings = [settings_of(config, kept, number, url) for number in range(first, first + count)]
+    compiled = Compiled()
+    return [Client(each, trusted, engine, parts, compiled) for each in settings]
 
 
 async def serve(clients: Sequence[Client]) -> None:
@@ -226,15 +244,24 @@ async def serve(clients: Sequence[Client]) -> None:
         if question["do"] == "state":
             tell(state(clients))
             continue
+        if question["do"] == "release":
+            await released(clients, int(question["seq"]))
+            continue
         request = asked(question)
         for client in clients:
             client.begin(request)
-        await until(clients, "allowed")
+        await until(clients, lambda client: client.allowed)
         tell("ready")
-        await until(clients, "denied")
-        tell([client.replica.changed_at for client in clients])
+        await until(clients, lambda client: client.denied)
+        tell([(client.replica.changed_at, client.replica.heard_at) for client in clients])
     for task in tasks:
         task.cancel()
+
+
+async def released(clients: Sequence[Client], seq: int) -> None:
+    """Tell when everybody decided by a release."""
+    await until(clients, lambda client: client.releases.seq == seq)
+    tell([client.releases.times(seq) for client in clients])
 
 
 def tell(said: object) -> None:
@@ -248,5 +275,5 @@ if __name__ == "__main__":
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    everybody = made(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), "".join(sys.argv[4:5]))
+    everybody = made(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), "".join(sys.argv[5:6]))
     uvloop.run(serve(everybody))

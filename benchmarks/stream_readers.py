@@ -3,7 +3,8 @@
     python -m benchmarks.stream_readers FOLDER COUNT CURSOR PORT
 
 Each is a sidecar of its own, with its key in FOLDER, and proves it as sidecars do; it comes back as sidecars do, with
-the same pauses. Speaks a line of JSON for each line of input: how many are connected, the oldest last watermark.
+the same pauses. Speaks a line of JSON for each line of input: how many are connected, the oldest last watermark, and
+when each was sent its last batch.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Reader(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.status:
             self.status = data[9:12]
+        if b"event: batch" in data:
+            self._sidecar.batch_at = time.monotonic()
         if b"event: watermark" in data:
             self._sidecar.marked(data)
 
@@ -61,7 +64,7 @@ class Sidecar:
         self._key = StreamKey.load((folder / KEY).read_bytes(), where=str(folder))
         self._cursor, self._port = cursor, port
         self.issued_at = time.time()
-        self.oldest = 0.0
+        self.oldest = self.batch_at = 0.0
         self.connected = False
 
     def head(self) -> bytes:
@@ -118,10 +121,11 @@ async def main(folder: Path, count: int, cursor: int, port: int) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while await lines.readline():
         now = time.time()
-        found = {
+        found: dict[str, object] = {
             "connected": sum(one.connected for one in everybody),
             "issued_at": min(one.issued_at for one in everybody),
             "oldest": max(max(one.oldest, now - one.issued_at) for one in everybody),
+            "batches_at": [one.batch_at for one in everybody],
         }
         for one in everybody:
             one.oldest = 0.0

@@ -11,11 +11,14 @@ import pytest
 
 from benchmarks import data, documents, metrics, over_http, through_nginx, wrk
 from benchmarks.bench import Measured
+from benchmarks.fleet_releases import versioned
 from benchmarks.metrics import Counts
 from benchmarks.processes import BenchmarkError, pinned
 from benchmarks.report import BARS, Report, filled, markdown, paired, rounded, table
 from benchmarks.site import new_directory_entry, new_report
 from zt_engine.adapters.catalogue_yaml import load_catalogue
+from zt_engine.core import bundle_archive
+from zt_engine.core.bundle import MANIFEST, WASM, make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 ABOUT = {"commit": "abc", "machine": {"cpu": "a processor"}, "quick": False}
@@ -358,3 +361,16 @@ def test_the_block_without_a_question_differs_only_in_the_question():
 
     assert "$http_bench_certificate;" in asked
     assert alone == asked.replace("auth_request /_zt/auth;", "auth_request off;")
+
+
+def test_a_release_of_the_benchmark_is_the_pack_under_another_version():
+    unsigned = make_bundle(
+        {WASM: b"\0asm", "catalogue.yaml": b"a: 1\n"}, pack="tiny", version="1.0.0", input_version=1,
+        layers={"unlisted": ("baseline",)}, reads=("/device/facts",), builtins=("count",),
+    )  # fmt: skip
+
+    before, after = (bundle_archive.read(raw) for raw in (unsigned, versioned(unsigned, "0.0.2", None)))
+
+    old, new = (json.loads(files[MANIFEST])["metadata"]["zt"] for files in (before, after))
+    assert new == old | {"version": "0.0.2"}
+    assert {**before, MANIFEST: b""} == {**after, MANIFEST: b""}

@@ -1,0 +1,87 @@
+"""Releases for a fleet: the pack under new versions, submitted as publishers do it; when a whole sidecar took them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.inventory_site import InventorySite
+from benchmarks.processes import BenchmarkError
+from zt_engine.adapters.control_http import ControlClient
+from zt_engine.adapters.releases_http import ReleasesHttp
+from zt_engine.bootstrap.publishing import Publisher
+from zt_engine.core import bundle_archive
+from zt_engine.core.bundle import MANIFEST, make_bundle
+
+DAYS = 30
+PATIENCE = 120.0
+
+
+class Timed(ReleasesHttp):
+    """A control plane that notes when it has answered a release."""
+
+    answered = 0.0
+
+    def submit(self, notice: Mapping[str, Any]) -> dict[str, Any]:
+        """Submit a release."""
+        told = super().submit(notice)
+        self.answered = time.monotonic()
+        return told
+
+
+class Publishing:
+    """Releases one version of a bundle after the other."""
+
+    def __init__(self, site: InventorySite, bundle: bytes, client: ControlClient) -> None:
+        self._key = site.sandbox.bundle_key
+        self._bundle = bundle
+        self._plane = Timed(client)
+        self._publisher = Publisher(self._plane, self._key, clock=time.time, days=DAYS, author="benchmark")
+        self._number = 0
+
+    def release(self) -> tuple[int, float]:
+        """Put the next version in force; return its number and when the control plane had answered."""
+        self._number += 1
+        published = self._publisher.publish(versioned(self._bundle, f"0.0.{self._number}", self._key))
+        if published.state != "released":
+            raise BenchmarkError(f"release {published.seq} is {published.state}")
+        return published.seq, self._plane.answered
+
+
+def versioned(unsigned: bytes, version: str, key: Any) -> bytes:
+    """Return a bundle under another version, signed: everything else in it is the same."""
+    files = dict(bundle_archive.read(unsigned))
+    zt = json.loads(files.pop(MANIFEST))["metadata"]["zt"]
+    return make_bundle(
+        files, pack=zt["pack"], version=version, input_version=zt["input_version"],
+        layers={service: tuple(names) for service, names in zt["layers"].items()},
+        reads=None if zt["reads"] is None else tuple(zt["reads"]), builtins=zt["builtins"], key=key,
+    )  # fmt: skip
+
+
+@contextmanager
+def publishing(site: InventorySite, bundle: bytes) -> Iterator[Publishing]:
+    """Have somebody who may publish."""
+    client = ControlClient(site.url, key=site.admin_key.encode(), ca_file=None, language="en")
+    try:
+        yield Publishing(site, bundle, client)
+    finally:
+        client.close()
+
+
+def activated(log: Path, seq: int) -> float:
+    """Wait until a sidecar's log says that a release decides; return when, by the clock of the wall."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        for line in log.read_bytes().splitlines():
+            if b'"release.activated"' in line:
+                said = json.loads(line)
+                if said["seq"] == seq:
+                    return dt.datetime.fromisoformat(said["timestamp"]).timestamp()
+        time.sleep(0.05)
+    raise BenchmarkError(f"the whole sidecar did not take release {seq}")
