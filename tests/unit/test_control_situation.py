@@ -224,3 +224,82 @@ def test_where_nobody_could_sign_one_person_lowers_it_and_the_audit_says_so() ->
 
         assert set_level(alone, {"threat_level": 0, "reason": "over"}) == (200, "")
         assert alone.audit()[-1].reason == "over (approved by nobody: fewer than two approvers are known)"
+
+
+# -- breaking the glass
+
+
+def broken(control: Control, id_: str = "g/1", *, later: int = 0, **members: Any) -> tuple[int, str]:
+    """Declare a break-glass grant that two people signed, which begins some seconds from the start of the test."""
+    times = {"not_before": NOW + later, "not_after": NOW + later + 3600}
+    record = signed(GRANT | {"id": id_} | times | members, "yamada", "suzuki")
+    answer = control.call("PUT", f"/v1/situation/grants/{id_.replace('/', '%2F')}", record, who="security")
+    return answer.status_code, answer.json().get("code", "")
+
+
+def review(control: Control, id_: str = "g/1", **headers: str) -> int:
+    path = f"/v1/situation/grants/{id_.replace('/', '%2F')}/review"
+    return control.call("POST", path, {"findings": "two cases read"}, who="security", **headers).status_code
+
+
+def test_what_was_signed_to_break_the_glass_is_declared_once(control: Control) -> None:
+    assert broken(control) == (200, "")
+    assert broken(control) == (200, "")  # the same again, while it holds, is no second one
+
+    control.call("DELETE", "/v1/situation/grants/g%2F1?reason=over")
+    assert broken(control) == (422, "GRANT_USED")
+    assert broken(control, reason="another typhoon") == (200, "")
+    assert broken(control) == (422, "GRANT_USED")  # nor in another's place
+    control.clock.advance(3700)
+    assert broken(control) == (422, "GRANT_USED")
+    assert [kind for kind, _ in control.announced()] == ["grant.changed"] * 4
+
+
+def test_an_exception_may_be_declared_again(control: Control) -> None:
+    record = signed(GRANT | {"kind": "exception"}, "yamada")
+    for _ in range(2):
+        assert control.call("PUT", "/v1/situation/grants/g%2F1", record).status_code == 200
+        assert control.call("DELETE", "/v1/situation/grants/g%2F1?reason=x").status_code == 204
+
+
+def test_without_a_review_within_72_hours_of_its_end_nobody_breaks_the_glass_again(control: Control) -> None:
+    assert broken(control) == (200, "")
+    (waiting,) = control.call("GET", "/v1/situation").json()["reviews"]
+    assert (waiting["grant"], waiting["due"]) == ("g/1", NOW + 3600 + 72 * 3600)
+    assert review(control) == 404  # it has not ended
+
+    control.clock.advance(3600 + 72 * 3600)
+    assert broken(control, "g2", later=75 * 3600) == (200, "")
+    control.clock.advance(2)
+    assert broken(control, "g3", later=75 * 3600) == (422, "GRANT_REVIEW_DUE")
+    control.call("DELETE", "/v1/situation/grants/g%2F1?reason=x")  # taking it away settles nothing
+    assert broken(control, "g3", later=75 * 3600) == (422, "GRANT_REVIEW_DUE")
+
+    assert control.call("POST", "/v1/situation/grants/g%2F1/review", {"findings": "x"}, who="approver").is_error
+    assert review(control) == 200
+    assert broken(control, "g3", later=75 * 3600) == (200, "")
+    (event,) = [event for event in control.audit() if event.action == "grant.reviewed"]
+    assert (event.actor, event.reason, event.object) == ("admin:security", "two cases read", "grant:g/1")
+    assert review(control) == 404
+
+
+def test_continuity_and_other_grants_wait_for_no_review(control: Control) -> None:
+    broken(control)
+    control.clock.advance(80 * 3600)
+    times = {"not_before": NOW + 80 * 3600, "not_after": NOW + 81 * 3600}
+    exception = signed(GRANT | times | {"kind": "exception", "id": "g2"}, "yamada")
+    declared = signed(CONTINUITY | times, "yamada", "suzuki", kind="continuity")
+
+    assert control.call("PUT", "/v1/situation/grants/g2", exception).status_code == 200
+    assert control.call("PUT", "/v1/situation/continuity/c1", declared).status_code == 200
+
+
+def test_the_glass_is_not_broken_a_second_time_by_a_rollout(control: Control) -> None:
+    record = signed(GRANT, "yamada", "suzuki")
+    plan = {"rings": [{"name": "all", "percent": 100}]}
+    body = {"kind": "grant", "record": record, "plan": plan, "reason": "typhoon"}
+    first = control.call("POST", "/v1/rollouts", body)
+
+    assert first.status_code == 201, first.text
+    assert control.call("POST", "/v1/rollouts", body).json()["code"] == "GRANT_USED"
+    assert [one["grant"] for one in control.call("GET", "/v1/situation").json()["reviews"]] == ["g/1"]

@@ -125,3 +125,14 @@ def test_whatever_is_revoked_is_told(control: Control) -> None:
         ("revocation.added", {"kind": "jti", "key": "t1", "until": NOW + 3600}),
     ]
     assert "revocations in force: 2" in zt("show")
+
+
+def test_what_broke_the_glass_is_shown_until_it_was_reviewed(control: Control, tmp_path: Path) -> None:
+    grant = tmp_path / "grant.json"
+    grant.write_text(json.dumps(GRANT))
+    zt("grant", signed("grant", grant, "yamada", "suzuki"))
+    zt("remove", "grant", "g/1", "-m", "over")
+    assert "review:g/1  until " in zt("show")
+
+    assert "grant:g/1: reviewed" in zt("review", "g/1", "-m", "two cases read")
+    assert "review:" not in zt("show")

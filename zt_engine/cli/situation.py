@@ -46,6 +46,7 @@ _TEXTS: Final[Mapping[str, Mapping[Language, str]]] = {
         "ja": "{what}: 宣言しました。すぐに伝わります",
     },
     "gone": {"en": "{what}: taken back", "ja": "{what}: 取り消しました"},
+    "reviewed": {"en": "{what}: reviewed", "ja": "{what}: 事後確認を記録しました"},
     "signed": {"en": "{file}: signed, {count} in all", "ja": "{file}: 署名しました（計{count}件）"},
     "to_sign": {
         "en": "{file}: have two approvers sign it (zt situation approve threat_level), then zt situation lower {file}",
@@ -108,6 +109,7 @@ def show(json_: AsJson = False) -> None:
     lines += [
         (one["kind"], one, " ".join((*one.get("subjects", ()), *one.get("groups", ())))) for one in found["grants"]
     ]
+    lines += [("review", {"id": one["grant"], "not_after": one["due"]}, "") for one in found["reviews"]]
     lines += [("continuity", found["continuity"], "")] if found["continuity"] else []
     for kind, record, what in lines:
         until = _text("until", until=_instant(record["not_after"]))
@@ -201,6 +203,17 @@ def grant(file: Annotated[Path, typer.Argument(help="The grant with its approval
 def continuity(file: Annotated[Path, typer.Argument(help="The declaration with its approvals (JSON).")]) -> None:
     """Declare that operations go on under restrictions of their own, as two people have signed."""
     _declare("continuity", _read(file))
+
+
+@app.command()
+def review(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The break-glass grant.")],
+    findings: Annotated[str, typer.Option("--findings", "-m", help="What it was for and what was done with it.")],
+) -> None:
+    """Write down what came of breaking the glass; 72 hours after its end nobody breaks it again without."""
+    with client() as plane:
+        plane.post("v1", "situation", "grants", id_, "review", body={"findings": findings})
+    _say("reviewed", what=f"grant:{id_}")
 
 
 @app.command()

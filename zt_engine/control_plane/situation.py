@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from zt_engine.control_plane.break_glass import declare, reviews, signed_content
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.ledger import revoke, write_down
 from zt_engine.control_plane.rollouts import supersede
@@ -37,12 +38,14 @@ class Declarations:
     def put(
         self, tx: Transaction, kind: Kind, id_: str, record: Mapping[str, Any], *, actor: str, now: int
     ) -> dict[str, Any]:
-        """Insert or replace a record; ConfigError with the sidecar reader's codes, RECORD_ID, RECORDS_FULL."""
+        """Insert or replace a record; ConfigError with the sidecar reader's codes, RECORD_ID, RECORDS_FULL, GRANT_*."""
         if record.get("id") != id_:
             raise InputError("RECORD_ID", "the record has another id than its URL", where="id")
         raw = _written(record)
         self._plane.records.check(kind, raw)
         held = tx.situation.all(kind)
+        if kind == "grant" and (id_ not in held or signed_content(_read(held[id_])) != signed_content(record)):
+            declare(tx, record, actor=actor, now=now)
         if kind == "continuity":
             # There is one declaration at a time.
             for other in held.keys() - {id_}:
@@ -119,6 +122,7 @@ class Declarations:
             "overlays": [msgspec.json.decode(body) for body in tx.situation.all("overlay").values()],
             "grants": [msgspec.json.decode(body) for body in tx.situation.all("grant").values()],
             "continuity": continuity[0] if continuity else None,
+            "reviews": reviews(tx),
             "revocations": live[:SHOWN_REVOCATIONS],
             "revocations_in_force": len(live),
         }
@@ -157,6 +161,11 @@ def forget_ended(tx: Transaction, *, before: int) -> int:
             tx.situation.put("revocation", id_, None)
             gone += 1
     return gone
+
+
+def _read(raw: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(raw)
+    return found
 
 
 def _written(record: Mapping[str, Any]) -> bytes:

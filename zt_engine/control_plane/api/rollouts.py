@@ -14,6 +14,7 @@ from starlette.responses import Response
 from zt_engine.control_plane import rollouts
 from zt_engine.control_plane.access import PERMISSIONS, Administrator, administrator
 from zt_engine.control_plane.api.sidecars import sidecar_caller
+from zt_engine.control_plane.break_glass import declare
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.idempotency import Answer, Writing, once
 from zt_engine.control_plane.problem import problems
@@ -78,6 +79,8 @@ def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
 
         def work(tx: Transaction) -> Answer:
             plan, (id_, raw) = rollouts.read_plan(body.plan), _checked(plane, tx, body)
+            if body.kind == "grant":
+                declare(tx, body.record, actor=who.actor, now=plane.now())
             staged = rollouts.begin(
                 tx,
                 plan,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import Field
 
 from zt_engine.control_plane.access import Administrator, administrator
+from zt_engine.control_plane.break_glass import review
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.idempotency import Answer, Writing, once
 from zt_engine.control_plane.problem import problems
@@ -15,6 +16,7 @@ from zt_engine.control_plane.routes import Instant, Model, PathText, Reason, Wor
 from zt_engine.control_plane.situation import Declarations, Kind
 from zt_engine.core.approval import Approval
 from zt_engine.core.situation import MAX_THREAT_LEVEL
+from zt_engine.ports.inventory import Transaction
 
 Reader = Annotated[Administrator, Depends(administrator("situation.read"))]
 Writer = Annotated[Administrator, Depends(administrator("situation.write"))]
@@ -39,6 +41,12 @@ class LevelBody(Model):
     expires_at: Instant | None = None
     approvals: Annotated[list[ApprovalBody], Field(max_length=20, default_factory=list)]
     """Two people's signatures over `{tenant, previous, threat_level, expires_at}`, for a level that goes down."""
+
+
+class ReviewBody(Model):
+    """What a review has found."""
+
+    findings: Reason
 
 
 class RevocationBody(Model):
@@ -75,6 +83,16 @@ def router(plane: ControlPlane) -> APIRouter:
                 expires_at=body.expires_at or 0,
                 approvals=[Approval(one.key_id, one.signature) for one in body.approvals],
             )
+
+    @routes.post("/v1/situation/grants/{id}/review", responses=problems(404), response_class=Response)
+    def review_(who: Writer, id: PathText, body: ReviewBody, write: Writing) -> Response:  # noqa: A002
+        """Write down what came of breaking the glass; 72 hours after its end nobody breaks it again without."""
+
+        def work(tx: Transaction) -> Answer:
+            settled = review(tx, id, actor=who.actor, findings=body.findings, now=plane.now())
+            return Answer(body={"grant": id, "settled": settled})
+
+        return once(plane, write, work)
 
     @routes.post("/v1/revocations", status_code=201, responses=problems())
     def revoke(who: Revoker, body: RevocationBody, write: Writing) -> Response:
