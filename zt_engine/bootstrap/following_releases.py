@@ -159,7 +159,7 @@ class ReleaseFollower:
         """Look once at what was told and what time it is; return the seconds until that should happen again."""
         async with self._busy:
             await self._judge()
-            return CHECK_SECONDS if self._going else await self._advance()
+        return CHECK_SECONDS if self._going else await self._advance()
 
     async def believe(self) -> None:
         """Judge what is in force, and what was refused, by what is believed now."""
@@ -250,19 +250,42 @@ class ReleaseFollower:
     async def _take(self, notice: ReleaseNotice) -> None:
         trust = self._trust()
         release = self._due(notice, trust, floor=self.floor)
-        raw = await self._fetcher.fetch(release.bundle_digest, release.size)
-        opened = await self._open(notice, raw, floor=self.floor)
-        if opened is None:
+        raw = await self._fetched(notice, release)
+        if raw is None:
             return
-        try:
-            await asyncio.to_thread(self._keep, opened)
-        except BaseException:
-            await asyncio.to_thread(opened.engine.close)
-            raise
-        old, self.active, self.floor, self._vouched = self.active, opened, opened.release.seq, self._trust()
-        self._switch(opened)
+        async with self._busy:
+            opened = await self._open(notice, raw, floor=self.floor)
+            if opened is None:
+                return
+            try:
+                if not self._is_told(notice):
+                    await asyncio.to_thread(opened.engine.close)
+                    return
+                await asyncio.to_thread(self._keep, opened)
+            except BaseException:
+                await asyncio.to_thread(opened.engine.close)
+                raise
+            old, self.active, self.floor, self._vouched = self.active, opened, opened.release.seq, self._trust()
+            self._switch(opened)
         if old is not None:
             await asyncio.to_thread(old.engine.close)
+
+    async def _fetched(self, notice: ReleaseNotice, release: Release) -> bytes | None:
+        """Fetch a bundle while what is in force is judged as ever; None when its turn is over meanwhile."""
+        fetching = asyncio.ensure_future(self._fetcher.fetch(release.bundle_digest, release.size))
+        try:
+            while not (await asyncio.wait({fetching}, timeout=CHECK_SECONDS))[0]:
+                async with self._busy:
+                    await self._judge()
+                if not self._is_told(notice):
+                    return None
+            return fetching.result()
+        finally:
+            fetching.cancel()
+
+    def _is_told(self, notice: ReleaseNotice) -> bool:
+        """Whether it is this release's turn here: a rollout may be taken back while it is fetched or compiled."""
+        return any(one == notice for one in self._told.releases())
 
     async def _open(self, notice: ReleaseNotice, raw: bytes, *, floor: int) -> Opened | None:
         """Open a release and judge it again by what is believed afterwards; None when that is something else by now."""
