@@ -36,9 +36,11 @@ class FakeAdministrators:
     def __init__(self) -> None:
         self.known = {role: Claimant(name=role, actor=f"admin:{role}", role=role) for role in ROLES}
 
-    def add(self, key: str, role: Role, *aliases: str) -> None:
+    def add(self, key: str, role: Role, *aliases: str, service: str = "") -> None:
         """Let somebody in."""
-        self.known[key] = Claimant(name=key, actor=f"admin:{key}", role=role, aliases=frozenset(aliases))
+        self.known[key] = Claimant(
+            name=key, actor=f"admin:{key}", role=role, aliases=frozenset(aliases), service=service
+        )
 
     def verify(self, token: bytes, *, now: float) -> Claimant:
         """Return whose key this is."""

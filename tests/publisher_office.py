@@ -45,8 +45,9 @@ def remembered(active: Bundle | None, candidate: Bundle) -> tuple[Weakening, ...
 class CalledClient:
     """Does what `ControlClient` does, as the application answers it."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, who: str = "owner") -> None:
         self._control = control
+        self._who = who
 
     def get(self, *path: str, **query: Any) -> dict[str, Any]:
         return self._json("GET", path, query=query)
@@ -75,10 +76,10 @@ class CalledClient:
     ) -> bytes:
         url = "/" + "/".join(quote(part, safe="") for part in path) + (f"?{query}" if query else "")
         sent = {} if content is None else {"content_type": "application/octet-stream"}
-        answer = self._control.call(method, url, body if content is None else content, **sent)
+        answer = self._control.call(method, url, body if content is None else content, who=self._who, **sent)
         if not answer.is_success:
             told = answer.json()
-            raise InputError(told["code"], told["detail"])
+            raise InputError(told["code"], told["detail"], where=told.get("where", ""), hint=str(answer.status_code))
         return answer.content
 
 
@@ -94,9 +95,9 @@ class Office:
         self.plane = self.publisher.plane
         self.reader = ReleaseReader(self.plane, self.keys)
 
-    def publisher_of(self) -> Publisher:
+    def publisher_of(self, who: str = "owner") -> Publisher:
         return Publisher(
-            ReleasesHttp(CalledClient(self.control)),  # type: ignore[arg-type]
+            ReleasesHttp(CalledClient(self.control, who)),  # type: ignore[arg-type]
             self.key, clock=self.control.clock.now, days=30, author="tanaka",
         )  # fmt: skip
 
@@ -106,17 +107,24 @@ class Office:
 
 def version(name: str, edits: Mapping[str, tuple[str, str]] | None = None, *, key: BundleSigningKey = KEY) -> bytes:
     """The compiled pack under another version, with texts of some files replaced."""
-    files = dict(bundle_archive.read(COMPILED.read_bytes()))
+    return remade(COMPILED.read_bytes(), name, edits, key=key)
+
+
+def remade(
+    raw: bytes, name: str | None, edits: Mapping[str, tuple[str, str]] | None = None, *, key: BundleSigningKey = KEY
+) -> bytes:
+    """A bundle with texts of some files replaced, `""` for a file that is not there, and its module left alone."""
+    files = dict(bundle_archive.read(raw))
     manifest = json.loads(files.pop(MANIFEST))["metadata"]["zt"]
     files.pop(SIGNATURES, None)
     for file, (old, new) in (edits or {}).items():
-        text = files[file].decode()
+        text = files.get(file, b"").decode()
         assert old in text
         files[file] = text.replace(old, new, 1).encode()
     return make_bundle(
         files,
         pack=manifest["pack"],
-        version=name,
+        version=name or manifest["version"],
         input_version=manifest["input_version"],
         layers={service: tuple(names) for service, names in manifest["layers"].items()},
         reads=None if manifest["reads"] is None else tuple(manifest["reads"]),

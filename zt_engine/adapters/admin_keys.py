@@ -38,6 +38,8 @@ class AdminKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     role: Role
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
     person: str = ""
+    service: Annotated[str, msgspec.Meta(pattern=r"^([a-z][a-z0-9_]{0,62})?\Z")] = ""
+    """Whoever answers for one service alone; the role counts for nothing then."""
 
 
 class AdminKeys:
@@ -64,6 +66,7 @@ class AdminKeys:
             name=found.name,
             actor=f"admin:{found.name}",
             role=found.role,
+            service=found.service,
             aliases=frozenset({found.person} - {""}),
         )
 

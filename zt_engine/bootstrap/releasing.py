@@ -11,10 +11,12 @@ from zt_engine.adapters.bundle_signing import BundlePublicKey
 from zt_engine.adapters.opa_clients import OpaClients
 from zt_engine.adapters.opa_log_files import OpaLogFiles
 from zt_engine.bootstrap.activation import make_engine, read_bundle, read_catalogue, read_trust, smoke
+from zt_engine.bootstrap.delegating import check_delegated
 from zt_engine.config import Policy
 from zt_engine.control_plane.api.opa import OPA
 from zt_engine.control_plane.api.releases import RELEASES
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.delegating import DELEGATION, Delegation
 from zt_engine.control_plane.opa import OpaService
 from zt_engine.control_plane.releases import Releases
 from zt_engine.control_plane.rollouts import stage_release
@@ -77,6 +79,10 @@ class Judge:
         before = None if active is None else _reopened(active)
         return Examined(revision=bundle.revision, weakens=tuple(self._weakenings(before, bundle)))
 
+    def within(self, service: str, raw: bytes, active: bytes) -> None:
+        """Refuse what differs from what is active in anything that is not the service's."""
+        check_delegated(raw, read_bundle(raw, self._keys), active, _reopened(active), service=service)
+
     def rehearse(self, bundle: Bundle) -> None:
         """Have a candidate answer once for every service, by its own catalogue and trust model."""
         if bundle.catalogue is None or bundle.trust is None:
@@ -108,6 +114,9 @@ def close_releases(plane: ControlPlane) -> None:
         service.feed.close()
     if isinstance(releases, Releases):
         releases.close()
+    delegation = plane.extras.get(DELEGATION)
+    if isinstance(delegation, Delegation):
+        delegation.close()
 
 
 def _reopened(raw: bytes) -> Bundle:
@@ -122,7 +131,9 @@ def open_releases(
     """Put the releases of a control plane where its routes find them; None where no bundle key is configured."""
     if not keys:
         return None
-    releases = Releases(plane, Judge(keys, approvers, weakenings=weakenings))
+    judge = Judge(keys, approvers, weakenings=weakenings)
+    releases = Releases(plane, judge)
     releases.stage = lambda tx, plan: stage_release(tx, plan, now=plane.now())
     plane.extras[RELEASES] = releases
+    plane.extras[DELEGATION] = Delegation(plane, judge)
     return releases

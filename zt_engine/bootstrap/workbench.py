@@ -55,7 +55,7 @@ class Workbench:
 
     def __init__(self, opa: str | None) -> None:
         """`opa` is the setting OPA, None to look for one as `_found` does; raises ConfigError OPA_MISSING."""
-        self._executable = find_opa(opa or _found())
+        self._executable = opa_executable(opa)
         self._opa = OpaBinary(self._executable)
 
     def check(self, folder: Path) -> Checked:
@@ -115,6 +115,11 @@ class Workbench:
                 engine = WasmEngine(bundle.wasm, bundle.data, revision=bundle.revision, budget_ms=BUDGET_MS)
             stack.callback(engine.close)
             yield engine
+
+
+def opa_executable(opa: str | None) -> Path:
+    """Return the `opa` that is used: the setting, else the one that is found; ConfigError OPA_MISSING."""
+    return find_opa(opa or _found())
 
 
 def _found() -> str | None:

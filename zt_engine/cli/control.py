@@ -23,6 +23,7 @@ from zt_engine.bootstrap.trust_signing import make_root_key, sign_trust
 from zt_engine.cli import opa_client
 from zt_engine.cli.output import Language, chosen_language
 from zt_engine.config import CONFIG_NAME, load_control
+from zt_engine.core.bundle import is_service_id
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.ports.administration import Role
 
@@ -208,6 +209,7 @@ def add(
     role: Annotated[str, typer.Option(help=f"One of {', '.join(get_args(Role))}.")],
     out: Annotated[Path | None, typer.Option(help="The key's file; default: keys/NAME.key.")] = None,
     person: Annotated[str, typer.Option(help="The subject they are when they sign in: nobody approves alone.")] = "",
+    service: Annotated[str, typer.Option(help="The one service they answer for and may publish.")] = "",
     config: Config = Path(CONFIG_NAME),
     lang: Lang = None,
 ) -> None:
@@ -215,6 +217,8 @@ def add(
     language = chosen_language(lang)
     if role not in get_args(Role):
         raise typer.BadParameter(f"one of {', '.join(get_args(Role))}", param_hint="--role")
+    if service and (role != "viewer" or not is_service_id(service)):
+        raise typer.BadParameter("a service of the catalogue, with --role viewer", param_hint="--service")
     settings = load_control(config)
     path = settings.path(settings.control.admins)
     known = read_admins(path)
@@ -223,7 +227,7 @@ def add(
     target = out or settings.path(Path("keys") / f"{name}.key")
     key = make_key()
     _write_key(target, key)
-    made = AdminKey(name=name, role=role, sha256=digest_of(key), person=person)  # type: ignore[arg-type]
+    made = AdminKey(name=name, role=role, sha256=digest_of(key), person=person, service=service)  # type: ignore[arg-type]
     write_admins(path, (*known, made))
     _say("key_made", language, name=name, role=role, file=target)
 
@@ -250,7 +254,7 @@ def show(config: Config = Path(CONFIG_NAME), lang: Lang = None) -> None:
     chosen_language(lang)
     settings = load_control(config)
     for admin in read_admins(settings.path(settings.control.admins)):
-        print(f"{admin.name}\t{admin.role}\t{admin.person}")
+        print(f"{admin.name}\t{admin.role}\t{admin.person}" + (f"\t{admin.service}" if admin.service else ""))
 
 
 def _write_key(path: Path, key: bytes) -> None:

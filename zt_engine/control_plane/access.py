@@ -80,6 +80,9 @@ PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType(
 )
 """What each role may do; each has all that the one before it has."""
 
+DELEGATED: Final[frozenset[Permission]] = frozenset({"policy.read", "policy.publish"})
+"""What whoever answers for one service may do, whatever the role; `delegating` says what they may publish."""
+
 CALLER: Final = "zt.caller"
 """Where in the scope of a request its caller is kept."""
 CallerT = TypeVar("CallerT")
@@ -94,6 +97,8 @@ class Administrator(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     names: frozenset[str]
     """Every name this person goes by, `name` and `actor` among them."""
+    service: str = ""
+    """The one service they answer for, if they are no administrator of the whole."""
 
 
 class DeviceCaller(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,10 +134,13 @@ def administrator(permission: Permission) -> Callable[[Request], Awaitable[Admin
 
     def identify(plane: ControlPlane, request: Request) -> Administrator:
         claimant = plane.administrators.verify(credential(request, "bearer"), now=plane.clock.now())
-        if permission not in PERMISSIONS[claimant.role]:
-            raise InputError("AUTH_FORBIDDEN", f"the role `{claimant.role}` lacks `{permission}`")
+        if permission not in (DELEGATED if claimant.service else PERMISSIONS[claimant.role]):
+            what = f"the owner of `{claimant.service}`" if claimant.service else f"the role `{claimant.role}`"
+            raise InputError("AUTH_FORBIDDEN", f"{what} lacks `{permission}`")
         names = frozenset({claimant.name, claimant.actor, *claimant.aliases})
-        return Administrator(name=claimant.name, actor=claimant.actor, role=claimant.role, names=names)
+        return Administrator(
+            name=claimant.name, actor=claimant.actor, role=claimant.role, names=names, service=claimant.service
+        )
 
     return caller("administrator", identify)
 

@@ -21,6 +21,8 @@ class Claimant(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     """As audit events name them: `admin:NAME` or `person:ISSUER|SUB`."""
     role: Role
+    service: str = ""
+    """The one service they answer for; they may then publish what is its own, and nothing else."""
     aliases: frozenset[str] = frozenset()
     """Every other name they go by in records: nobody is a second person to themselves."""
 

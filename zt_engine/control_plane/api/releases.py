@@ -10,11 +10,13 @@ from pydantic import Field
 
 from zt_engine.control_plane.access import Administrator, administrator
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.delegating import check_withdrawal, delegation_of
 from zt_engine.control_plane.idempotency import Answer, Writing, again, once
 from zt_engine.control_plane.paging import Limit
 from zt_engine.control_plane.problem import problems
 from zt_engine.control_plane.release_status import release_status
 from zt_engine.control_plane.releases import Releases, notice_of, told
+from zt_engine.control_plane.rollouts import newest
 from zt_engine.control_plane.routes import Model, Words, strict_router
 from zt_engine.control_plane.sidecars import Sidecars
 from zt_engine.core.approval import Approval
@@ -88,6 +90,8 @@ def _publishing(plane: ControlPlane, routes: APIRouter) -> None:
         seq = 0
         try:
             seq = releases.judge.read(body.record).seq
+            if who.service:
+                delegation_of(plane).check(who, body.record, staged=body.staged is not None)
             candidate = releases.examine(body.record, approvals, body.staged, now=plane.clock.now())
 
             def work(tx: Transaction) -> Answer:
@@ -110,6 +114,7 @@ def _publishing(plane: ControlPlane, routes: APIRouter) -> None:
     def withdraw(seq: Seq, who: Publisher, reason: Why = "") -> None:
         """Take back a release that waits for approvals."""
         with plane.store.writing(plane.settings.tenant) as tx:
+            check_withdrawal(tx, who, seq)
             releases_of(plane).withdraw(tx, seq, actor=who.actor, reason=reason, now=plane.now())
 
 
@@ -164,9 +169,11 @@ def status_of_release(plane: ControlPlane, kept: KeptRelease) -> dict[str, Any]:
     with plane.store.reading(plane.settings.tenant) as tx:
         clients = tx.releases.opa_clients()
         held: tuple[SidecarRecord, ...] = tuple(tx.sidecars.all())
+        object_ = f"release:{kept.seq}"
+        rollout = next((one for one in newest(tx) if one.object == object_), None)
     sidecars = plane.extras.get("sidecars")
     known = sidecars.all() if isinstance(sidecars, Sidecars) else held
-    return release_status(kept, sidecars=known, clients=clients, now=plane.clock.now())
+    return release_status(kept, sidecars=known, clients=clients, now=plane.clock.now(), held=rollout)
 
 
 def _found(tx: Transaction, seq: int) -> KeptRelease:
