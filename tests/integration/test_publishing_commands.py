@@ -53,7 +53,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, opa: str) -> Iterator[R
         yield call
 
 
-def test_a_pack_is_published_approved_taken_back_and_a_bad_one_changes_nothing(run: Run, pack: Path, tmp_path: Path) -> None:
+def test_a_pack_is_published_approved_taken_back_and_a_bad_one_changes_nothing(
+    run: Run, pack: Path, tmp_path: Path
+) -> None:
     none = run("status")
     first = run("publish", str(pack))
     catalogue = pack / "catalogue.yaml"
@@ -79,3 +81,31 @@ def test_a_pack_is_published_approved_taken_back_and_a_bad_one_changes_nothing(r
     assert "baseline.rego:" in failed.stderr
     assert "Nothing was published" in failed.stdout
     assert "rolled_back" in run("history").output
+
+
+def test_a_pack_goes_out_by_a_plan_or_is_only_watched(
+    run: Run, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: dict[Path, Any] = {}
+    gate = publish.gate
+
+    def once(bench: Any, folder: Path, *rest: Any, **more: Any) -> Any:
+        if folder not in built:
+            built[folder] = gate(bench, folder, *rest, **more)
+        return built[folder]
+
+    monkeypatch.setattr(publish, "gate", once)  # the same pack twice is tested once
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("rings: [{name: canary, sidecars: [edge-1]}, {name: all, percent: 100}]\ndwell: 600\n")
+    watched = run("publish", str(pack), "--report-only")
+    none = run("status")
+    shown = run("status", "1")
+    first = run("publish", str(pack), "--plan", str(plan))
+    status = run("status")
+
+    assert "release 1 is watched and decides nowhere" in watched.output
+    assert "nothing was released yet" in none.output
+    assert "rollout 1: running, report-only" in shown.output
+    assert "release 2 goes out ring by ring" in first.output
+    assert "ring canary: reached, 0 of 0 have it" in status.output
+    assert "ring all: not reached" in status.output

@@ -144,6 +144,23 @@ def test_what_waits_for_approval_goes_on_waiting_beside_one_that_is_only_watched
     assert control.states()[:2] == [(3, "watched"), (2, "waiting")]
 
 
+def test_the_status_of_a_staged_release_says_which_rings_have_it(control: Publishing) -> None:
+    staged(control)
+    keys = {name: control.join(name) for name in ("edge-1", "edge-2")}
+    digest = hashlib.sha256(bundle_of("2")).hexdigest()
+    control.acknowledge(keys["edge-1"], bundle_seq=2, bundle_digest=digest)
+    told = control.call("GET", "/v1/releases/2/status").json()
+
+    assert ([one["name"] for one in told["has"]], told["missing"], told["later"]) == (["edge-1"], [], ["edge-2"])
+    assert told["rollout"]["rings"] == [
+        {"name": "canary", "reached": True, "sidecars": 1, "has": 1},
+        {"name": "all", "reached": False, "sidecars": 2, "has": 1},
+    ]
+    step(control, "advance")
+    told = control.call("GET", "/v1/releases/2/status").json()
+    assert [one["name"] for one in told["missing"]] == ["edge-2"]
+
+
 def test_only_sidecars_report_for_shadows(control: Publishing) -> None:
     staged(control)
 

@@ -47,6 +47,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     release: Release
     weakens: tuple[Weakening, ...]
     approvals: tuple[Mapping[str, str], ...] = ()
+    staged: Mapping[str, Any] | None = None
+    """The plan by which it goes out; None: everybody gets it at once."""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,9 +93,19 @@ class Publisher:
         release = msgspec.structs.replace(drafted.release, author=self.author if author is None else author)
         return msgspec.structs.replace(drafted, release=release)
 
-    def publish(self, raw: bytes, *, also: Sequence[Weakening] = (), author: str | None = None) -> Published:
-        """Release a bundle. Whoever comes second finds out, compares with what came first, and tries once more."""
-        return self._twice(lambda: self.draft(raw, also=also, author=author))
+    def publish(
+        self,
+        raw: bytes,
+        *,
+        also: Sequence[Weakening] = (),
+        author: str | None = None,
+        plan: Mapping[str, Any] | None = None,
+    ) -> Published:
+        """Release a bundle. Whoever comes second finds out, compares with what came first, and tries once more.
+
+        `plan` is how it goes out; without one everybody gets it at once.
+        """
+        return self._twice(lambda: msgspec.structs.replace(self.draft(raw, also=also, author=author), staged=plan))
 
     def rollback(self, seq: int | None = None) -> Published:
         """Return to the way back of what is in force, or to the content of a release; RELEASE_NO_WAY_BACK."""
@@ -147,9 +159,11 @@ class Publisher:
             if record.not_after is not None and record.not_after >= draft.release.not_after - DAY:  # type: ignore[operator]
                 return Published(seq=active.seq, state="unchanged", revision=draft.bundle.revision)
         self.plane.put_bundle(draft.release.bundle_digest, draft.raw)
-        told = self.plane.submit(
-            {"record": write_release(draft.release, self.key), "approvals": [dict(one) for one in draft.approvals]}
-        )
+        notice: dict[str, Any] = {
+            "record": write_release(draft.release, self.key),
+            "approvals": [dict(one) for one in draft.approvals],
+        }
+        told = self.plane.submit(notice if draft.staged is None else {**notice, "staged": draft.staged})
         return Published(
             seq=draft.release.seq,
             state=str(told.get("state", "")),

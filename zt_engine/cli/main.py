@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "control": "Run the control plane: devices, directory, situation.",
         "device": "Approve, quarantine, revoke and invite devices.",
         "situation": "Raise and lower the threat level; declare overlays and grants; revoke.",
+        "rollout": "Roll a change out ring by ring, look at it, take it back.",
         "sidecar": "Run the data plane.",
         "hook": "Print what a reverse proxy needs.",
         "policy": "Check, test, build and publish policy.",

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -27,6 +27,7 @@ from zt_engine.bootstrap.watching import FolderSource, Watch
 from zt_engine.bootstrap.workbench import Built, Workbench, read_key
 from zt_engine.cli.output import Language, chosen_language, print_error
 from zt_engine.cli.publish_report import say, show_diff, show_history, show_impact, show_status, show_weakenings
+from zt_engine.cli.rollout import read_file
 from zt_engine.config import CONFIG_NAME, ControlSettings, load_control
 from zt_engine.core.errors import ConfigError, Problem, ZtError
 from zt_engine.core.release import approved_content
@@ -72,6 +73,13 @@ def publisher_of(settings: ControlSettings, plane: ReleasesHttp, key: Path | Non
     )
 
 
+def plan_of(file: Path | None, *, report_only: bool) -> dict[str, Any] | None:
+    """Return the plan by which a release goes out; what is only watched needs no file."""
+    if file is None:
+        return {"rings": [{"name": "all", "percent": 100}], "mode": "report-only"} if report_only else None
+    return {**read_file(file), **({"mode": "report-only"} if report_only else {})}
+
+
 def publish(
     pack: Annotated[Path | None, typer.Argument(help="The pack's folder; default: what `[publishing]` names.")] = None,
     key: Key = None,
@@ -82,6 +90,12 @@ def publish(
     accept_rewrite: Annotated[
         bool, typer.Option("--accept-rewrite", help="Publish a branch that was rewritten, this once.")
     ] = False,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="How it goes out (YAML or JSON): `rings`, `dwell`, `guards`.")
+    ] = None,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Have it watched in shadow; it decides nowhere.")
+    ] = False,
     config: Config = CONFIG,
     opa: Opa = None,
     lang: Lang = None,
@@ -90,6 +104,7 @@ def publish(
     language = chosen_language(lang)
     settings = load_control(config)
     with unchanged(language), plane_of(settings, language) as plane:
+        staged = plan_of(plan, report_only=report_only)
         publisher = publisher_of(settings, plane, key)
         bench = Workbench(opa)
 
@@ -106,8 +121,9 @@ def publish(
             release = draft.release
             say("dry", language, seq=release.seq, revision=draft.bundle.revision, needed=release.approvals_needed)
             return
-        report(publisher.publish(built.raw, also=also), language)
-        source.published(state)
+        report(publisher.publish(built.raw, also=also, plan=staged), language, staged=staged is not None)
+        if not report_only:
+            source.published(state)
 
 
 def watch(
@@ -245,10 +261,11 @@ def diff(
     show_diff(release_diff(before, after), language)
 
 
-def report(published: Published, language: Language) -> None:
+def report(published: Published, language: Language, *, staged: bool = False) -> None:
     """Say what became of a release."""
     show_weakenings(published.weakens, language)
-    say(published.state, language, seq=published.seq, revision=published.revision, lacking=published.lacking)
+    state = "staged" if staged and published.state == "released" else published.state
+    say(state, language, seq=published.seq, revision=published.revision, lacking=published.lacking)
 
 
 @contextlib.contextmanager

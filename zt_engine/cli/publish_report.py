@@ -16,8 +16,23 @@ from zt_engine.core.weakening import Weakening
 from zt_engine.pages.registry import registry
 
 SHOWN = 40
+REACHED = {True: ("到達", "reached"), False: ("未到達", "not reached")}
 _TEXTS: dict[str, tuple[str, str]] = {
     "released": ("リリース {seq} を公開しました: {revision}", "release {seq} is in force: {revision}"),
+    "watched": (
+        "リリース {seq} は観察のみで、適用しません: {revision}（結果: zt rollout list、zt rollout show）",
+        "release {seq} is watched and decides nowhere: {revision}; see zt rollout list and zt rollout show",
+    ),
+    "ring": (
+        "リング {name}: {state}、{has}/{sidecars} 台に適用済み",
+        "ring {name}: {state}, {has} of {sidecars} have it",
+    ),
+    "rollout": ("展開 {number}: {state} {mode}", "rollout {number}: {state}, {mode}"),
+    "later": ("順番待ち: {count}", "not their turn yet: {count}"),
+    "staged": (
+        "リリース {seq} を段階的に展開しています: {revision}（状況: zt policy status）",
+        "release {seq} goes out ring by ring: {revision}; see zt policy status",
+    ),
     "waiting": (
         "リリース {seq} は承認待ちです（あと{lacking}人）: zt policy approve {seq} --key FILE",
         "release {seq} waits for {lacking} more people: zt policy approve {seq} --key FILE",
@@ -106,6 +121,13 @@ def show_history(console: Console, found: Iterable[Mapping[str, Any]], language:
 def show_status(console: Console, told: Mapping[str, Any], language: Language) -> int:
     """Print who has a release and who has not; return how many have not."""
     say("has", language, count=len(told["has"]))
+    rollout = told.get("rollout")
+    if rollout is not None:
+        say("rollout", language, number=rollout["ref_seq"], state=rollout["state"], mode=rollout["mode"])
+        for ring in rollout["rings"]:
+            reached = REACHED[ring["reached"]][language == "en"]
+            say("ring", language, name=ring["name"], state=reached, has=ring["has"], sidecars=ring["sidecars"])
+        say("later", language, count=len(told["later"]))
     missing = told["missing"]
     if missing:
         table = Table(

@@ -7,7 +7,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from zt_engine.control_plane.rollouts import Held
 from zt_engine.control_plane.sidecars import SILENT_SECONDS
+from zt_engine.core.rollout import Place, Rollout, belongs
 from zt_engine.ports.inventory import SidecarRecord
 from zt_engine.ports.releases import KeptRelease, OpaClient
 
@@ -30,9 +32,18 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def release_status(
-    kept: KeptRelease, *, sidecars: Sequence[SidecarRecord], clients: Sequence[OpaClient], now: float
+    kept: KeptRelease,
+    *,
+    sidecars: Sequence[SidecarRecord],
+    clients: Sequence[OpaClient],
+    now: float,
+    held: Held | None = None,
 ) -> dict[str, Any]:
-    """Return who has a release and who has not. Whoever has a later one has got further."""
+    """Return who has a release and who has not. Whoever has a later one has got further.
+
+    `held` is its rollout: whoever is in no ring that was reached is to have it `later`.
+    """
+    later: list[str] = []
     has: list[dict[str, Any]] = []
     missing: list[Missing] = []
     released = kept.released_at or kept.submitted_at
@@ -41,6 +52,9 @@ def release_status(
             continue
         if one.bundle_seq > kept.seq or (one.bundle_seq == kept.seq and one.bundle_digest == kept.bundle_digest):
             has.append({"name": one.id, "kind": "sidecar", "has": str(one.bundle_seq)})
+            continue
+        if held is not None and not _turn(held, one):
+            later.append(one.id)
             continue
         missing.append(
             Missing(
@@ -56,6 +70,9 @@ def release_status(
     for client in clients:
         if client.revision == kept.revision:
             has.append({"name": client.name, "kind": "opa", "has": client.revision})
+            continue
+        if held is not None and held.state == "running":  # an OPA gets what everybody is to have
+            later.append(client.name)
             continue
         missing.append(
             Missing(
@@ -75,7 +92,32 @@ def release_status(
         "released_at": kept.released_at,
         "has": has,
         "missing": msgspec.to_builtins(missing),
+        "later": later,
+        "rollout": None if held is None else _rollout(held, sidecars, {one["name"] for one in has}),
     }
+
+
+def _turn(held: Held, sidecar: SidecarRecord) -> bool:
+    if held.state == "complete":
+        return True
+    rollout = Rollout(staged=held.staged, reached=frozenset(held.reached), aborted=held.state == "aborted")
+    return held.staged.mode == "enforce" and rollout.among(_place(sidecar))
+
+
+def _rollout(held: Held, sidecars: Sequence[SidecarRecord], having: set[str]) -> dict[str, Any]:
+    """Return its rings, each with everybody of those before it, as far as they joined."""
+    rings: list[dict[str, Any]] = []
+    inside: set[str] = set()
+    for ring in held.staged.rings:
+        known = (one for one in sidecars if one.revoked_at is None)
+        inside |= {one.id for one in known if belongs(_place(one), ring, held.staged.ref_seq)}
+        reached = held.staged.mode == "enforce" and ring.name in held.reached
+        rings.append({"name": ring.name, "reached": reached, "sidecars": len(inside), "has": len(inside & having)})
+    return {"ref_seq": held.staged.ref_seq, "state": held.state, "mode": held.staged.mode, "rings": rings}
+
+
+def _place(sidecar: SidecarRecord) -> Place:
+    return Place(sidecar=sidecar.id, site=sidecar.site, labels=sidecar.labels)
 
 
 def _why(seen_at: int, silent: int, *, refused: bool, now: float) -> Why:
