@@ -303,3 +303,22 @@ def test_the_glass_is_not_broken_a_second_time_by_a_rollout(control: Control) ->
     assert first.status_code == 201, first.text
     assert control.call("POST", "/v1/rollouts", body).json()["code"] == "GRANT_USED"
     assert [one["grant"] for one in control.call("GET", "/v1/situation").json()["reviews"]] == ["g/1"]
+
+
+def test_a_rollout_is_no_way_round_the_review_nor_a_second_use_of_what_was_signed(control: Control) -> None:
+    def rolled(id_: str, later: int = 0) -> str:
+        times = {"not_before": NOW + later, "not_after": NOW + later + 3600}
+        record = signed(GRANT | {"id": id_} | times, "yamada", "suzuki")
+        plan = {"rings": [{"name": "all", "percent": 100}]}
+        body = {"kind": "grant", "record": record, "plan": plan, "reason": "typhoon"}
+        return str(control.call("POST", "/v1/rollouts", body, who="security").json().get("code", ""))
+
+    assert broken(control) == (200, "")
+    control.call("DELETE", "/v1/situation/grants/g%2F1?reason=over")
+    assert rolled("g/1") == "GRANT_USED"
+    control.clock.advance(3600 + 72 * 3600 + 2)
+    assert rolled("g2", later=75 * 3600) == "GRANT_REVIEW_DUE"
+    review(control)
+    assert rolled("g2", later=75 * 3600) == ""
+    assert broken(control, "g2", later=75 * 3600) == (200, "")  # the same, which holds
+    assert [one["grant"] for one in control.call("GET", "/v1/situation").json()["reviews"]] == ["g2"]
