@@ -16,7 +16,7 @@ from zt_engine.adapters.control_http import ControlClient
 from zt_engine.adapters.releases_http import ReleasesHttp
 from zt_engine.bootstrap.publishing import Publisher
 from zt_engine.core import bundle_archive
-from zt_engine.core.bundle import MANIFEST, make_bundle
+from zt_engine.core.bundle import MANIFEST, WASM, make_bundle
 
 DAYS = 30
 PATIENCE = 120.0
@@ -54,14 +54,21 @@ class Publishing:
 
 
 def versioned(unsigned: bytes, version: str, key: Any) -> bytes:
-    """Return a bundle under another version, signed: everything else in it is the same."""
+    """Return a bundle under another version, signed. It does the same, and everybody has to compile it anew."""
     files = dict(bundle_archive.read(unsigned))
+    files[WASM] += custom_section(version.encode())
     zt = json.loads(files.pop(MANIFEST))["metadata"]["zt"]
     return make_bundle(
         files, pack=zt["pack"], version=version, input_version=zt["input_version"],
         layers={service: tuple(names) for service, names in zt["layers"].items()},
         reads=None if zt["reads"] is None else tuple(zt["reads"]), builtins=zt["builtins"], key=key,
     )  # fmt: skip
+
+
+def custom_section(text: bytes) -> bytes:
+    """Return a section of a WebAssembly module that means nothing (its number is 0), named as it reads."""
+    named = bytes([len(text)]) + text
+    return bytes([0, len(named)]) + named
 
 
 @contextmanager
