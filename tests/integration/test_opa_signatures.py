@@ -105,6 +105,16 @@ def test_a_stock_opa_refuses_our_bundle_under_another_key_or_changed(opa: str, t
     assert "digest mismatch" in loaded_by_opa(opa, changed, P256, tmp_path)
 
 
+def test_both_sides_refuse_a_file_that_no_signature_names(opa: str, tmp_path: Path) -> None:
+    files = bundle_archive.read(made(FILES, P256))
+    for name, content in {"baseline/more.rego": b"package zt.layer.baseline\n", "zt/data.json": b"{}"}.items():
+        raw = bundle_archive.write({**files, name: content})
+        with pytest.raises(BundleError, match="BUNDLE_FILE_EXTRA"):
+            open_bundle(raw, keys={P256.key_id: P256.public()})
+
+        assert "not included" in loaded_by_opa(opa, raw, P256, tmp_path)
+
+
 def test_a_stock_opa_configured_by_file_knows_no_eddsa_so_keys_are_p256_by_default(opa: str, tmp_path: Path) -> None:
     """Why bundles are signed with ES256: the day this fails, EdDSA may be the default."""
     assert "unsupported algorithm 'EdDSA'" in loaded_by_opa(opa, made(FILES, ED25519), ED25519, tmp_path)
