@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import gc
 import json
 import subprocess
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -516,6 +518,19 @@ def test_rule_7_engines_share_one_compiled_module(opa: str) -> None:
     assert second.evaluate("t/x", b"{}") == b"2"
     second.close()
     assert policy.pages >= 2
+
+
+def test_rule_7_what_an_engine_runs_is_not_compiled_again_and_is_let_go_with_the_last_engine() -> None:
+    wasm = b"".join([module()])
+    first = WasmEngine.compile(wasm)
+    gone = weakref.ref(first)
+
+    assert WasmEngine.compile(bytes(bytearray(wasm))) is first
+    with pytest.raises(BundleError):
+        WasmEngine.compile(wasm + b"x")
+    del first
+    gc.collect()
+    assert gone() is None
 
 
 def test_rule_7_a_spare_answers_as_the_first_instance_does(opa: str) -> None:
