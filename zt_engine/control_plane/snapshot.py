@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import MappingProxyType
 from typing import IO
@@ -41,10 +42,8 @@ class Snapshot:
         self._file = file
         self._places = places
         self._lock = threading.Lock()
-
-    def __del__(self) -> None:
         # Whoever still reads it keeps it; the file has no name, and goes with the last of them.
-        self._file.close()
+        weakref.finalize(self, file.close)
 
     def __len__(self) -> int:
         return len(self._places)
