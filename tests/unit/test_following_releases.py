@@ -131,6 +131,22 @@ def test_a_rollout_that_is_taken_back_leaves_the_release_before_it(light: World)
     assert light.active == 3
 
 
+def test_whoever_tells_of_rollouts_takes_a_sidecar_one_release_back_and_no_further(light: World) -> None:
+    """A plan is the control plane's word: one that fell into wrong hands stages everything and aborts all of it."""
+    for seq in (1, 2, 3):
+        light.tell(*sketch(light, seq, staged=Staged(ref_seq=seq, rings=(Ring(name="all", percent=100),))))
+
+    light.aborted.add(3)
+    del light.notices[3]
+    assert light.step().active == 2
+    light.aborted.add(2)
+    light.step()
+
+    assert (light.active, light.code) == (0, "RELEASE_TAKEN_BACK")
+    assert light.step().active == 0
+    assert 1 not in light.switched[1:]
+
+
 # -- fetching
 
 
