@@ -19,6 +19,12 @@ from zt_engine.bootstrap import publishing, release_diff, release_reading
 from zt_engine.cli import policy, publish
 
 Run = Callable[..., Any]
+OWNERS = """repository = "policy.git"
+maintainers = ["maintainer.pub"]
+[[publishing.owners]]
+service = "payroll"
+keys = ["payroll.pub"]
+"""
 
 
 @pytest.fixture
@@ -56,6 +62,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, opa: str) -> Iterator[R
 def test_a_pack_is_published_approved_taken_back_and_a_bad_one_changes_nothing(
     run: Run, pack: Path, tmp_path: Path
 ) -> None:
+    with (tmp_path / "zt.toml").open("a") as config:
+        config.write(OWNERS)
     none = run("status")
     first = run("publish", str(pack))
     catalogue = pack / "catalogue.yaml"
@@ -72,6 +80,7 @@ def test_a_pack_is_published_approved_taken_back_and_a_bad_one_changes_nothing(
         assert result.exit_code == 0, (result.output, result.exception)
     assert none.exit_code == 1
     assert "release 1 is in force" in first.output
+    assert "whose change it is was not checked" in first.output
     assert "WEAKENS_LABEL" in weaker.output
     assert "release 2 waits for 2 more people" in weaker.output
     assert "release 2 is in force" in approved[1].output

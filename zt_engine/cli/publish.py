@@ -112,6 +112,8 @@ def publish(
             return gate(bench, folder, publisher.key, language=language)
 
         source = FolderSource(pack) if pack is not None else source_of(settings, accept_rewrite=accept_rewrite)
+        if pack is not None and settings.publishing.owners:
+            say("no_owners", language, folder=pack)
         state = source.state()
         built = source.build(build, state)
         also = () if log is None else impact_on(built.bundle, read_log([log])).weakens

@@ -46,6 +46,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "公開していません。今のリリースがそのまま有効です。",
         "Nothing was published; what was in force still is.",
     ),
+    "no_owners": (
+        "{folder} をそのまま公開します。担当者はコミットの署名で確認するため、誰の変更かは確認していません。",
+        "{folder} as it lies there: owners are known by signed commits, so whose change it is was not checked.",
+    ),
     "approving": (
         "リリース {seq}: 内容 {content}、戻り先 {way_back}",
         "release {seq}: content {content}, way back {way_back}",
