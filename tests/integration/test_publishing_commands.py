@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, opa: str) -> Iterator[R
     with Control() as control:
         office = Office(control)
         monkeypatch.setattr(publish, "plane_of", lambda *_: contextlib.nullcontext(office.plane))
-        monkeypatch.setattr(publish.time, "time", control.clock.now)
+        monkeypatch.setattr(time, "time", control.clock.now)
 
         def call(*words: str) -> Any:
             with_opa = ["--opa", opa] if words[0] == "publish" else []
@@ -96,7 +97,6 @@ def test_a_pack_goes_out_by_a_plan_or_is_only_watched(
     run: Run, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: dict[Path, Any] = {}
-    gate = publish.gate
 
     def once(bench: Any, folder: Path, *rest: Any, **more: Any) -> Any:
         if folder not in built:

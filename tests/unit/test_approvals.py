@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zt_engine.adapters.approvals import (
-    Approval,
     Approvers,
     approval_message,
     approve,
@@ -18,6 +17,7 @@ from zt_engine.adapters.approvals import (
     read_approvers,
     verify_approvals,
 )
+from zt_engine.core.approval import Approval
 from zt_engine.core.errors import ConfigError, InputError
 
 YAMADA, SATO = Ed25519PrivateKey.from_private_bytes(b"y" * 32), Ed25519PrivateKey.from_private_bytes(b"s" * 32)
