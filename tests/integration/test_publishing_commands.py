@@ -17,6 +17,7 @@ from tests.control_support import Control
 from tests.peers import ROOT
 from tests.publisher_office import KEY, PEOPLE, Office, remembered
 from zt_engine.bootstrap import publishing, release_diff, release_reading
+from zt_engine.bootstrap.release_gate import gate
 from zt_engine.cli import policy, publish
 
 Run = Callable[..., Any]
