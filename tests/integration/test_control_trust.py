@@ -185,3 +185,25 @@ def test_the_pinned_root_is_the_only_one(tmp_path: Path) -> None:
         assert reload(running)
 
         assert grant(running, *NAMED) == 200
+
+
+def test_approvers_added_to_the_settings_are_asked_from_the_next_signal_on(running: Running) -> None:
+    assert grant(running, *NAMED) == 422
+    for person in NAMED:
+        pem = PEOPLE[person].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (running.config.parent / f"{person}.pub.pem").write_bytes(pem)
+    named = ", ".join(f'{{person = "{person}", key = "{person}.pub.pem"}}' for person in NAMED)
+    before = running.config.read_text()
+    running.config.write_text(before.replace("[policy]\n", f"[policy]\napprovers = [{named}]\n", 1))
+
+    assert reload(running)
+    assert approved(running) == {"grant": 200, "continuity": 200, "lowering": 200}
+    running.config.write_text(before)
+    assert reload(running)
+    assert continuity(running, *NAMED) == 422
+
+
+def test_settings_that_do_not_read_take_nobody_out(running: Running) -> None:
+    running.config.write_text(running.config.read_text() + "\n[policy\n")
+
+    assert not reload(running)

@@ -15,7 +15,7 @@ import uvicorn
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.keys_jwks import refresh_due
 from zt_engine.adapters.tls_client_certificate import ClientCertificateProtocol, server_context, trust_also
-from zt_engine.bootstrap.control_parts import Parts, read_parts
+from zt_engine.bootstrap.control_parts import Parts, own_signers, read_parts
 from zt_engine.bootstrap.device_authority import refresh
 from zt_engine.bootstrap.releasing import close_releases
 from zt_engine.bootstrap.serving_stream import open_stream
@@ -34,6 +34,8 @@ KEY_CHECK_SECONDS = 1.0
 DRAIN_SECONDS = 10
 CA_SECONDS = 600.0
 CA_RETRY_SECONDS = 30.0
+OF_SIDECARS = frozenset({"limits", "proxies", "log", "assertion", "base"})
+"""Sections that a control plane does not read."""
 
 
 class _Server(uvicorn.Server):
@@ -144,18 +146,23 @@ class ControlProgram:
         log.info("control.stopped", listen=self.address)
 
     async def reload(self, config: Path) -> bool:
-        """Read the device CAs and the trust document again; with a fault those of before stay in use.
+        """Read device CAs, trust document, bundle keys and approvers again; with a fault those of before stay in use.
 
-        Of the settings nothing is taken up; the log says when they are others by now.
+        Of the other settings nothing is taken up; the log names those that are others by now.
         """
         believed = await asyncio.to_thread(self.parts.trust.refresh, again=True)
         try:
-            if load_control(config) != self.settings:
-                log.warning("config.needs_restart", where=str(config))
+            settings = await asyncio.to_thread(load_control, config)
+            self.parts.trust.own(*await asyncio.to_thread(own_signers, settings))
+        except ZtError as error:
+            _refused("config.refused", error)
+            return False
+        if waiting := needing_restart(self.settings, settings):
+            log.warning("config.needs_restart", program="control plane", settings=waiting, where=str(config))
+        try:
             await self._refresh_authority()
         except ZtError as error:
-            for problem in problems_of(error):
-                log.error("device_cas.refused", code=problem.code, where=problem.where, problem=problem.message)
+            _refused("device_cas.refused", error)
             return False
         log.info("device_cas.reloaded")
         return believed
@@ -219,12 +226,23 @@ class ControlProgram:
             return None
         certificate, key = self.settings.path(control.cert_file), self.settings.path(control.key_file)
         try:
-            return server_context(
-                certificate=str(certificate), key=str(key), authorities=self._known_cas()
-            )
+            return server_context(certificate=str(certificate), key=str(key), authorities=self._known_cas())
         except OSError as error:  # what TLS says is one as well
             text = error.strerror or "certificate and key do not fit"
             raise _fault("CONFIG_FILE", text, str(certificate)) from None
+
+
+def _refused(event: str, error: ZtError) -> None:
+    for problem in problems_of(error):
+        log.error(event, code=problem.code, where=problem.where, problem=problem.message)
+
+
+def needing_restart(before: ControlSettings, now: ControlSettings) -> list[str]:
+    """Name the sections that differ, of those a control plane reads, beside what it takes up while it runs."""
+    taken = {"keys": before.policy.keys, "approvers": before.policy.approvers}
+    compared = now.model_copy(update={"policy": now.policy.model_copy(update=taken)})
+    names = [name for name in ControlSettings.model_fields if name not in OF_SIDECARS]
+    return [name for name in names if getattr(compared, name) != getattr(before, name)]
 
 
 def _listen(control: Control) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from ssl import PEM_cert_to_DER_cert
@@ -12,9 +13,9 @@ import msgspec
 
 from device_inventory.facts import CATALOGUE, suggestion
 from zt_engine.adapters.admin_keys import Administrators, AdminKeys, OidcAdministrators
-from zt_engine.adapters.approvals import read_approvers
+from zt_engine.adapters.approvals import Approvers, read_approvers
 from zt_engine.adapters.attestation_tpm import TpmAttestation
-from zt_engine.adapters.bundle_signing import load_public_keys
+from zt_engine.adapters.bundle_signing import BundlePublicKey, load_public_keys
 from zt_engine.adapters.control_records import StrictRecords
 from zt_engine.adapters.est_certificates import X509EstCertificates
 from zt_engine.adapters.jws_device import DeviceJws
@@ -73,12 +74,11 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     facts = faults.of(lambda: _facts(control.facts))
     authority = faults.of(lambda: open_authority(settings))
     keys = faults.of(lambda: AdminKeys(settings.path(control.admins)))
-    approvers = faults.of(lambda: read_approvers(approver_pems(settings)))
-    bundle_keys = faults.of(lambda: load_public_keys(_bundle_pems(settings)))
+    signers = faults.of(lambda: own_signers(settings))
     stream_key = faults.of(lambda: read_stream_key(settings.path(control.stream_key_file)))
     tls_ca = faults.of(lambda: _bytes(settings, control.ca_file))
     attestation = faults.of(lambda: _attestation(settings))
-    trust = faults.of(lambda: ControlTrust(settings, bundle_keys or {}, approvers or {}))
+    trust = faults.of(lambda: ControlTrust(settings, *(signers or ({}, {}))))
     readiness = faults.of(lambda: _readiness(settings, trust))
     store = faults.of(lambda: opened_store(settings))
     faults.check()
@@ -244,6 +244,15 @@ def _readiness(settings: ControlSettings, trusted: ControlTrust | None) -> Readi
     home = home_issuer(settings)
     strongest = {config.issuer: config.strongest_acr for config in issuer_configs(settings)}
     return FolderReadiness(folder, trusted.bundle_keys, otherwise=known, strongest=strongest.get(home, ""))
+
+
+def own_signers(settings: ControlSettings) -> tuple[Mapping[str, BundlePublicKey], Approvers]:
+    """Return whose signatures count by the settings, on releases and on approvals; ConfigError with every fault."""
+    faults = Faults()
+    keys = faults.of(lambda: load_public_keys(_bundle_pems(settings)))
+    approvers = faults.of(lambda: read_approvers(approver_pems(settings)))
+    faults.check()
+    return keys or {}, approvers or {}
 
 
 def _bundle_pems(settings: ControlSettings) -> dict[str, bytes]:

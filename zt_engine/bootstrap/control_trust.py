@@ -57,6 +57,11 @@ class ControlTrust:
         document = self._document
         return approvers_of(document) if document is not None and document.approvers else self._own_approvers
 
+    def own(self, bundle_keys: Mapping[str, BundlePublicKey], approvers: Approvers) -> None:
+        """Take up what the settings say now; what the root names still comes before it."""
+        self._own_keys, self._own_approvers = bundle_keys, approvers
+        self.changed()
+
     def handout(self) -> TrustHandout | None:
         """Return what sidecars are handed: nothing that is not believed here."""
         return self._handout
