@@ -85,6 +85,7 @@ def test_a_pack_is_published_approved_taken_back_and_a_bad_one_changes_nothing(
     assert "whose change it is was not checked" in first.output
     assert "WEAKENS_LABEL" in weaker.output
     assert "release 2 waits for 2 more people" in weaker.output
+    assert "group:finance" in approved[0].output.partition("It weakens")[0]
     assert "release 2 is in force" in approved[1].output
     assert "~ catalogue.yaml" in differs.output
     assert "release 3 is in force" in back.output

@@ -11,7 +11,8 @@ from zt_engine.adapters.releases_http import notice_of
 from zt_engine.bootstrap.activation import read_bundle
 from zt_engine.bootstrap.publishing import ReleasePlane
 from zt_engine.bootstrap.weakening import weakenings
-from zt_engine.core.bundle import Bundle
+from zt_engine.core import bundle_archive
+from zt_engine.core.bundle import WASM, Bundle
 from zt_engine.core.errors import BundleError, InputError
 from zt_engine.core.release import Release, check_bundle, read_release
 from zt_engine.core.weakening import Weakening
@@ -37,6 +38,17 @@ class ReleaseReader:
         if before.content_digest != release.way_back:
             raise BundleError("BUNDLE_RELEASE", "the control plane sent another way back", where=f"release {seq}")
         return release, weakenings(before, candidate)
+
+    def texts(self, seq: int) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
+        """Return the sources of a release's way back and its own, by their names; all of them are signed."""
+        release = self.record(seq)
+        before = self.record(int(self._known(release.way_back)["seq"])) if release.way_back else None
+        return {} if before is None else self._sources(before), self._sources(release)
+
+    def _sources(self, release: Release) -> Mapping[str, bytes]:
+        named = self.bundle(release).manifest.sources.keys() - {WASM}
+        files = bundle_archive.read(self._plane.bundle(release.bundle_digest))
+        return {name: files[name] for name in named}
 
     def pair(self, old: int | None, new: int | None) -> tuple[Bundle, Bundle]:
         """Return two releases' bundles: those of the numbers, else the one in force and the content before it."""

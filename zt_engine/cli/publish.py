@@ -26,7 +26,15 @@ from zt_engine.bootstrap.release_reading import ReleaseReader
 from zt_engine.bootstrap.watching import FolderSource, Watch
 from zt_engine.bootstrap.workbench import Built, Workbench, read_key
 from zt_engine.cli.output import Language, chosen_language, print_error
-from zt_engine.cli.publish_report import say, show_diff, show_history, show_impact, show_status, show_weakenings
+from zt_engine.cli.publish_report import (
+    say,
+    show_diff,
+    show_history,
+    show_impact,
+    show_status,
+    show_texts,
+    show_weakenings,
+)
 from zt_engine.cli.rollout import read_file
 from zt_engine.config import CONFIG_NAME, ControlSettings, load_control
 from zt_engine.core.errors import ConfigError, Problem, ZtError
@@ -194,7 +202,9 @@ def approve(
     settings = load_control(config)
     signer = approver_key(key)
     with plane_of(settings, language) as plane:
-        release, weakens = ReleaseReader(plane, believed_keys(settings)).judged(seq)
+        reader = ReleaseReader(plane, believed_keys(settings))
+        release, weakens = reader.judged(seq)
+        show_texts(*reader.texts(seq), language)
         show_weakenings(weakens, language)
         say("approving", language, seq=seq, content=release.content_digest[:16], way_back=release.way_back[:16] or "-")
         if not yes and not typer.confirm({"ja": "承認しますか?", "en": "Approve it?"}[language]):
@@ -267,6 +277,8 @@ def report(published: Published, language: Language, *, staged: bool = False) ->
     """Say what became of a release."""
     show_weakenings(published.weakens, language)
     state = "staged" if staged and published.state == "released" else published.state
+    if published.weakens and published.state == "released":
+        say("alone", language)
     say(state, language, seq=published.seq, revision=published.revision, lacking=published.lacking)
 
 

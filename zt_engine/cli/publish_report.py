@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from zt_engine.core.weakening import Weakening
 from zt_engine.pages.registry import registry
 
 SHOWN = 40
+SHOWN_LINES = 400
 REACHED = {True: ("到達", "reached"), False: ("未到達", "not reached")}
 _TEXTS: dict[str, tuple[str, str]] = {
     "released": ("リリース {seq} を公開しました: {revision}", "release {seq} is in force: {revision}"),
@@ -60,6 +62,12 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "weakens_none": ("弱くなる点はありません。", "It weakens nothing."),
     "stricter": ("強くなる点: {count}件", "Stricter: {count}"),
     "weaker": ("弱くなる点: {count}件", "Weaker: {count}"),
+    "sources": ("変わったファイル: {count}件", "Files that changed: {count}"),
+    "more_lines": ("ほか{count}行（zt policy diff）", "and {count} more lines; see zt policy diff"),
+    "alone": (
+        "承認者が2人未満のため、だれの承認も求めていません（[policy] approvers）。",
+        "Nobody had to approve this: fewer than two approvers are configured, see [policy] approvers.",
+    ),
     "more": ("ほか{count}件", "and {count} more"),
     "impact": (
         "{decisions}件中{replayed}件を再判定しました（入力のない記録: {lost}件）",
@@ -92,6 +100,20 @@ def show_diff(found: ReleaseDiff, language: Language) -> None:
     for title, changes in (("weaker", found.weaker), ("stricter", found.stricter)):
         say(title, language, count=len(changes))
         _lines(changes, language, meant=title == "weaker")
+
+
+def show_texts(before: Mapping[str, bytes], after: Mapping[str, bytes], language: Language) -> None:
+    """Print what changed in the sources, line by line: what no scenario asks about is seen here alone."""
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    say("sources", language, count=len(names))
+    lines: list[str] = []
+    for name in names:
+        old, new = (files.get(name, b"").decode("utf-8", "replace").splitlines() for files in (before, after))
+        lines += difflib.unified_diff(old, new, f"{name} (before)", f"{name} (after)", n=1, lineterm="")
+    for line in lines[:SHOWN_LINES]:
+        print(_printable(f"  {line.expandtabs(4)}"))
+    if len(lines) > SHOWN_LINES:
+        say("more_lines", language, count=len(lines) - SHOWN_LINES)
 
 
 def show_impact(found: Impact, language: Language) -> None:
