@@ -89,7 +89,7 @@ def plan_of(file: Path | None, *, report_only: bool) -> dict[str, Any] | None:
 
 
 def publish(
-    pack: Annotated[Path | None, typer.Argument(help="The pack's folder; default: what `[publishing]` names.")] = None,
+    pack: Annotated[Path | None, typer.Argument(help="The pack's folder; default: the sources that the settings name.")] = None,
     key: Key = None,
     dry_run: DryRun = False,
     log: Annotated[
@@ -142,7 +142,7 @@ def watch(
     opa: Opa = None,
     lang: Lang = None,
 ) -> None:
-    """Publish by itself whenever the sources of `[publishing]` change, and renew what nears its end."""
+    """Publish by itself whenever the sources that the settings name change, and renew what nears its end."""
     language = chosen_language(lang)
     logs.configure(verbose=False)
     settings = load_control(config)
