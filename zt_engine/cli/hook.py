@@ -35,7 +35,7 @@ def group() -> None:
 @app.command()
 def nginx(
     config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
-    proxy: Annotated[str | None, typer.Option(help="Which proxy of the settings; may be left out if there is one.")] = None,
+    proxy: Annotated[str | None, typer.Option(help="Which proxy; may be left out if there is one.")] = None,
     backend: Annotated[str, typer.Option(help="What nginx protects: HOST:PORT or unix:/path.")] = BACKEND,
     listen: Annotated[
         list[str] | None,

@@ -89,7 +89,7 @@ def plan_of(file: Path | None, *, report_only: bool) -> dict[str, Any] | None:
 
 
 def publish(
-    pack: Annotated[Path | None, typer.Argument(help="The pack's folder; default: the sources that the settings name.")] = None,
+    pack: Annotated[Path | None, typer.Argument(help="Folder of the pack; default: as the settings say.")] = None,
     key: Key = None,
     dry_run: DryRun = False,
     log: Annotated[
