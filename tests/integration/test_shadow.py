@@ -19,7 +19,8 @@ from zt_engine.adapters.log_following import LogFollower
 from zt_engine.adapters.shadow_http import Watched
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.bootstrap.sandbox import Sandbox
-from zt_engine.bootstrap.shadow import Shadow
+from zt_engine.bootstrap.shadow import Shadow, addresses
+from zt_engine.config import load
 from zt_engine.core.bundle import Bundle, open_bundle
 from zt_engine.core.errors import BundleError, UnavailableError
 
@@ -171,3 +172,14 @@ def test_a_bundle_that_is_another_than_was_named_is_not_decided_by(sandbox: Sand
         shadow.turn()
 
     assert refused.value.code == "BUNDLE_RELEASE"
+
+
+def test_beside_a_sidecar_of_zt_up_the_control_plane_is_where_it_said_it_is(tmp_path: Path, opa: str) -> None:
+    config = installation(tmp_path / "zt", opa).config
+    audience = "http://127.0.0.1:9443"
+
+    alone = addresses(load(config), audience)
+    config.write_text(config.read_text() + '\n[control_plane]\nurl = ["https://control.example"]\nca_file = "ca.pem"\n')
+
+    assert alone == ((audience,), None)
+    assert addresses(load(config), audience) == (("https://control.example",), Path("ca.pem"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -221,7 +222,7 @@ class Shadow:
 def open_shadow(settings: Settings, clock: Clock) -> Shadow:
     """Return the shadow of a sidecar that has joined; raises ConfigError."""
     member, trusted = read_member(settings), read_trusted(settings)
-    held, urls = settings.control_plane.ca_file, settings.control_plane.url
+    urls, held = addresses(settings, member.membership.audience)
     encrypted = any(url.startswith("https:") for url in urls)
     control = ShadowClient(
         urls,
@@ -239,6 +240,13 @@ def open_shadow(settings: Settings, clock: Clock) -> Shadow:
         open_release=lambda raw: activation.read_bundle(raw, trusted.bundle_keys),
         read_situation=lambda raw: decode_situation(raw, where="candidate", approvers=trusted.approvers),
     )
+
+
+def addresses(settings: Settings, audience: str) -> tuple[tuple[str, ...], Path | None]:
+    """Return where the control plane is, and its CA; where `zt up` runs both programs it is what it calls itself."""
+    if settings.control_plane.url:
+        return settings.control_plane.url, settings.control_plane.ca_file
+    return (audience,), settings.control_plane.ca_file or settings.control.ca_file
 
 
 def _record(kind: Kind, raw: bytes, read: ReadSituation) -> Record:
