@@ -125,6 +125,17 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert [(p.code, p.message) for p in caught.value.problems] == [("PACK_MALFORMED", "not a plain file")]
 
 
+def test_a_pack_copied_out_without_what_all_share_is_told_what_to_copy(tmp_path: Path) -> None:
+    folder = write_pack(tmp_path)
+    (tmp_path / "schemas" / "input.json").unlink()
+
+    with pytest.raises(ConfigError) as caught:
+        read_pack(folder)
+    (problem,) = caught.value.problems
+    assert problem.message == "does not exist"
+    assert "`lib` and `schemas`" in problem.hint
+
+
 def test_a_file_that_is_not_text_or_too_large_is_refused(tmp_path: Path) -> None:
     folder = write_pack(tmp_path)
     (folder / "baseline" / "latin.rego").write_bytes(b"# \xe9\n")

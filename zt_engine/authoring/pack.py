@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from zt_engine.core.errors import ConfigError, Problem, ZtError
 
 MAX_SOURCE = 4 << 20
 ORGANISATION_LAYERS = ("ministry", "organisation")
+_BESIDE = "copy the folders `lib` and `schemas` beside the pack, from where the pack came from"
+MISSING = {"schemas": _BESIDE, "lib": _BESIDE}
+"""What to do about a file of a shared folder that is not there: a pack copied out alone lacks it."""
 _PACK_KEYS = frozenset({"pack", "version", "layers", "input_version", "title", "description", "schema"})
 _ROOT_FILES = frozenset({"pack.yaml", "catalogue.yaml", "trust.yaml", "reasons.yaml", "README.md"})
 _ROOT_FOLDERS = frozenset({"scenarios", "lib", "schemas"})
@@ -115,7 +119,9 @@ class _Reading:
     def content(self, path: Path) -> bytes:
         """The bytes of a plain file of sane size; a link could show one thing here and another when published."""
         try:
-            if path.is_symlink() or not path.is_file():
+            if not os.path.lexists(path):
+                self.fault("PACK_MALFORMED", "does not exist", str(path), MISSING.get(path.parent.name, ""))
+            elif path.is_symlink() or not path.is_file():
                 self.fault("PACK_MALFORMED", "not a plain file", str(path))
             elif path.stat().st_size > MAX_SOURCE:
                 self.fault("PACK_MALFORMED", f"larger than {MAX_SOURCE} bytes", str(path))
