@@ -142,7 +142,7 @@ approver = ["chiefs"]
         audited = plane.zt("show", "laptop-1", "--json")
 
     assert answers == [200, 401, 401, 403, 200]
-    assert json.loads(audited.output)["events"][0]["actor"] == f"person:{idp.issuer}|yamada"
+    assert json.loads(audited.stdout)["events"][0]["actor"] == f"person:{idp.issuer}|yamada"
 
 
 def test_it_speaks_tls_and_refuses_to_serve_the_network_without_it(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_it_speaks_tls_and_refuses_to_serve_the_network_without_it(tmp_path: Pat
 
     assert plane.url.startswith("https:")
     assert "max-age" in secure.headers["strict-transport-security"]
-    assert (listed.exit_code, json.loads(listed.output)) == (0, [])
+    assert (listed.exit_code, json.loads(listed.stdout)) == (0, [])
     text = config.read_text(encoding="utf-8").replace(tls, "").replace("127.0.0.1", "0.0.0.0")
     config.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match="TLS only"):
@@ -239,11 +239,11 @@ def test_the_commands_do_to_devices_what_they_say(running: Running) -> None:
     released = running.zt("release", "cli-1", "-m", "fine", "--json")
 
     assert "cli-1" in listed.output
-    assert changed.output == "cli-1: quarantined\n"
+    assert changed.stdout == "cli-1: quarantined\n"
     assert "device.quarantined" in shown.output
     assert "odd" in shown.output
     assert (again.exit_code, again.exception.code) == (1, "DEVICE_EVENT_REFUSED")  # type: ignore[union-attr]
-    assert json.loads(released.output)["status"] == "active"
+    assert json.loads(released.stdout)["status"] == "active"
 
 
 def test_an_invitation_is_made_and_an_export_loaded_by_command(running: Running, tmp_path: Path) -> None:
@@ -253,8 +253,8 @@ def test_an_invitation_is_made_and_an_export_loaded_by_command(running: Running,
     invited = running.zt("invite", "tanaka", "--issuer", "https://idp.example", "--json")
     loaded = running.zt("import", str(export), "--source", "intune")
 
-    assert json.loads(invited.output)["subject"] == "tanaka"
-    assert "/enroll#code=" in json.loads(invited.output)["link"]
+    assert json.loads(invited.stdout)["subject"] == "tanaka"
+    assert "/enroll#code=" in json.loads(invited.stdout)["link"]
     assert (loaded.exit_code, "1 not loaded" in loaded.output) == (1, True)
 
 
