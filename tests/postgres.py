@@ -56,8 +56,12 @@ class Server:
         self.last_words: deque[bytes] = deque(maxlen=50)
         if self._owner:
             os.chown(self.folder, NOBODY, NOBODY)
-        self._run("initdb", "-D", f"{self.folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
-        self.start()
+        try:
+            self._run("initdb", "-D", f"{self.folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+            self.start()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def start(self) -> None:
         """Start the server, and return when it takes connections."""
@@ -155,8 +159,12 @@ def _reachable(programs: Path, folder: Path) -> Path:
     """The programs where `nobody` can run them: a copy, if they lie below a folder that others cannot enter."""
     if os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in programs.parents):
         return programs
-    shutil.copytree(programs.parent, folder / "pginstall", symlinks=True)
-    return folder / "pginstall" / programs.name
+    # A wheel finds its libraries in a folder beside its package, so both keep their places.
+    package = programs.parent.parent
+    for one in (package, package.with_name(f"{package.name}.libs")):
+        if one.is_dir():
+            shutil.copytree(one, folder / one.name, symlinks=True)
+    return folder / package.name / programs.relative_to(package)
 
 
 def end_with_parent(number: int) -> None:

@@ -20,6 +20,8 @@ class Watcher:
     def __init__(self, site: Site, sidecar: InProcess, plane: Plane, clock: FakeClock | None = None) -> None:
         self.site, self.sidecar, self.plane = site, sidecar, plane
         self._now = clock.now if clock is not None else time.time
+        self.began = time.monotonic()
+        """Nothing that counts was heard much before this."""
         self.stale_allows = 0
         self.last_mark = 0.0
         """The newest watermark that can have reached the sidecar, while the control plane is there."""

@@ -205,6 +205,7 @@ def test_an_opa_learns_by_discovery_what_to_take_and_keeps_its_own_keys(opa: str
 
 
 def test_a_token_that_was_taken_out_opens_nothing(site: Site) -> None:
+    site.release("taken-out")
     token = site.token("gone").read_text()
     headers = {"authorization": f"Bearer {token}"}
     before = site.client.get("/v1/opa/bundles/zt", headers=headers).status_code

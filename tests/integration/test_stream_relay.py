@@ -14,8 +14,7 @@ import pytest
 from tests.bundles import compiled
 from tests.fakes.clock import FakeClock
 from tests.hook_support import LoopThread
-from tests.integration.test_releases import seq_of, tell
-from tests.release_support import published
+from tests.release_support import published, seq_of, tell
 from tests.sidecar_support import CASE, NOTE, SECRET, InProcess, in_process, wait_for
 from tests.stale_watcher import BOUNDS, Watcher
 from tests.stream_server import Plane, Site, free_port
@@ -81,14 +80,8 @@ def lab(tmp_path: Path, opa: str) -> Iterator[tuple[Site, Plane, Relay]]:
     relay = Relay(port)
     site = Site(tmp_path, opa, urls=(relay.url,))
     site.port = port
-    plane = site.plane()
-    try:
-        site.fill(plane)
-        site.join(plane)
+    with contextlib.closing(relay), site.followed() as plane:
         yield site, plane, relay
-    finally:
-        plane.close()
-        relay.close()
 
 
 def fault(sidecar: InProcess) -> str:
@@ -98,15 +91,21 @@ def fault(sidecar: InProcess) -> str:
 
 
 def leases_end_in_time(watcher: Watcher, clock: FakeClock) -> None:
-    """From now on nothing is to be renewed: what is C3 ends within ten seconds, what is C2 within sixty."""
+    """From now on nothing is to be renewed: what is C3 ends within ten seconds, what is C2 within sixty.
+
+    The control plane's clock goes on meanwhile and the sidecar is told of it, so on a busy machine leases end earlier
+    by as much as has really passed; never later.
+    """
     watcher.cut = True
     began = clock.running
-    for passed in (0, 9, 11, 30, 58, 61, 65):
+    for passed in (0, 5, 9, 11, 30, 58, 61, 65):
         clock.advance(began + passed - clock.running)
         told = {url: watcher.ask(url) for url in (SECRET, CASE, NOTE)}
-        ended = {url for url, bound in BOUNDS.items() if passed > bound}
+        really = time.monotonic() - watcher.began
+        stale = {url for url, said in told.items() if said == "STALE_POLICY"}
 
-        assert {url for url, said in told.items() if said == "STALE_POLICY"} == ended, passed
+        assert stale >= {url for url, bound in BOUNDS.items() if passed > bound}, passed
+        assert stale <= {url for url, bound in BOUNDS.items() if passed + really > bound}, passed
     assert watcher.stale_allows == 0
 
 
@@ -205,21 +204,14 @@ def test_the_next_address_is_asked_when_one_holds_back(tmp_path: Path, opa: str)
     one, two = Relay(port), Relay(port)
     site = Site(tmp_path, opa, urls=(one.url, two.url))
     site.port = port
-    plane = site.plane()
-    try:
-        site.fill(plane)
-        site.join(plane)
-        with in_process(site.sandbox) as sidecar:
-            control = sidecar.program.control
-            assert control is not None
-            wait_for(lambda: control.connected, "the stream")
-            used = one if control.client.url == one.url else two
-            used.held = True
+    relays = contextlib.closing(one), contextlib.closing(two)
+    with relays[0], relays[1], site.followed() as plane, in_process(site.sandbox) as sidecar:
+        control = sidecar.program.control
+        assert control is not None
+        wait_for(lambda: control.connected, "the stream")
+        used = one if control.client.url == one.url else two
+        used.held = True
 
-            wait_for(lambda: control.client.url != used.url, "the other address")
-            plane.lose("laptop-1")
-            wait_for(lambda: site.asked(sidecar) != "200", "the denial")
-    finally:
-        plane.close()
-        one.close()
-        two.close()
+        wait_for(lambda: control.client.url != used.url, "the other address")
+        plane.lose("laptop-1")
+        wait_for(lambda: site.asked(sidecar) != "200", "the denial")
