@@ -10,12 +10,15 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.sidecar_support import InProcess
+from tests.stream_server import Plane
 from zt_engine.adapters.approvals import Approver, approve, key_id
 from zt_engine.adapters.bundle_signing import BundleSigningKey
 from zt_engine.core.approval import Approval
 from zt_engine.core.bundle import MANIFEST, sign_bundle
 from zt_engine.core.bundle_archive import read
-from zt_engine.core.release import Release, ReleaseNotice, approved_content, write_release
+from zt_engine.core.jose import from_base64url
+from zt_engine.core.release import Release, ReleaseNotice, approved_content, write_notice, write_release
 
 TENANT = "default"
 DAY = 86_400
@@ -52,3 +55,22 @@ def published(unsigned: bytes, key: BundleSigningKey, *, seq: int, **members: An
 def approvers_of(people: Mapping[str, Ed25519PrivateKey]) -> dict[str, Approver]:
     """The keys of people as a sidecar knows them."""
     return {key_id(key.public_key()): Approver(person, key.public_key()) for person, key in people.items()}
+
+
+def tell(plane: Plane, notice: ReleaseNotice, raw: bytes = b"") -> None:
+    """Have a bundle at the control plane, and everybody told of it."""
+    release = msgspec.json.decode(payload_of(notice))
+    with plane.store.writing("default") as tx:
+        if raw and not tx.bundles.has(release["bundle_digest"]):
+            tx.bundles.put(release["bundle_digest"], raw, now=plane.now())
+        tx.outbox.announce("bundle.released", write_notice(notice))
+
+
+def payload_of(notice: ReleaseNotice) -> bytes:
+    return from_base64url(notice.record.split(".")[1].encode())
+
+
+def seq_of(sidecar: InProcess) -> int:
+    control = sidecar.program.control
+    assert control is not None and control.releases is not None
+    return control.releases.bundle_seq

@@ -205,6 +205,18 @@ class Site:
     def join(self, plane: Plane) -> None:
         join(load(self.sandbox.config, {}), plane.token(), authorities=None, now=time.time())
 
+    @contextmanager
+    def followed(self) -> Iterator[Plane]:
+        """A control plane that knows the laptop and that this installation has joined; closed at the end."""
+        plane = self.plane()
+        try:
+            self.fill(plane)
+            self.join(plane)
+            yield plane
+        finally:
+            if not plane.closed:
+                plane.close()
+
     def asked(self, sidecar: InProcess, url: str = CASE) -> str:
         """`200`, or the reason of the denial."""
         token = self.sandbox.token("tanaka", device=self.laptop)

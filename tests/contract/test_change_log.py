@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.store_support import KINDS, NOW, ON_DISK, TENANT, Watcher, opened, store_url
+from tests.store_support import NOW, ON_DISK, TENANT, store_url
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.core.errors import UnavailableError
 from zt_engine.ports.inventory import SequencedEvent
-
-
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
-    """A store whose every statement is found to name the tenant when the test is over."""
-    with opened(request.param, tmp_path) as opened_store:
-        watcher = Watcher(opened_store)
-        yield opened_store
-        assert watcher.without_tenant() == []
 
 
 def announce(store: SqlStore, *texts: str, tenant: str = TENANT) -> None:

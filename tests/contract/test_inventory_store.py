@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,16 +11,13 @@ from msgspec.structs import replace
 
 from device_inventory.device import DEVICE_STATUSES
 from tests.store_support import (
-    KINDS,
     NOW,
     TENANT,
-    Watcher,
     audited,
     device,
     enrollment,
     invitation,
     key,
-    opened,
     subject,
     there,
 )
@@ -36,15 +31,6 @@ from zt_engine.ports.inventory import (
     SidecarRecord,
     Transaction,
 )
-
-
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
-    """A store whose every statement is found to name the tenant when the test is over."""
-    with opened(request.param, tmp_path) as opened_store:
-        watcher = Watcher(opened_store)
-        yield opened_store
-        assert watcher.without_tenant() == []
 
 
 def test_the_store_is_what_the_ports_ask_for(store: SqlStore) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -13,22 +12,13 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from tests.store_support import KINDS, NOW, ON_DISK, TENANT, Watcher, opened
+from tests.store_support import NOW, ON_DISK, TENANT, opened
 from zt_engine.adapters.store_sql import SqlStore
 from zt_engine.core.errors import UnavailableError
 from zt_engine.ports.releases import BundleStore, KeptRelease, OpaClient, ReleaseStore
 
 RAW = bytes(range(256)) * 100
 DIGEST = hashlib.sha256(RAW).hexdigest()
-
-
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
-    """A store whose every statement is found to name the tenant when the test is over."""
-    with opened(request.param, tmp_path) as opened_store:
-        watcher = Watcher(opened_store)
-        yield opened_store
-        assert watcher.without_tenant() == []
 
 
 def release(seq: int, **members: Any) -> KeptRelease:

@@ -11,12 +11,10 @@ import pytest
 
 from tests.bundles import compiled
 from tests.fakes.clock import FakeClock
-from tests.release_support import published
-from tests.sidecar_support import InProcess, in_process, logged, wait_for
+from tests.release_support import payload_of, published, seq_of, tell
+from tests.sidecar_support import in_process, logged, wait_for
 from tests.stream_server import Plane, Site
 from zt_engine.core.errors import InputError
-from zt_engine.core.jose import from_base64url
-from zt_engine.core.release import ReleaseNotice, write_notice
 
 STRICT = (('"threshold": 0', '"threshold": 1000'),)
 """A policy that no trust score satisfies."""
@@ -29,33 +27,8 @@ def site(tmp_path: Path, opa: str) -> Site:
 
 @pytest.fixture
 def plane(site: Site) -> Iterator[Plane]:
-    plane = site.plane()
-    try:
-        site.fill(plane)
-        site.join(plane)
+    with site.followed() as plane:
         yield plane
-    finally:
-        if not plane.closed:
-            plane.close()
-
-
-def tell(plane: Plane, notice: ReleaseNotice, raw: bytes = b"") -> None:
-    """Have a bundle at the control plane, and everybody told of it."""
-    release = msgspec.json.decode(_payload(notice))
-    with plane.store.writing("default") as tx:
-        if raw and not tx.bundles.has(release["bundle_digest"]):
-            tx.bundles.put(release["bundle_digest"], raw, now=plane.now())
-        tx.outbox.announce("bundle.released", write_notice(notice))
-
-
-def _payload(notice: ReleaseNotice) -> bytes:
-    return from_base64url(notice.record.split(".")[1].encode())
-
-
-def seq_of(sidecar: InProcess) -> int:
-    control = sidecar.program.control
-    assert control is not None and control.releases is not None
-    return control.releases.bundle_seq
 
 
 def test_a_release_decides_from_the_next_request_on_and_survives_a_restart_where_the_folder_does_not(
@@ -112,7 +85,7 @@ def test_a_fetch_that_broke_off_goes_on_behind_what_came(site: Site, plane: Plan
         assert control is not None
         notice, raw = published(compiled(opa), site.sandbox.bundle_key, seq=1)
         tell(plane, notice, raw)
-        into, path = bytearray(b"x" * 1000), f"/v1/bundles/{msgspec.json.decode(_payload(notice))['bundle_digest']}"
+        into, path = bytearray(b"x" * 1000), f"/v1/bundles/{msgspec.json.decode(payload_of(notice))['bundle_digest']}"
 
         sidecar.thread.run(control.client.content(path, into, size=len(raw), url=control.client.url))
 

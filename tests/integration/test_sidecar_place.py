@@ -10,8 +10,7 @@ import httpx
 import msgspec
 
 from tests.bundles import compiled
-from tests.integration.test_releases import seq_of, tell
-from tests.release_support import published
+from tests.release_support import published, seq_of, tell
 from tests.sidecar_support import InProcess, in_process, wait_for
 from tests.stream_server import Plane, Site
 from zt_engine.bootstrap.joining import join

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import signal
@@ -44,14 +45,8 @@ def site(tmp_path: Path, opa: str) -> Site:
 
 @pytest.fixture
 def plane(site: Site) -> Iterator[Plane]:
-    plane = site.plane()
-    try:
-        site.fill(plane)
-        site.join(plane)
+    with site.followed() as plane:
         yield plane
-    finally:
-        if not plane.closed:
-            plane.close()
 
 
 def test_invariant_08_a_cut_of_six_hours_ends_every_lease_in_its_time_whatever_the_clock_says(
@@ -199,28 +194,21 @@ def test_events_that_come_twice_and_in_another_order_are_applied_once_and_in_the
     relay = Jumbling(port)
     site = Site(tmp_path, opa, urls=(relay.url,))
     site.port = port
-    plane = site.plane()
-    try:
-        site.fill(plane)
-        site.join(plane)
-        with in_process(site.sandbox) as sidecar:
-            control = sidecar.program.control
-            assert control is not None
-            watcher = Watcher(site, sidecar, plane)
-            wait_for(lambda: control.connected, "the stream")
-            for level in (1, 2, 1, 0):
-                plane.announce("threat_level.changed", b'{"threat_level":%d}' % level)
-            watcher.lose()
-            wait_for(lambda: watcher.ask() == "DEVICE_REVOKED", "the denial")
-            wait_for(lambda: watcher.acknowledged >= watcher.lost_at, "the acknowledgement")
+    with contextlib.closing(relay), site.followed() as plane, in_process(site.sandbox) as sidecar:
+        control = sidecar.program.control
+        assert control is not None
+        watcher = Watcher(site, sidecar, plane)
+        wait_for(lambda: control.connected, "the stream")
+        for level in (1, 2, 1, 0):
+            plane.announce("threat_level.changed", b'{"threat_level":%d}' % level)
+        watcher.lose()
+        wait_for(lambda: watcher.ask() == "DEVICE_REVOKED", "the denial")
+        wait_for(lambda: watcher.acknowledged >= watcher.lost_at, "the acknowledgement")
 
-            assert relay.jumbled
-            assert control.sync.position.seq == plane.store.span("default")[1]
-            assert sidecar.program.replica.situation.threat_level == 0  # type: ignore[union-attr]
-            assert (watcher.ask(), watcher.stale_allows) == ("DEVICE_REVOKED", 0)
-    finally:
-        plane.close()
-        relay.close()
+        assert relay.jumbled
+        assert control.sync.position.seq == plane.store.span("default")[1]
+        assert sidecar.program.replica.situation.threat_level == 0  # type: ignore[union-attr]
+        assert (watcher.ask(), watcher.stale_allows) == ("DEVICE_REVOKED", 0)
 
 
 def test_of_two_control_planes_the_sequencer_falls_under_load_and_no_change_is_lost(tmp_path: Path, opa: str) -> None:

@@ -24,14 +24,8 @@ def site(tmp_path: Path, opa: str) -> Site:
 
 @pytest.fixture
 def plane(site: Site) -> Iterator[Plane]:
-    plane = site.plane()
-    try:
-        site.fill(plane)
-        site.join(plane)
+    with site.followed() as plane:
         yield plane
-    finally:
-        if not plane.closed:
-            plane.close()
 
 
 def test_invariant_08_what_is_lost_or_revoked_is_denied_at_the_next_request(site: Site, plane: Plane) -> None:

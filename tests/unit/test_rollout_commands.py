@@ -35,7 +35,7 @@ reason: storm warning
 @pytest.fixture
 def control(monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
     with Control() as one:
-        monkeypatch.setattr(rollout, "client", lambda: contextlib.nullcontext(CalledClient(one)))
+        monkeypatch.setattr(rollout.asked, "client", lambda: contextlib.nullcontext(CalledClient(one)))
         yield one
 
 

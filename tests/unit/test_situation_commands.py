@@ -48,7 +48,7 @@ class Asked:
 @pytest.fixture
 def control(monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
     with Control(approvers=APPROVERS) as one:
-        monkeypatch.setattr(situation, "client", lambda: contextlib.nullcontext(Asked(one)))
+        monkeypatch.setattr(situation.asked, "client", lambda: contextlib.nullcontext(Asked(one)))
         monkeypatch.setattr("zt_engine.cli.situation.time.time", lambda: float(NOW))
         yield one
 
