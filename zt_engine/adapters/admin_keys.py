@@ -7,7 +7,6 @@ SHA-256 of the key. It is read again when it changes: a key that was taken out o
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 import threading
@@ -17,7 +16,7 @@ from typing import Annotated, Final, get_args
 
 import msgspec
 
-from zt_engine.adapters.owned_files import UnownedError, look, read_owned
+from zt_engine.adapters.owned_files import UnownedError, look, read_owned, replace_owned
 from zt_engine.core.errors import ConfigError, InputError, Problem
 from zt_engine.core.issuer import subject_name
 from zt_engine.ports import TokenVerifier
@@ -156,13 +155,7 @@ def written(admins: tuple[AdminKey, ...]) -> bytes:
 
 def write_admins(path: Path, admins: tuple[AdminKey, ...]) -> None:
     """Replace the file in one step."""
-    temporary = path.with_name(f"{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(written(admins))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    replace_owned(path, written(admins))
 
 
 def _items(value: object) -> list[object]:

@@ -14,9 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import queue
 import re
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -25,6 +23,9 @@ import httpx
 import msgspec
 import structlog
 
+from zt_engine.adapters.async_library import settle
+from zt_engine.adapters.job_thread import Job, JobThread
+from zt_engine.adapters.stream_http import IDLE_SECONDS, lines
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.stream import MAX_MESSAGE_BYTES
 
@@ -72,45 +73,34 @@ class FloorFolder:
     def __init__(self, folder: Path, *, snapshot: MakeSnapshot) -> None:
         self._folder = folder
         self._snapshot = snapshot
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._jobs = JobThread("floor", self._work)
         self._index: Index | None = None
         self._bytes = 0
         self._before = ""
 
     def begin(self) -> None:
         """Say that this process is the sequencer from now on: the folder begins anew with a snapshot."""
-        self._do(self._forget)
+        self._jobs.do(self._forget)
 
     def batch(self, first: int, last: int, raw: bytes) -> None:
         """Add a batch."""
-        self._do(lambda: self._add(Segment(first, last), raw))
+        self._jobs.do(lambda: self._add(Segment(first, last), raw))
 
     def watermark(self, raw: bytes) -> None:
         """Replace the watermark, behind every batch that was added before it."""
-        self._do(lambda: self._mark(raw))
+        self._jobs.do(lambda: self._mark(raw))
 
     def close(self) -> None:
         """Write what waits, and end."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
-            self._thread = None
+        self._jobs.close()
 
-    def _do(self, job: Callable[[], None]) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="floor", daemon=True)
-            self._thread.start()
-        self._jobs.put(job)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job()
-            except (OSError, UnavailableError) as error:
-                self._index = None
-                text = error.code if isinstance(error, UnavailableError) else str(error.strerror)
-                log.warning("floor.not_written", problem=text, where=str(self._folder))
+    def _work(self, job: Job) -> None:
+        try:
+            job()
+        except (OSError, UnavailableError) as error:
+            self._index = None
+            text = error.code if isinstance(error, UnavailableError) else str(error.strerror)
+            log.warning("floor.not_written", problem=text, where=str(self._folder))
 
     def _forget(self) -> None:
         self._index = None
@@ -191,15 +181,9 @@ class FloorSource:
 
     async def parts(self, index: Index) -> AsyncIterator[bytes]:
         """Yield the parts of the snapshot."""
-        rest = bytearray()
         async with contextlib.aclosing(self._chunks(index.snapshot_name)) as chunks:
-            async for data in chunks:
-                rest += data
-                while (end := rest.find(b"\n")) >= 0:
-                    yield bytes(rest[:end])
-                    del rest[: end + 1]
-                if len(rest) > MAX_MESSAGE_BYTES:
-                    raise InputError("STREAM_TOO_LARGE", "a part does not end")
+            async for part in lines(chunks):
+                yield part
 
     async def close(self) -> None:
         """Close every connection."""
@@ -227,7 +211,13 @@ class FloorSource:
                 raise UnavailableError("FLOOR_DOWN", f"`{self.url}/{name}`: {error.strerror}") from None
             return
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=SECONDS, follow_redirects=False, trust_env=False)
+            settle()
+            self._client = httpx.AsyncClient(
+                timeout=SECONDS,
+                limits=httpx.Limits(keepalive_expiry=IDLE_SECONDS),
+                follow_redirects=False,
+                trust_env=False,
+            )
         try:
             headers = {"Accept-Encoding": "identity", "Cache-Control": "no-cache"}
             async with self._client.stream("GET", f"{self.url}/{name}", headers=headers) as response:

@@ -7,7 +7,6 @@ nothing from the next request on. Without a file there is no client.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 import threading
@@ -17,7 +16,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from zt_engine.adapters.owned_files import UnownedError, look, read_owned
+from zt_engine.adapters.owned_files import UnownedError, look, read_owned, replace_owned
 from zt_engine.core.errors import ConfigError, InputError, Problem
 
 PREFIX: Final = b"zt-opa_"
@@ -98,13 +97,7 @@ def read_clients(path: Path) -> tuple[OpaClientToken, ...]:
 
 def write_clients(path: Path, clients: tuple[OpaClientToken, ...]) -> None:
     """Replace the file in one step."""
-    temporary = path.with_name(f"{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(clients), indent=2) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    replace_owned(path, msgspec.json.format(msgspec.json.encode(clients), indent=2) + b"\n")
 
 
 def clients_fault(path: Path, message: str, hint: str = "") -> ConfigError:

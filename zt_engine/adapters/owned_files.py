@@ -84,5 +84,16 @@ def read_owned(name: str | Path, *, limit: int, within: int | None = None) -> tu
     return content, status
 
 
+def replace_owned(path: Path, content: bytes) -> None:
+    """Put a file that only its owner reads in place, in one step and on the disk; raises OSError."""
+    temporary = path.with_name(f"{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
 def _large(limit: int) -> UnownedError:
     return UnownedError("large", f"larger than {limit} bytes")

@@ -11,14 +11,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import queue
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import structlog
 
+from zt_engine.adapters.job_thread import Job, JobThread
 from zt_engine.adapters.owned_files import UnownedError, examine, opened_folder, read_owned
 from zt_engine.core.errors import Problem
 from zt_engine.core.stream import MAX_MESSAGE_BYTES
@@ -55,8 +54,7 @@ class ReplicaDisk:
     def __init__(self, folder: Path) -> None:
         self.problem: Problem | None = None
         self._folder = folder
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._jobs = JobThread("replica-disk", self._work)
         self._lock: int | None = None
         self._marks = 0
         self._covered: int | None = None
@@ -102,7 +100,7 @@ class ReplicaDisk:
     def cut(self, start: int) -> None:
         """Drop what was kept of batches from a place on: it does not hold."""
         self._sizes[BATCHES] = start
-        self._do(lambda: os.truncate(self._folder / BATCHES, start))
+        self._jobs.do(lambda: os.truncate(self._folder / BATCHES, start))
 
     # -- writing
 
@@ -126,7 +124,7 @@ class ReplicaDisk:
 
     def release(self) -> None:
         """Let another process write, once what waits is written."""
-        self._do(self._unlock)
+        self._jobs.do(self._unlock)
 
     def _unlock(self) -> None:
         held, self._lock = self._lock, None
@@ -140,7 +138,7 @@ class ReplicaDisk:
 
     def part(self, raw: bytes, *, first: bool, last: bool) -> None:
         """Keep a part; the last one puts the snapshot in place of everything before."""
-        self._do(lambda: self._write_part(raw, first=first, last=last))
+        self._jobs.do(lambda: self._write_part(raw, first=first, last=last))
 
     def _write_part(self, raw: bytes, *, first: bool, last: bool) -> None:
         size = self._gather(f"{SNAPSHOT}.new", raw, first=first, last=last)
@@ -166,11 +164,11 @@ class ReplicaDisk:
         def begin() -> None:
             self._covered = self._sizes[BATCHES]
 
-        self._do(begin)
+        self._jobs.do(begin)
 
     def fresh(self, raw: bytes, *, first: bool, last: bool) -> None:
         """Keep a part of that snapshot; with the last one it takes the place of what it has, and the rest stays."""
-        self._do(lambda: self._write_fresh(raw, first=first, last=last))
+        self._jobs.do(lambda: self._write_fresh(raw, first=first, last=last))
 
     def _write_fresh(self, raw: bytes, *, first: bool, last: bool) -> None:
         size = self._gather(f"{SNAPSHOT}.fresh", raw, first=first, last=last)
@@ -183,7 +181,7 @@ class ReplicaDisk:
 
     def batch(self, raw: bytes) -> None:
         """Keep a batch."""
-        self._do(lambda: self._append(raw))
+        self._jobs.do(lambda: self._append(raw))
 
     def _append(self, raw: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_APPEND
@@ -194,13 +192,13 @@ class ReplicaDisk:
     def watermark(self, raw: bytes) -> None:
         """Keep a watermark, now and then."""
         if self._marks % WATERMARK_EVERY == 0:
-            self._do(lambda: self._replace(WATERMARK, raw + b"\n"))
+            self._jobs.do(lambda: self._replace(WATERMARK, raw + b"\n"))
         self._marks += 1
 
     def clock(self, zero: float) -> None:
         """Keep what is known of the time."""
         anchor = msgspec.json.encode(Anchor(boot_id(), zero))
-        self._do(lambda: self._replace(CLOCK, anchor))
+        self._jobs.do(lambda: self._replace(CLOCK, anchor))
 
     def _replace(self, name: str, content: bytes) -> None:
         new = self._folder / f"{name}.new"
@@ -208,23 +206,16 @@ class ReplicaDisk:
             file.write(content)
         os.replace(new, self._folder / name)
 
-    def _do(self, job: Callable[[], None]) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="replica-disk", daemon=True)
-            self._thread.start()
-        self._jobs.put(job)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job()
-                self.problem = None
-            except OSError as error:
-                self._fault(error)
-                # What is kept lacks something from now on, perhaps a revocation. Without a watermark it opens nothing
-                # at the next start before the control plane was heard; removing a file works on a full disk as well.
-                with contextlib.suppress(OSError):
-                    os.unlink(self._folder / WATERMARK)
+    def _work(self, job: Job) -> None:
+        try:
+            job()
+            self.problem = None
+        except OSError as error:
+            self._fault(error)
+            # What is kept lacks something from now on, perhaps a revocation. Without a watermark it opens nothing
+            # at the next start before the control plane was heard; removing a file works on a full disk as well.
+            with contextlib.suppress(OSError):
+                os.unlink(self._folder / WATERMARK)
 
     def _fault(self, error: OSError | UnownedError) -> None:
         text = error.message if isinstance(error, UnownedError) else str(error.strerror)
@@ -234,10 +225,7 @@ class ReplicaDisk:
 
     def close(self) -> None:
         """Write what waits, and end."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
-            self._thread = None
+        self._jobs.close()
         self._unlock()
 
 

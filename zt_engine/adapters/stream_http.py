@@ -93,6 +93,18 @@ def _message(text: bytes) -> tuple[str, bytes] | None:
     return (kind, data) if kind and data else None
 
 
+async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the lines of what comes in pieces; InputError STREAM_TOO_LARGE for one that does not end."""
+    rest = bytearray()
+    async for data in chunks:
+        rest += data
+        while (end := rest.find(b"\n")) >= 0:
+            yield bytes(rest[:end])
+            del rest[: end + 1]
+        if len(rest) > MAX_MESSAGE_BYTES:
+            raise InputError("STREAM_TOO_LARGE", "a part does not end")
+
+
 class StreamClient:
     """Speaks with one control plane at whichever of its addresses answers."""
 
@@ -145,15 +157,9 @@ class StreamClient:
 
     async def snapshot(self, *, least: int) -> AsyncIterator[bytes]:
         """Yield the signed parts of a snapshot."""
-        rest = bytearray()
         async with self._open("/v1/snapshot", {"least": str(least)}) as response:
-            async for data in response.aiter_raw():
-                rest += data
-                while (end := rest.find(b"\n")) >= 0:
-                    yield bytes(rest[:end])
-                    del rest[: end + 1]
-                if len(rest) > MAX_MESSAGE_BYTES:
-                    raise InputError("STREAM_TOO_LARGE", "a part does not end")
+            async for part in lines(response.aiter_raw()):
+                yield part
 
     async def status(self, said: Mapping[str, Any]) -> bytes:
         """Say what was applied; return the signed answer."""

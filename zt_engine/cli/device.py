@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,17 +12,16 @@ from rich.console import Console
 
 from device_inventory.device import DeviceStatus, Ownership
 from device_inventory.inventory import DeviceKind
-from zt_engine.adapters.control_http import ControlClient, read_key
-from zt_engine.bootstrap.installation import ADMIN_KEY
+from zt_engine.adapters.control_http import ControlClient
+from zt_engine.cli.asking import asking
 from zt_engine.cli.device_ids import whole
 from zt_engine.cli.device_report import as_json, plain, say, show_invitations, show_list, show_one
 from zt_engine.cli.group_options import Anywhere
-from zt_engine.cli.output import chosen_language
-from zt_engine.config import CONFIG_NAME, load_control
 from zt_engine.core.instants import parse_instant
 from zt_engine.core.jose import to_base64url
 
 app = typer.Typer(cls=Anywhere, no_args_is_help=True)
+asked = asking(app, "List devices, and approve, quarantine, revoke, invite.")
 
 Id = Annotated[str, typer.Argument(help="The device's id, or how no other one begins.")]
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; it stands in the audit for ever.")]
@@ -32,45 +29,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 SHOWN_PROBLEMS = 50
 Source = Literal["intune", "jamf", "fleet", "csv", "json"]
 MOST_IDS = 1_000_000
-
-
-class _Where:
-    """Which control plane is asked, and as whom; set by the group's options."""
-
-    config: Path = Path(CONFIG_NAME)
-    server: str = ""
-    key: Path | None = None
-    ca: Path | None = None
-    lang: str | None = None
-
-
-@app.callback()
-def group(
-    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="Says where the control plane is.")] = Path(
-        CONFIG_NAME
-    ),
-    server: Annotated[str, typer.Option(help="URL of the control plane, instead of --config.")] = "",
-    key: Annotated[Path | None, typer.Option(help="File of the admin key; default: keys/admin.key.")] = None,
-    ca: Annotated[Path | None, typer.Option(help="CA certificates (PEM) the control plane is known by.")] = None,
-    lang: Annotated[str | None, typer.Option("--lang", help="ja or en; default: the environment's.")] = None,
-) -> None:
-    """List devices, and approve, quarantine, revoke, invite."""
-    _Where.config, _Where.server, _Where.key, _Where.ca, _Where.lang = config, server, key, ca, lang
-    chosen_language(lang)
-
-
-@contextlib.contextmanager
-def _client() -> Iterator[ControlClient]:
-    url, key, ca = _Where.server, _Where.key, _Where.ca
-    if not url or key is None:
-        settings = load_control(_Where.config)
-        url = url or settings.control.public_url
-        key = key or settings.path(Path(ADMIN_KEY))
-        if ca is None and settings.control.ca_file is not None:
-            ca = settings.path(settings.control.ca_file)
-    client = ControlClient(url.rstrip("/"), key=read_key(key), ca_file=ca, language=chosen_language(_Where.lang))
-    with contextlib.closing(client):
-        yield client
 
 
 @app.command("list")
@@ -83,24 +41,24 @@ def list_(
     json_: AsJson = False,
 ) -> None:
     """List devices."""
-    with _client() as client:
+    with asked.client() as client:
         query = {"status": status, "ownership": ownership, "owner": owner, "q": q}
         found = list(client.pages("v1", "devices", most=limit, **query))
     if json_:
         print(as_json(found))
     else:
-        show_list(Console(), found, chosen_language(_Where.lang), now=time.time())
+        show_list(Console(), found, asked.language, now=time.time())
 
 
 @app.command()
 def show(device: Id, json_: AsJson = False) -> None:
     """Show everything that is held of a device, who says so, and what was done to it."""
-    with _client() as client:
+    with asked.client() as client:
         found = client.get("v1", "devices", _device(client, device))
     if json_:
         print(as_json(found))
     else:
-        show_one(Console(), found, chosen_language(_Where.lang), now=time.time())
+        show_one(Console(), found, asked.language, now=time.time())
 
 
 @app.command()
@@ -188,14 +146,14 @@ def invite(
         "sponsor": sponsor,
         "not_after_device": _instant(ends) if ends else None,
     }
-    with _client() as client:
+    with asked.client() as client:
         body["replaces"] = _device(client, replaces) if replaces else None
         made = client.post("v1", "invitations", body=body)
     if json_:
         print(as_json(made))
         return
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(made["not_after"]))
-    print(say("invited", chosen_language(_Where.lang), **(made | {"until": until})))
+    print(say("invited", asked.language, **(made | {"until": until})))
 
 
 @app.command()
@@ -203,12 +161,12 @@ def invitations(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 200, json_: AsJson = False
 ) -> None:
     """List invitations: for whom, in which state, until when."""
-    with _client() as client:
+    with asked.client() as client:
         found = list(client.pages("v1", "invitations", most=limit))
     if json_:
         print(as_json(found))
     else:
-        show_invitations(Console(), found, chosen_language(_Where.lang))
+        show_invitations(Console(), found, asked.language)
 
 
 @app.command()
@@ -218,11 +176,11 @@ def withdraw(
     json_: AsJson = False,
 ) -> None:
     """Withdraw an invitation that nobody has used."""
-    with _client() as client:
+    with asked.client() as client:
         found = whole(invitation, lambda: client.pages("v1", "invitations", most=MOST_IDS), what="invitation")
         changed = client.post("v1", "invitations", found, "withdraw", body={"reason": reason})
     shown = {"id": changed["id"], "status": changed["state"]}
-    print(as_json(changed) if json_ else say("changed", chosen_language(_Where.lang), **shown))
+    print(as_json(changed) if json_ else say("changed", asked.language, **shown))
 
 
 @app.command("import")
@@ -235,7 +193,7 @@ def import_(
     """Take in an export of a management server. Exit 1 when a row could not be loaded; the others were."""
     kind = "text/csv" if file.suffix.lower() == ".csv" else "application/json"
     table = to_base64url(mapping.read_bytes()) if mapping is not None else ""
-    with _client() as client, file.open("rb") as export:
+    with asked.client() as client, file.open("rb") as export:
         done = client.load(source, export, kind=kind, mapping=table)
     if json_:
         print(as_json(done))
@@ -243,14 +201,14 @@ def import_(
         for fault in done["problems"][:SHOWN_PROBLEMS]:
             text = f"{file}:{fault['line']}: {fault['code']}: {fault['message']}"
             print(plain(text).plain, file=sys.stderr)
-        print(say("imported", chosen_language(_Where.lang), **done))
+        print(say("imported", asked.language, **done))
     raise typer.Exit(1 if done["problem_count"] else 0)
 
 
 def _do(device: str, operation: str, body: dict[str, Any], json_: bool) -> None:
-    with _client() as client:
+    with asked.client() as client:
         changed = client.post("v1", "devices", _device(client, device), operation, body=body)
-    print(as_json(changed) if json_ else say("changed", chosen_language(_Where.lang), **changed))
+    print(as_json(changed) if json_ else say("changed", asked.language, **changed))
 
 
 def _device(client: ControlClient, given: str) -> str:

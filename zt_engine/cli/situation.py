@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -16,14 +15,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from zt_engine.adapters.approvals import RecordKind, approve
-from zt_engine.adapters.control_http import ControlClient, read_key
-from zt_engine.bootstrap.installation import ADMIN_KEY
+from zt_engine.cli.asking import asking
 from zt_engine.cli.group_options import Anywhere
-from zt_engine.cli.output import Language, chosen_language
-from zt_engine.config import CONFIG_NAME, load_control
+from zt_engine.cli.output import Language
 from zt_engine.core.errors import ConfigError, Problem
 
 app = typer.Typer(cls=Anywhere, no_args_is_help=True)
+asked = asking(app, "Show the situation; raise and lower the threat level; declare overlays, grants; revoke.")
 
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; it stands in the audit for ever.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -55,56 +53,16 @@ _TEXTS: Final[Mapping[str, Mapping[Language, str]]] = {
 }
 
 
-class _Where:
-    """Which control plane is asked, and as whom; set by the group's options."""
-
-    config: Path = Path(CONFIG_NAME)
-    server: str = ""
-    key: Path | None = None
-    ca: Path | None = None
-    lang: str | None = None
-
-
-@app.callback()
-def group(
-    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="Says where the control plane is.")] = Path(
-        CONFIG_NAME
-    ),
-    server: Annotated[str, typer.Option(help="URL of the control plane, instead of --config.")] = "",
-    key: Annotated[Path | None, typer.Option(help="File of the admin key; default: keys/admin.key.")] = None,
-    ca: Annotated[Path | None, typer.Option(help="CA certificates (PEM) the control plane is known by.")] = None,
-    lang: Annotated[str | None, typer.Option("--lang", help="ja or en; default: the environment's.")] = None,
-) -> None:
-    """Show the situation; raise and lower the threat level; declare overlays, grants and continuity; revoke."""
-    _Where.config, _Where.server, _Where.key, _Where.ca, _Where.lang = config, server, key, ca, lang
-    chosen_language(lang)
-
-
-@contextlib.contextmanager
-def client() -> Iterator[ControlClient]:
-    """Open the control plane that is named."""
-    url, key, ca = _Where.server, _Where.key, _Where.ca
-    if not url or key is None:
-        settings = load_control(_Where.config)
-        url = url or settings.control.public_url
-        key = key or settings.path(Path(ADMIN_KEY))
-        if ca is None and settings.control.ca_file is not None:
-            ca = settings.path(settings.control.ca_file)
-    opened = ControlClient(url.rstrip("/"), key=read_key(key), ca_file=ca, language=chosen_language(_Where.lang))
-    with contextlib.closing(opened):
-        yield opened
-
-
 @app.command()
 def show(json_: AsJson = False) -> None:
     """Show what is in force or announced."""
-    with client() as plane:
+    with asked.client() as plane:
         found = plane.get("v1", "situation")
     if json_:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
     level = found["threat_level"]
-    _say("level", level=level, name=LEVELS[chosen_language(_Where.lang)][level])
+    _say("level", level=level, name=LEVELS[asked.language][level])
     lines = [("overlay", one, f"{one['effect']}  {one['scope']}") for one in found["overlays"]]
     lines += [
         (one["kind"], one, " ".join((*one.get("subjects", ()), *one.get("groups", ())))) for one in found["grants"]
@@ -123,9 +81,9 @@ def show(json_: AsJson = False) -> None:
 @app.command("raise")
 def raise_(level: Level, reason: Reason) -> None:
     """Raise the threat level, alone; two people have to sign that it goes down."""
-    with client() as plane:
+    with asked.client() as plane:
         plane.put("v1", "situation", "threat-level", body={"threat_level": level, "reason": reason})
-    _say("done", what=_text("level", level=level, name=LEVELS[chosen_language(_Where.lang)][level]))
+    _say("done", what=_text("level", level=level, name=LEVELS[asked.language][level]))
 
 
 @app.command()
@@ -133,7 +91,7 @@ def lowering(
     level: Level, file: Annotated[Path, typer.Argument(help="Where to write it.")], hours: Hours = 1.0
 ) -> None:
     """Write down that the threat level is to go down, for two approvers to sign within some hours."""
-    with client() as plane:
+    with asked.client() as plane:
         found = plane.get("v1", "situation")
     record = {
         "tenant": found["tenant"],
@@ -164,10 +122,10 @@ def approve_(
 def lower(file: Annotated[Path, typer.Argument(help="What two approvers signed.")], reason: Reason) -> None:
     """Lower the threat level, as two approvers have signed."""
     record = {name: value for name, value in _read(file).items() if name != "tenant"}
-    with client() as plane:
+    with asked.client() as plane:
         plane.put("v1", "situation", "threat-level", body={**record, "reason": reason})
     level = record["threat_level"]
-    _say("done", what=_text("level", level=level, name=LEVELS[chosen_language(_Where.lang)][level]))
+    _say("done", what=_text("level", level=level, name=LEVELS[asked.language][level]))
 
 
 @app.command()
@@ -211,7 +169,7 @@ def review(
     findings: Annotated[str, typer.Option("--findings", "-m", help="What it was for and what was done with it.")],
 ) -> None:
     """Write down what came of breaking the glass; 72 hours after its end nobody breaks it again without."""
-    with client() as plane:
+    with asked.client() as plane:
         plane.post("v1", "situation", "grants", id_, "review", body={"findings": findings})
     _say("reviewed", what=f"grant:{id_}")
 
@@ -219,7 +177,7 @@ def review(
 @app.command()
 def remove(kind: KeptKind, id_: Annotated[str, typer.Argument(metavar="ID")], reason: Reason) -> None:
     """Take an overlay, a grant or a declaration back before its end."""
-    with client() as plane:
+    with asked.client() as plane:
         plane.delete("v1", "situation", PATHS[kind], id_, reason=reason)
     _say("gone", what=f"{kind}:{id_}")
 
@@ -233,14 +191,14 @@ def revoke(
 ) -> None:
     """Revoke a device, certificate, subject, session or token; it cannot be taken back before its end."""
     until = None if hours is None else int(time.time() + hours * 3600)
-    with client() as plane:
+    with asked.client() as plane:
         plane.post("v1", "revocations", body={"kind": kind, "key": key, "until": until, "reason": reason})
     _say("done", what=f"{kind}:{key}")
 
 
 def _declare(kind: KeptKind, record: Mapping[str, Any]) -> None:
     name = str(record.get("id", ""))
-    with client() as plane:
+    with asked.client() as plane:
         plane.put("v1", "situation", PATHS[kind], name, body=record)
     _say("done", what=f"{kind}:{name}")
 
@@ -276,7 +234,7 @@ def _fault(message: str, file: Path) -> ConfigError:
 
 
 def _text(text: str, **values: object) -> str:
-    return _TEXTS[text][chosen_language(_Where.lang)].format(**values)
+    return _TEXTS[text][asked.language].format(**values)
 
 
 def _say(text: str, **values: object) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import zlib
 from collections import OrderedDict
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from zt_engine.core import bundle_archive
 from zt_engine.core.bundle import ROOT
 from zt_engine.core.bundle_hash import canonical
 from zt_engine.core.errors import InputError
+from zt_engine.core.gzip_member import MemberError, MemberTooLargeError, expand
 from zt_engine.core.jose import MAX_TOKEN_BYTES, split_compact
 from zt_engine.ports.opa import OpaClientVerifier, OpaLogs
 from zt_engine.ports.releases import KeptRelease, OpaClient
@@ -207,16 +207,12 @@ _BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 def _expanded(raw: bytes) -> bytes:
     """Expand one gzip member that fills the whole body, never beyond the limit whatever it claims."""
-    stream = zlib.decompressobj(wbits=31)
     try:
-        text = stream.decompress(raw, MAX_EXPANDED + 1)
-    except zlib.error as error:
-        raise InputError("OPA_LOG_MALFORMED", f"not gzip: {error}") from None
-    if len(text) > MAX_EXPANDED:
-        raise InputError("REQUEST_TOO_LARGE", f"expands beyond {MAX_EXPANDED} bytes")
-    if not stream.eof or stream.unused_data:
-        raise InputError("OPA_LOG_MALFORMED", "the gzip stream is cut off or followed by other bytes")
-    return text
+        return expand(raw, most=MAX_EXPANDED)
+    except MemberTooLargeError as error:
+        raise InputError("REQUEST_TOO_LARGE", str(error)) from None
+    except MemberError as error:
+        raise InputError("OPA_LOG_MALFORMED", str(error)) from None
 
 
 def preferred_wait(prefer: str) -> float:

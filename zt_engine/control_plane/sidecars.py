@@ -184,45 +184,17 @@ class Sidecars:
 
     def revoke(self, tx: Transaction, sidecar: str, *, reason: str, actor: str, now: int) -> SidecarRecord:
         """Have a sidecar cut off for good; InputError SIDECAR_NOT_FOUND. Call `cut` when that is committed."""
-        before = tx.sidecars.get(sidecar)
-        if before is None:
-            raise InputError("SIDECAR_NOT_FOUND", f"there is no sidecar `{sidecar}`")
+        before = _held(tx, sidecar)
         after = before if before.revoked_at is not None else replace(before, revoked_at=now)
-        tx.sidecars.put(after)
-        tx.audit.record(
-            AuditEvent(
-                at=now,
-                actor=actor,
-                action="sidecar.revoked",
-                object=f"sidecar:{sidecar}",
-                reason=reason,
-                before=_shown(before),
-                after=_shown(after),
-            )
-        )
-        return after
+        return _changed(tx, before, after, action="sidecar.revoked", reason=reason, actor=actor, now=now)
 
     def place(
         self, tx: Transaction, sidecar: str, *, site: str, labels: Mapping[str, str], reason: str, actor: str, now: int
     ) -> SidecarRecord:
         """Say where a sidecar stands and what it is like; InputError SIDECAR_NOT_FOUND."""
-        before = tx.sidecars.get(sidecar)
-        if before is None:
-            raise InputError("SIDECAR_NOT_FOUND", f"there is no sidecar `{sidecar}`")
+        before = _held(tx, sidecar)
         after = replace(before, site=site, labels=labels)
-        tx.sidecars.put(after)
-        tx.audit.record(
-            AuditEvent(
-                at=now,
-                actor=actor,
-                action="sidecar.placed",
-                object=f"sidecar:{sidecar}",
-                reason=reason,
-                before=_shown(before),
-                after=_shown(after),
-            )
-        )
-        return after
+        return _changed(tx, before, after, action="sidecar.placed", reason=reason, actor=actor, now=now)
 
     def cut(self, sidecar: str) -> None:
         """End what a sidecar has open here, and forget what it said."""
@@ -347,6 +319,31 @@ class Sidecars:
 def _as_held(told: SidecarRecord, held: SidecarRecord) -> SidecarRecord:
     """Return what a sidecar said of itself, with what others say of it."""
     return replace(told, revoked_at=held.revoked_at, site=held.site, labels=held.labels)
+
+
+def _held(tx: Transaction, sidecar: str) -> SidecarRecord:
+    found = tx.sidecars.get(sidecar)
+    if found is None:
+        raise InputError("SIDECAR_NOT_FOUND", f"there is no sidecar `{sidecar}`")
+    return found
+
+
+def _changed(
+    tx: Transaction, before: SidecarRecord, after: SidecarRecord, *, action: str, reason: str, actor: str, now: int
+) -> SidecarRecord:
+    tx.sidecars.put(after)
+    tx.audit.record(
+        AuditEvent(
+            at=now,
+            actor=actor,
+            action=action,
+            object=f"sidecar:{after.id}",
+            reason=reason,
+            before=_shown(before),
+            after=_shown(after),
+        )
+    )
+    return after
 
 
 def _why(record: SidecarRecord, now: float) -> Why:

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 from zt_engine.core.errors import BundleError
+from zt_engine.core.gzip_member import MemberError, MemberTooLargeError, expand
 
 MAX_ARCHIVE = 32 << 20
 MAX_FILE = 24 << 20
@@ -123,13 +124,9 @@ def _stored(data: bytes) -> bytes:
 
 def _inflate(raw: bytes) -> bytes:
     """Expand one gzip member that fills the whole input, never beyond the limit whatever it claims."""
-    stream = zlib.decompressobj(wbits=31)
     try:
-        data = stream.decompress(raw, MAX_TOTAL + 1)
-    except zlib.error as error:
-        raise BundleError("BUNDLE_MALFORMED", f"not a gzip archive: {error}") from None
-    if len(data) > MAX_TOTAL:
-        raise BundleError("BUNDLE_TOO_LARGE", f"expands beyond {MAX_TOTAL} bytes")
-    if not stream.eof or stream.unused_data:
-        raise BundleError("BUNDLE_MALFORMED", "the gzip stream is cut off or followed by other bytes")
-    return data
+        return expand(raw, most=MAX_TOTAL)
+    except MemberTooLargeError as error:
+        raise BundleError("BUNDLE_TOO_LARGE", str(error)) from None
+    except MemberError as error:
+        raise BundleError("BUNDLE_MALFORMED", str(error)) from None
