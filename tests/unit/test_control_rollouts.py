@@ -14,8 +14,10 @@ import pytest
 from tests.control_support import NOW, TENANT, Control
 from zt_engine.control_plane import rollouts
 from zt_engine.control_plane.rollout_keeping import Keeper
+from zt_engine.control_plane.shadow_reports import reports_of
 from zt_engine.control_plane.snapshot import situation_data
 from zt_engine.core.guards import Change, Guards, ShadowReport
+from zt_engine.ports.inventory import SidecarRecord
 
 OVERLAY = {"id": "rain", "scope": "tenant", "effect": "deny", "not_before": NOW, "not_after": NOW + 3600}
 RINGS = [{"name": "canary", "sidecars": ["edge-1"]}, {"name": "tokyo", "labels": {"site": "tokyo"}}]
@@ -204,6 +206,32 @@ def test_a_flood_of_denied_strangers_takes_nothing_back(control: Control) -> Non
     tell(control, msgspec.structs.replace(GOOD, keys=10**6, decided=10**6, changes=(flood,)))
 
     assert control.call("GET", "/v1/rollouts/1").json()["state"] == "running"
+
+
+def test_a_sidecar_that_was_cut_off_is_believed_no_more(control: Control) -> None:
+    begin(control)
+    hurt = msgspec.structs.replace(GOOD, newly_denied=40, changes=(HURT,))
+    with control.store.writing(TENANT) as tx:
+        tx.sidecars.put(SidecarRecord(id="edge-1", public_key={}, joined_at=NOW, revoked_at=NOW + 1))
+    tell(control, hurt)
+
+    assert control.call("GET", "/v1/rollouts/1").json()["state"] == "running"
+    tell(control, hurt, "edge-2")
+    control.clock.advance(rollouts.HEARD_SECONDS + 1)
+    Keeper(control.plane).turn(control.clock.now())
+    assert control.call("GET", "/v1/rollouts/1").json()["state"] == "aborted"
+
+
+def test_what_shadows_said_of_a_rollout_goes_with_it(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollouts, "KEPT", 0)
+    begin(control)
+    tell(control, GOOD)
+    step(control, "abort")
+    begin(control, {**OVERLAY, "id": "snow"})
+
+    with control.store.reading(TENANT) as tx:
+        assert reports_of(tx, 1, now=control.plane.now()) == []
+        assert [held.staged.ref_seq for held in rollouts.newest(tx)] == [2]
 
 
 def test_it_goes_on_by_itself_when_it_was_watched_long_enough_and_guards_hold(control: Control) -> None:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from zt_engine.control_plane import staged_releases
 from zt_engine.control_plane.ledger import write_down
+from zt_engine.control_plane.shadow_reports import forget_reports, keep_report, reports_of
 from zt_engine.core.errors import InputError
 from zt_engine.core.guards import Breach, Guards, ShadowReport, breaches, seen_enough, suspicions
 from zt_engine.core.rollout import Mode, Ring, Rollout, Staged, stageable
@@ -30,8 +31,6 @@ COUNTER: Final = "rollout_seq"
 KEPT: Final = 200
 """So many that are over are remembered."""
 MOST_RUNNING: Final = 20
-STALE_SECONDS: Final = 600
-"""A report that is older says nothing about now."""
 HEARD_SECONDS: Final = 11
 """So long after its beginning every shadow has asked what is watched, and reported, at least once."""
 BREACH: Final = "ROLLOUT_BREACH"
@@ -151,6 +150,7 @@ def begin(
     _write_down(tx, begun, "rollout.begun", actor=actor, reason=reason, now=now)
     for old in sorted((one.staged.ref_seq for one in held if one.state != "running"), reverse=True)[KEPT:]:
         tx.situation.put(KIND, _name(old), None)
+        forget_reports(tx, old)
     if len(staged.rings) == 1 and staged.mode == "enforce":
         _complete(tx, begun, actor=actor, now=now)
     return staged
@@ -220,7 +220,7 @@ def supersede(tx: Transaction, object_: str, *, actor: str, now: int) -> None:
 def report(tx: Transaction, sidecar: str, told: ShadowReport, *, now: int) -> Held:
     """Keep what a shadow saw, and take the rollout back at once when a guard does not hold."""
     held = _running(tx, told.ref_seq)
-    tx.situation.put(_reports(told.ref_seq), sidecar, msgspec.json.encode({"at": now, "report": told}))
+    keep_report(tx, sidecar, told, now=now)
     return _judged(tx, held, now=now)
 
 
@@ -245,16 +245,6 @@ def turn(tx: Transaction, *, now: int) -> int:
     return moved
 
 
-def reports_of(tx: Transaction, ref_seq: int, *, now: int) -> list[tuple[str, ShadowReport]]:
-    """Return what the shadow of each sidecar has seen, as long as it goes on saying so."""
-    found = []
-    for sidecar, body in tx.situation.all(_reports(ref_seq)).items():
-        kept = msgspec.json.decode(body, type=_Kept)
-        if now - kept.at <= STALE_SECONDS:
-            found.append((sidecar, kept.report))
-    return found
-
-
 def get(tx: Transaction, ref_seq: int) -> Held:
     """Return a rollout; ROLLOUT_NOT_FOUND."""
     body = tx.situation.all(KIND).get(_name(ref_seq))
@@ -271,11 +261,6 @@ def newest(tx: Transaction) -> list[Held]:
 def under_way(tx: Transaction) -> list[Held]:
     """Return what is running, oldest first."""
     return [held for held in _all(tx) if held.state == "running"]
-
-
-class _Kept(Struct):
-    at: int
-    report: ShadowReport
 
 
 def _judged(tx: Transaction, held: Held, *, now: int) -> Held:
@@ -359,10 +344,6 @@ def aborted_data(ref_seq: int, reason: str) -> bytes:
 
 def _name(ref_seq: int) -> str:
     return f"{ref_seq:016d}"  # in the order of the ids is the order they were begun
-
-
-def _reports(ref_seq: int) -> str:
-    return f"shadow:{ref_seq}"
 
 
 def _write_down(

@@ -19,6 +19,7 @@ from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.idempotency import Answer, Writing, once
 from zt_engine.control_plane.problem import problems
 from zt_engine.control_plane.routes import Model, Reason, strict_router
+from zt_engine.control_plane.shadow_reports import reports_of
 from zt_engine.core.errors import InputError
 from zt_engine.core.guards import MAX_CHANGES, ShadowReport, suspicions
 from zt_engine.ports.inventory import SidecarRecord, Transaction
@@ -66,7 +67,7 @@ def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
         """Return a rollout, with what shadows have seen, what is suspected, and the incident."""
         with plane.store.reading(plane.settings.tenant) as tx:
             held = rollouts.get(tx, ref_seq)
-            seen = rollouts.reports_of(tx, ref_seq, now=plane.now())
+            seen = reports_of(tx, ref_seq, now=plane.now())
             reports = [{"sidecar": sidecar, **_plain(told)} for sidecar, told in seen]
             found = {"record": json.loads(bytes(held.record)), "reports": reports, "suspicions": []}
             if held.state == "running":
