@@ -15,7 +15,8 @@ from zt_engine.adapters.git_tree import GitTree
 from zt_engine.bootstrap import publishing
 from zt_engine.bootstrap.owners import OwnerCheck
 from zt_engine.bootstrap.publishing import DAY, Published
-from zt_engine.bootstrap.watching import FolderSource, GitSource, Watch
+from zt_engine.bootstrap.publishing_sources import FolderSource, GitSource
+from zt_engine.bootstrap.watching import Watch
 from zt_engine.bootstrap.workbench import Built
 from zt_engine.core.bundle import open_bundle
 from zt_engine.core.errors import BundleError, ConfigError, Problem, ZtError
@@ -113,6 +114,74 @@ def test_a_watched_release_never_just_ends(office: Office, tmp_path: Path) -> No
     assert seen(watch.look()) == (2, "released")
 
 
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """A folder whose version is a text."""
+    pack = tmp_path / "policies/pack"
+    pack.mkdir(parents=True)
+    (pack / "version").write_text("1")
+    return pack
+
+
+def test_a_watch_that_starts_leaves_a_release_in_force_that_did_not_come_from_its_folder(
+    office: Office, pack: Path, tmp_path: Path
+) -> None:
+    def started(*, adopt: bool = False) -> Watch:
+        source = FolderSource(pack, state=tmp_path / "state")
+        return Watch(source, office.publisher, built, days=30, adopt=adopt)
+
+    office.publisher.publish(version("approved"))
+    watch = started()
+    first = watch.look()
+    again = watch.look()
+    (pack / "version").write_text("2")
+    changed = seen(watch.look())
+    (pack / "version").write_text("3")
+    own = [seen(started().look()), seen(started().look())]
+    office.publisher.rollback()
+    rolled_back = seen(started().look())
+    (pack / "version").write_text("4")
+    still = seen(started().look())
+
+    assert isinstance(first, ZtError)
+    assert (first.code, first.where) == ("SOURCES_NOT_IN_FORCE", str(pack))
+    assert (again, changed) == (None, (2, "released"))
+    assert own == [(3, "released"), None]
+    assert (rolled_back, still) == ("SOURCES_NOT_IN_FORCE", "SOURCES_NOT_IN_FORCE")
+    assert seen(started(adopt=True).look()) == (5, "released")
+
+
+def test_a_watch_that_starts_takes_its_own_content_as_its_own_whoever_released_it(
+    office: Office, pack: Path, tmp_path: Path
+) -> None:
+    office.publisher.publish(version("1"))
+    source = FolderSource(pack, state=tmp_path / "state")
+    came = seen(Watch(source, office.publisher, built, days=30).look())
+    (pack / "version").write_text("2")
+
+    assert came == (1, "unchanged")
+    assert seen(Watch(source, office.publisher, built, days=30).look()) == (2, "released")
+
+
+def test_faults_of_a_commit_name_the_repository_and_the_commit_and_no_folder_of_a_moment(
+    office: Office, repository: Repository, tmp_path: Path
+) -> None:
+    commit = repository.commit({"pack/version": "1"})
+
+    def gate(folder: Path) -> Built:
+        problem = Problem(code="REGO_ERROR", message=f"see {folder}", where=f"{folder}/baseline.rego:3")
+        raise ConfigError((problem,))
+
+    source = GitSource(GitTree(repository.folder), "refs/heads/main", "pack", state=tmp_path / "state")
+    watch = Watch(source, office.publisher, gate, days=30)
+    came = watch.look()
+
+    assert watch.at == f"{repository.folder} main@{commit[:12]}"
+    assert isinstance(came, ConfigError)
+    assert came.where == f"{watch.at}:pack/baseline.rego:3"
+    assert came.message == f"see {watch.at}:pack"
+
+
 def test_only_what_is_committed_on_the_branch_is_published(
     office: Office, repository: Repository, tmp_path: Path
 ) -> None:
@@ -142,7 +211,7 @@ def test_a_rewritten_branch_is_refused_until_a_person_accepts_it(
     repository.commit({"pack/version": "2"}, amend=True)
 
     assert (first, look(), look(accept=True), look()) == (
-        (1, "released"), "SOURCES_REWRITTEN", (2, "released"), (2, "unchanged"),
+        (1, "released"), "SOURCES_REWRITTEN", (2, "released"), None,
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class GitTree:
         if git is None:
             raise UnavailableError("GIT_FAILED", "the program git is not on PATH")
         self._git = git
-        self._repository = repository
+        self.repository = repository
         self._seconds = seconds
 
     def tip(self, ref: str) -> str:
@@ -141,7 +141,7 @@ class GitTree:
             environment["PATH"] = os.environ.get("PATH", "/usr/bin:/bin")
             command = (
                 self._git, "--no-pager", "-c", "safe.directory=*", *fixed, *options,
-                "-C", str(self._repository), *arguments,
+                "-C", str(self.repository), *arguments,
             )  # fmt: skip
             process = subprocess.Popen(  # noqa: S603 - a fixed program, and no shell
                 command, env=environment, stdin=told, stdout=out, stderr=subprocess.DEVNULL,
@@ -161,7 +161,7 @@ class GitTree:
                     process.wait()
             if status != 0:
                 raise UnavailableError(
-                    "GIT_FAILED", f"`git {arguments[0]}` ended with {status}", where=str(self._repository)
+                    "GIT_FAILED", f"`git {arguments[0]}` ended with {status}", where=str(self.repository)
                 )
             out.seek(0)
             return out.read()

@@ -57,6 +57,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     state: str
     revision: str
+    content_digest: str = ""
     weakens: tuple[Weakening, ...] = ()
     lacking: int = 0
 
@@ -157,7 +158,8 @@ class Publisher:
         if active is not None and active.content_digest == draft.release.content_digest and not draft.approvals:
             record = self.record(active.seq)
             if record.not_after is not None and record.not_after >= draft.release.not_after - DAY:  # type: ignore[operator]
-                return Published(seq=active.seq, state="unchanged", revision=draft.bundle.revision)
+                content, revision = active.content_digest, draft.bundle.revision
+                return Published(seq=active.seq, state="unchanged", revision=revision, content_digest=content)
         self.plane.put_bundle(draft.release.bundle_digest, draft.raw)
         notice: dict[str, Any] = {
             "record": write_release(draft.release, self.key),
@@ -168,6 +170,7 @@ class Publisher:
             seq=draft.release.seq,
             state=str(told.get("state", "")),
             revision=draft.bundle.revision,
+            content_digest=draft.release.content_digest,
             weakens=draft.weakens,
             lacking=int(told.get("lacking", 0)),
         )

@@ -13,7 +13,7 @@ from watchfiles import watch
 from zt_engine.adapters.bundle_signing import BundlePublicKey, load_public_keys
 from zt_engine.adapters.git_tree import GitTree
 from zt_engine.bootstrap.owners import OwnerCheck
-from zt_engine.bootstrap.watching import FolderSource, GitSource
+from zt_engine.bootstrap.publishing_sources import FolderSource, GitSource
 from zt_engine.config import Settings
 from zt_engine.core.errors import ConfigError, Problem
 
@@ -36,7 +36,7 @@ def source_of(settings: Settings, *, accept_rewrite: bool = False) -> FolderSour
     """Return what `zt policy watch` follows; ConfigError where nothing is named."""
     wanted = settings.publishing
     if wanted.folder is not None:
-        return FolderSource(settings.path(wanted.folder))
+        return FolderSource(settings.path(wanted.folder), state=settings.path(wanted.state))
     if wanted.repository is None:
         text, hint = "`publishing.folder` or `publishing.repository`", "say what to follow"
         raise ConfigError((Problem(code="CONFIG_MISSING_KEY", message=text, hint=hint),))
@@ -56,6 +56,13 @@ def source_of(settings: Settings, *, accept_rewrite: bool = False) -> FolderSour
         owners=owners,
         accept_rewrite=accept_rewrite,
     )
+
+
+def source_at(settings: Settings, pack: Path) -> FolderSource:
+    """Return a pack's folder; what is published from the one that is watched is remembered as published from there."""
+    watched = settings.publishing.folder
+    same = watched is not None and settings.path(watched).resolve() == pack.resolve()
+    return FolderSource(pack, state=settings.path(settings.publishing.state) if same else None)
 
 
 def beats(source: FolderSource | GitSource, seconds: int) -> Iterator[None]:

@@ -19,11 +19,11 @@ from zt_engine.adapters.log_reader import read_log
 from zt_engine.adapters.releases_http import ReleasesHttp
 from zt_engine.bootstrap.impact import impact as impact_on
 from zt_engine.bootstrap.publishing import Published, Publisher
-from zt_engine.bootstrap.publishing_ground import approver_key, beats, believed_keys, source_of
+from zt_engine.bootstrap.publishing_ground import approver_key, beats, believed_keys, source_at, source_of
 from zt_engine.bootstrap.release_diff import diff as release_diff
 from zt_engine.bootstrap.release_gate import gate
 from zt_engine.bootstrap.release_reading import ReleaseReader
-from zt_engine.bootstrap.watching import FolderSource, Watch
+from zt_engine.bootstrap.watching import Watch
 from zt_engine.bootstrap.workbench import Built, Workbench, read_key
 from zt_engine.cli.output import Language, chosen_language, print_error
 from zt_engine.cli.publish_report import (
@@ -119,7 +119,7 @@ def publish(
         def build(folder: Path) -> Built:
             return gate(bench, folder, publisher.key, language=language)
 
-        source = FolderSource(pack) if pack is not None else source_of(settings, accept_rewrite=accept_rewrite)
+        source = source_of(settings, accept_rewrite=accept_rewrite) if pack is None else source_at(settings, pack)
         if pack is not None and settings.publishing.owners:
             say("no_owners", language, folder=pack)
         state = source.state()
@@ -131,13 +131,17 @@ def publish(
             release = draft.release
             say("dry", language, seq=release.seq, revision=draft.bundle.revision, needed=release.approvals_needed)
             return
-        report(publisher.publish(built.raw, also=also, plan=staged), language, staged=staged is not None)
+        published = publisher.publish(built.raw, also=also, plan=staged)
+        report(published, language, staged=staged is not None)
         if not report_only:
-            source.published(state)
+            source.published(state, published)
 
 
 def watch(
     key: Key = None,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Publish what lies there over a release that did not come from there.")
+    ] = False,
     config: Config = CONFIG,
     opa: Opa = None,
     lang: Lang = None,
@@ -155,9 +159,13 @@ def watch(
             publisher,
             lambda folder: gate(bench, folder, publisher.key, language=language),
             days=settings.publishing.days,
+            adopt=adopt,
         )
+        say("watching", language, source=watcher.at)
         for _ in beats(source, settings.publishing.poll_seconds):
             came = watcher.look()
+            if came is not None:
+                say("looked", language, source=watcher.at)
             if isinstance(came, ZtError):
                 print_error(came, language)
             elif came is not None:

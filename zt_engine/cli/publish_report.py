@@ -48,6 +48,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "公開していません。今のリリースがそのまま有効です。",
         "Nothing was published; what was in force still is.",
     ),
+    "watching": ("{source} の変更を待っています。", "watching {source}"),
+    "looked": ("{source}:", "{source}:"),
     "no_owners": (
         "{folder} をそのまま公開します。担当者はコミットの署名で確認するため、誰の変更かは確認していません。",
         "{folder} as it lies there: owners are known by signed commits, so whose change it is was not checked.",
