@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,6 +14,7 @@ from tests.peers import ROOT
 from zt_engine.adapters.approvals import Approver, approve, key_id
 from zt_engine.adapters.bundle_signing import BundleSigningKey
 from zt_engine.adapters.releases_http import ReleasesHttp
+from zt_engine.bootstrap.policy_before import Before, since
 from zt_engine.bootstrap.publishing import Publisher
 from zt_engine.bootstrap.release_reading import ReleaseReader
 from zt_engine.bootstrap.releasing import open_releases
@@ -86,19 +87,24 @@ class CalledClient:
 class Office:
     """A control plane with releases, a publisher and two approvers."""
 
-    def __init__(self, control: Control, *, approvers: bool = True, key: BundleSigningKey = KEY) -> None:
+    def __init__(
+        self, control: Control, *, approvers: bool = True, key: BundleSigningKey = KEY,
+        before: Callable[[], Before | None] = lambda: None,
+    ) -> None:  # fmt: skip
         self.control = control
+        self.before = before
         self.key = key
         self.keys = {key.key_id: key.public()}
-        self.releases = open_releases(control.plane, self.keys, APPROVERS if approvers else {}, weakenings=remembered)
+        known = APPROVERS if approvers else {}
+        self.releases = open_releases(control.plane, self.keys, known, weakenings=since(before, remembered))
         self.publisher = self.publisher_of()
         self.plane = self.publisher.plane
-        self.reader = ReleaseReader(self.plane, self.keys)
+        self.reader = ReleaseReader(self.plane, self.keys, before=before)
 
     def publisher_of(self, who: str = "owner") -> Publisher:
         return Publisher(
             ReleasesHttp(CalledClient(self.control, who)),  # type: ignore[arg-type]
-            self.key, clock=self.control.clock.now, days=30, author="tanaka",
+            self.key, clock=self.control.clock.now, days=30, author="tanaka", before=self.before,
         )  # fmt: skip
 
     def approve(self, seq: int, person: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from tests.control_support import Control
 from tests.publisher_office import KEY, Office, remembered, version
 from zt_engine.adapters.bundle_signing import BundleSigningKey
 from zt_engine.bootstrap import publishing, release_diff, release_reading
+from zt_engine.bootstrap.policy_before import folder_policy, since
 from zt_engine.bootstrap.publishing import DAY, imported
 from zt_engine.bootstrap.release_diff import diff
 from zt_engine.bootstrap.weakening import weakenings
@@ -37,6 +39,62 @@ def test_a_first_release_is_in_force_at_once_and_the_same_again_is_none(office: 
 
     assert (first.seq, first.state, first.weakens) == (1, "released", ())
     assert (again.seq, again.state) == (1, "unchanged")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What sidecars follow before there is a release: its catalogue is another one than the bundle's."""
+    raw = version("0", LOWERED)
+    models = open_bundle(version("0"), keys={KEY.key_id: KEY.public()})
+    (tmp_path / "bundle.tar.gz").write_bytes(raw)
+    (tmp_path / "catalogue.yaml").write_bytes(models.catalogue or b"")
+    (tmp_path / "trust.yaml").write_bytes(models.trust or b"")
+    return tmp_path
+
+
+def first_release(control: Control, folder: Path) -> Office:
+    return Office(control, before=lambda: folder_policy(folder, {KEY.key_id: KEY.public()}))
+
+
+def test_a_first_release_is_compared_with_the_folder_that_decides_before_it(office: Office, folder: Path) -> None:
+    """By the publisher, by the control plane beside such a folder, and by each approver."""
+    office = first_release(office.control, folder)
+    published = office.publisher.publish(version("1", LOWERED))
+    before, after = office.reader.texts(1)
+
+    assert (published.state, published.lacking) == ("waiting", 2)
+    assert {weakening.code for weakening in published.weakens} >= {"WEAKENS_LABEL"}
+    assert office.reader.judged(1)[1] == published.weakens
+    assert before["catalogue.yaml"] != after["catalogue.yaml"]
+    assert before.keys() == after.keys()
+
+
+def test_a_first_release_that_gives_nothing_up_is_in_force_at_once(office: Office, folder: Path) -> None:
+    published = first_release(office.control, folder).publisher.publish(version("1"))
+
+    assert (published.state, published.weakens) == ("released", ())
+
+
+def test_a_control_plane_that_knows_what_was_before_refuses_a_first_release_that_hides_it(
+    office: Office, folder: Path
+) -> None:
+    office = first_release(office.control, folder)
+    office.before = lambda: None
+
+    with pytest.raises(InputError) as refused:
+        office.publisher_of().publish(version("1", LOWERED))
+
+    assert refused.value.code == "RELEASE_APPROVALS"
+
+
+def test_what_was_before_and_cannot_be_read_takes_two_people(office: Office, folder: Path) -> None:
+    (folder / "bundle.tar.gz").write_bytes(b"no bundle")
+    candidate = open_bundle(version("1"), keys={KEY.key_id: KEY.public()})
+    compared = since(lambda: folder_policy(folder, {KEY.key_id: KEY.public()}), remembered)
+
+    assert [one.code for one in compared(None, candidate)] == ["WEAKENS_UNKNOWN"]
+    with pytest.raises(BundleError, match=str(folder)):
+        first_release(office.control, folder).publisher.publish(version("1"))
 
 
 def test_a_release_that_weakens_waits_for_two_people_who_see_the_same_weakening(office: Office) -> None:

@@ -31,6 +31,7 @@ from zt_engine.bootstrap.activation import read_trust
 from zt_engine.bootstrap.control_trust import ControlTrust
 from zt_engine.bootstrap.device_authority import Authority, open_authority
 from zt_engine.bootstrap.identity import home_issuer, issuer_configs, secret_file
+from zt_engine.bootstrap.policy_before import folder_policy, since
 from zt_engine.bootstrap.readiness_following import FolderReadiness
 from zt_engine.bootstrap.releasing import Judge, open_opa, open_releases
 from zt_engine.bootstrap.serving_stream import read_stream_key
@@ -119,7 +120,8 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         ),
         extras=extras,
     )
-    releases = open_releases(plane, trust.bundle_keys, trust.approvers, weakenings=weakenings)
+    before = since(lambda: folder_policy(settings.path(settings.policy.folder), trust.bundle_keys), weakenings)
+    releases = open_releases(plane, trust.bundle_keys, trust.approvers, weakenings=before)
 
     def believe() -> None:
         records.believe(trust.approvers)

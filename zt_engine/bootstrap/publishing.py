@@ -15,6 +15,7 @@ import msgspec
 from zt_engine.adapters.bundle_signing import BundlePublicKey, BundleSigningKey
 from zt_engine.adapters.releases_http import Next, notice_of
 from zt_engine.bootstrap.activation import read_bundle
+from zt_engine.bootstrap.policy_before import Before
 from zt_engine.bootstrap.weakening import weakenings
 from zt_engine.core.bundle import Bundle, sign_bundle
 from zt_engine.core.errors import BundleError, InputError
@@ -74,20 +75,25 @@ class Publisher:
         days: int,
         author: str,
         believed: Mapping[str, BundlePublicKey] | None = None,
+        before: Callable[[], Before | None] = lambda: None,
     ) -> None:
-        """`believed`: further keys that may have signed what is in force; `days`: how long a release holds."""
+        """`believed`: further keys that may have signed what is in force; `days`: how long a release holds.
+
+        `before` is what decides as long as there is no release.
+        """
         self.plane = plane
         self.key = key
         self.clock = clock
         self._days = days
         self.author = author
+        self._before = before
         self._keys = {**(believed or {}), key.key_id: key.public()}
 
     def draft(self, raw: bytes, *, also: Sequence[Weakening] = (), author: str | None = None) -> Draft:
         """Return the release of a signed bundle against what is in force; `also`: what a replay of a log found."""
         following = self.plane.next()
         bundle = self._open(raw)
-        active = None if following.active is None else self.fetch(following.active.bundle_digest)
+        active = self._in_force(following)
         weakens = (*weakenings(active, bundle), *also)
         needed = PEOPLE if following.approvals >= PEOPLE and (weakens or following.approvals_always) else 0
         drafted = self._drafted(raw, bundle, following, weakens, needed=needed)
@@ -134,6 +140,12 @@ class Publisher:
     def record(self, seq: int) -> Release:
         """Return the record of a release, believed by its signature."""
         return read_release(notice_of(self.plane.get(seq)).record, self._keys, where=f"release {seq}")
+
+    def _in_force(self, following: Next) -> Bundle | None:
+        if following.active is not None:
+            return self.fetch(following.active.bundle_digest)
+        before = self._before()
+        return None if before is None else before.bundle
 
     def _fetch(self, digest: str) -> bytes:
         raw = self.plane.bundle(digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,6 +13,7 @@ from watchfiles import watch
 from zt_engine.adapters.bundle_signing import BundlePublicKey, load_public_keys
 from zt_engine.adapters.git_tree import GitTree
 from zt_engine.bootstrap.owners import OwnerCheck
+from zt_engine.bootstrap.policy_before import Before, folder_policy, named_policy
 from zt_engine.bootstrap.publishing_sources import FolderSource, GitSource
 from zt_engine.config import Settings
 from zt_engine.core.errors import ConfigError, Problem
@@ -30,6 +31,13 @@ def import_keys(settings: Settings) -> dict[str, BundlePublicKey]:
         problem = Problem(code="CONFIG_MISSING_KEY", message="`publishing.import_keys`", hint=hint)
         raise ConfigError((problem,))
     return _public_keys(settings, settings.publishing.import_keys)
+
+
+def before_of(settings: Settings, named: Path | None) -> Callable[[], Before | None]:
+    """Return what decides before there is a release: the bundle that is named, else the sidecars' folder."""
+    if named is not None:
+        return lambda: named_policy(named, believed_keys(settings))
+    return lambda: folder_policy(settings.path(settings.policy.folder), believed_keys(settings))
 
 
 def source_of(settings: Settings, *, accept_rewrite: bool = False) -> FolderSource | GitSource:

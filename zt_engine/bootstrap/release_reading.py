@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from zt_engine.adapters.bundle_signing import BundlePublicKey
 from zt_engine.adapters.releases_http import notice_of
 from zt_engine.bootstrap.activation import read_bundle
+from zt_engine.bootstrap.policy_before import Before
 from zt_engine.bootstrap.publishing import ReleasePlane
 from zt_engine.bootstrap.weakening import weakenings
 from zt_engine.core import bundle_archive
@@ -21,18 +22,30 @@ from zt_engine.core.weakening import Weakening
 class ReleaseReader:
     """Reads releases of one control plane with the bundle keys that are believed."""
 
-    def __init__(self, plane: ReleasePlane, keys: Mapping[str, BundlePublicKey]) -> None:
+    def __init__(
+        self,
+        plane: ReleasePlane,
+        keys: Mapping[str, BundlePublicKey],
+        *,
+        before: Callable[[], Before | None] = lambda: None,
+    ) -> None:
+        """`before` is what decided as long as there was no release."""
         self._plane = plane
         self._keys = keys
+        self._before = before
 
     def judged(self, seq: int) -> tuple[Release, tuple[Weakening, ...]]:
-        """Return a release with what it gives up against its way back, found out from the signed bundles."""
+        """Return a release with what it gives up against its way back, found out from the signed bundles.
+
+        The first one has none, and is compared with what decided before it.
+        """
         release = self.record(seq)
         if release.seq != seq:
             raise BundleError("BUNDLE_RELEASE", f"the record is of release {release.seq}", where=f"release {seq}")
         candidate = self.bundle(release)
         if not release.way_back:
-            return release, ()
+            first = self._before()
+            return release, () if first is None else weakenings(first.bundle, candidate)
         known = self._known(release.way_back)
         before = self.bundle(self.record(int(known["seq"])))
         if before.content_digest != release.way_back:
@@ -42,8 +55,10 @@ class ReleaseReader:
     def texts(self, seq: int) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
         """Return the sources of a release's way back and its own, by their names; all of them are signed."""
         release = self.record(seq)
-        before = self.record(int(self._known(release.way_back)["seq"])) if release.way_back else None
-        return {} if before is None else self._sources(before), self._sources(release)
+        if release.way_back:
+            return self._sources(self.record(int(self._known(release.way_back)["seq"]))), self._sources(release)
+        first = self._before()
+        return {} if first is None else first.texts, self._sources(release)
 
     def _sources(self, release: Release) -> Mapping[str, bytes]:
         named = self.bundle(release).manifest.sources.keys() - {WASM}

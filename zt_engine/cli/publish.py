@@ -19,7 +19,14 @@ from zt_engine.adapters.log_reader import read_log
 from zt_engine.adapters.releases_http import ReleasesHttp
 from zt_engine.bootstrap.impact import impact as impact_on
 from zt_engine.bootstrap.publishing import Published, Publisher
-from zt_engine.bootstrap.publishing_ground import approver_key, beats, believed_keys, source_at, source_of
+from zt_engine.bootstrap.publishing_ground import (
+    approver_key,
+    beats,
+    before_of,
+    believed_keys,
+    source_at,
+    source_of,
+)
 from zt_engine.bootstrap.release_diff import diff as release_diff
 from zt_engine.bootstrap.release_gate import gate
 from zt_engine.bootstrap.release_reading import ReleaseReader
@@ -45,6 +52,10 @@ Opa = Annotated[str | None, typer.Option("--opa", envvar="OPA", help="The progra
 Lang = Annotated[str | None, typer.Option("--lang", help="ja or en; default: the environment's.")]
 Key = Annotated[Path | None, typer.Option("--key", help="The private bundle key (PEM); default: publishing.key_file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Go through every step and submit nothing.")]
+Before = Annotated[
+    Path | None,
+    typer.Option("--before", help="A first release: the bundle it is compared with; default: that of policy.folder."),
+]
 Seq = Annotated[int, typer.Argument(min=1, help="The number of a release.")]
 CONFIG = Path(CONFIG_NAME)
 
@@ -64,7 +75,9 @@ def plane_of(settings: ControlSettings, language: Language) -> Iterator[Releases
         yield ReleasesHttp(client)
 
 
-def publisher_of(settings: ControlSettings, plane: ReleasesHttp, key: Path | None) -> Publisher:
+def publisher_of(
+    settings: ControlSettings, plane: ReleasesHttp, key: Path | None, *, before: Path | None = None
+) -> Publisher:
     """Return the publisher of these settings; ConfigError where there is no key to sign with."""
     wanted = settings.publishing
     path = key or (None if wanted.key_file is None else settings.path(wanted.key_file))
@@ -78,6 +91,7 @@ def publisher_of(settings: ControlSettings, plane: ReleasesHttp, key: Path | Non
         days=wanted.days,
         author=wanted.author,
         believed=believed_keys(settings),
+        before=before_of(settings, before),
     )
 
 
@@ -104,6 +118,7 @@ def publish(
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Have it watched in shadow; it decides nowhere.")
     ] = False,
+    before: Before = None,
     config: Config = CONFIG,
     opa: Opa = None,
     lang: Lang = None,
@@ -113,7 +128,7 @@ def publish(
     settings = load_control(config)
     with unchanged(language), plane_of(settings, language) as plane:
         staged = plan_of(plan, report_only=report_only)
-        publisher = publisher_of(settings, plane, key)
+        publisher = publisher_of(settings, plane, key, before=before)
         bench = Workbench(opa)
 
         def build(folder: Path) -> Built:
@@ -202,6 +217,7 @@ def approve(
     seq: Seq,
     key: Annotated[Path, typer.Option("--key", help="Your private key (PEM, Ed25519).")],
     yes: Annotated[bool, typer.Option("--yes", help="Sign without asking.")] = False,
+    before: Before = None,
     config: Config = CONFIG,
     lang: Lang = None,
 ) -> None:
@@ -210,7 +226,7 @@ def approve(
     settings = load_control(config)
     signer = approver_key(key)
     with plane_of(settings, language) as plane:
-        reader = ReleaseReader(plane, believed_keys(settings))
+        reader = ReleaseReader(plane, believed_keys(settings), before=before_of(settings, before))
         release, weakens = reader.judged(seq)
         show_texts(*reader.texts(seq), language)
         show_weakenings(weakens, language)
