@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -67,7 +68,7 @@ def test_a_pack_is_published_approved_taken_back_and_a_bad_one_changes_nothing(
     with (tmp_path / "zt.toml").open("a") as config:
         config.write(OWNERS)
     none = run("status")
-    first = run("publish", str(pack))
+    first = run("publish", str(pack), "--verbose")
     catalogue = pack / "catalogue.yaml"
     catalogue.write_text(catalogue.read_text().replace('"group:support"]}', '"group:support", "group:finance"]}'))
     weaker = run("publish", str(pack))
@@ -81,6 +82,10 @@ def test_a_pack_is_published_approved_taken_back_and_a_bad_one_changes_nothing(
     for result in (first, weaker, *approved, differs, back):
         assert result.exit_code == 0, (result.output, result.exception)
     assert none.exit_code == 1
+    assert re.findall(r"^\[ *\d+\.\d s\] (\w+)", first.stderr, re.MULTILINE) == [
+        "checking", "running", "deciding", "deciding", "building", "comparing", "signing",
+    ]  # fmt: skip
+    assert " s] " not in weaker.stderr
     assert "release 1 is in force" in first.output
     assert "whose change it is was not checked" in first.output
     assert "WEAKENS_LABEL" in weaker.output

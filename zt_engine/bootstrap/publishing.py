@@ -16,6 +16,7 @@ from zt_engine.adapters.bundle_signing import BundlePublicKey, BundleSigningKey
 from zt_engine.adapters.releases_http import Next, notice_of
 from zt_engine.bootstrap.activation import read_bundle
 from zt_engine.bootstrap.policy_before import Before
+from zt_engine.bootstrap.steps import Step, silent
 from zt_engine.bootstrap.weakening import weakenings
 from zt_engine.core.bundle import Bundle, sign_bundle
 from zt_engine.core.errors import BundleError, InputError
@@ -76,10 +77,11 @@ class Publisher:
         author: str,
         believed: Mapping[str, BundlePublicKey] | None = None,
         before: Callable[[], Before | None] = lambda: None,
+        step: Step = silent,
     ) -> None:
         """`believed`: further keys that may have signed what is in force; `days`: how long a release holds.
 
-        `before` is what decides as long as there is no release.
+        `before` is what decides as long as there is no release; `step` is told what is being done.
         """
         self.plane = plane
         self.key = key
@@ -87,10 +89,12 @@ class Publisher:
         self._days = days
         self.author = author
         self._before = before
+        self._step = step
         self._keys = {**(believed or {}), key.key_id: key.public()}
 
     def draft(self, raw: bytes, *, also: Sequence[Weakening] = (), author: str | None = None) -> Draft:
         """Return the release of a signed bundle against what is in force; `also`: what a replay of a log found."""
+        self._step("compare")
         following = self.plane.next()
         bundle = self._open(raw)
         active = self._in_force(following)
@@ -172,6 +176,7 @@ class Publisher:
             if record.not_after is not None and record.not_after >= draft.release.not_after - DAY:  # type: ignore[operator]
                 content, revision = active.content_digest, draft.bundle.revision
                 return Published(seq=active.seq, state="unchanged", revision=revision, content_digest=content)
+        self._step("submit")
         self.plane.put_bundle(draft.release.bundle_digest, draft.raw)
         notice: dict[str, Any] = {
             "record": write_release(draft.release, self.key),

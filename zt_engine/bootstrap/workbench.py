@@ -26,6 +26,7 @@ from zt_engine.authoring.scenarios import read_scenarios
 from zt_engine.bootstrap.activation import Parts, read_catalogue, read_trust
 from zt_engine.bootstrap.packs import checkout
 from zt_engine.bootstrap.rehearsal import Stage
+from zt_engine.bootstrap.steps import Step, silent
 from zt_engine.core.bundle import Bundle, open_bundle
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.ports import PolicyEngine
@@ -53,8 +54,9 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 class Workbench:
     """Checks, tests and builds packs with one `opa`."""
 
-    def __init__(self, opa: str | None) -> None:
+    def __init__(self, opa: str | None, *, step: Step = silent) -> None:
         """`opa` is the setting OPA, None to look for one as `_found` does; raises ConfigError OPA_MISSING."""
+        self._step = step
         self._executable = opa_executable(opa)
         self._opa = OpaBinary(self._executable)
 
@@ -68,9 +70,11 @@ class Workbench:
 
     def test(self, folder: Path, *, engines: Sequence[str] = ENGINES, language: str = "en") -> Tested:
         """Check a pack, run its Rego tests, then its scenarios through the whole decision path on each engine."""
+        self._step("check")
         checked = self.check(folder)
         if checked.problems or checked.pack is None:
             return Tested(rego=None, rows=(), problems=checked.problems)
+        self._step("rego_tests")
         rego = run_tests(checked.pack, self._opa)
         try:
             rows, problems = self._scenarios(checked, engines, language)
@@ -80,6 +84,7 @@ class Workbench:
 
     def build(self, folder: Path, *, key: BundleSigningKey | None = None) -> Built:
         """Return the bundle of a pack that passes its check; raises ConfigError with every fault otherwise."""
+        self._step("build")
         checked = self.check(folder)
         if checked.problems or checked.pack is None:
             raise ConfigError(checked.problems)
@@ -97,6 +102,7 @@ class Workbench:
         parts = _parts(pack, bundle)
         rows: dict[str, list[Row]] = {}
         for name in engines:
+            self._step("scenarios_opa" if name == "opa" else "scenarios_wasm")
             with self._engine(name, raw, bundle) as engine:
                 rows[name] = rehearse(scenarios, Stage(parts, engine).decide, engine=name, language=language)
         problems = failures([rows[name] for name in engines])

@@ -30,9 +30,11 @@ from zt_engine.bootstrap.publishing_ground import (
 from zt_engine.bootstrap.release_diff import diff as release_diff
 from zt_engine.bootstrap.release_gate import gate
 from zt_engine.bootstrap.release_reading import ReleaseReader
+from zt_engine.bootstrap.steps import Step, silent
 from zt_engine.bootstrap.watching import Watch
 from zt_engine.bootstrap.workbench import Built, Workbench, read_key
 from zt_engine.cli.output import Language, chosen_language, print_error
+from zt_engine.cli.progress import progress
 from zt_engine.cli.publish_report import (
     say,
     show_diff,
@@ -56,6 +58,9 @@ Before = Annotated[
     Path | None,
     typer.Option("--before", help="A first release: the bundle it is compared with; default: that of policy.folder."),
 ]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say what is being done, as on a terminal, wherever it is run.")
+]
 Seq = Annotated[int, typer.Argument(min=1, help="The number of a release.")]
 CONFIG = Path(CONFIG_NAME)
 
@@ -76,7 +81,12 @@ def plane_of(settings: ControlSettings, language: Language) -> Iterator[Releases
 
 
 def publisher_of(
-    settings: ControlSettings, plane: ReleasesHttp, key: Path | None, *, before: Path | None = None
+    settings: ControlSettings,
+    plane: ReleasesHttp,
+    key: Path | None,
+    *,
+    before: Path | None = None,
+    step: Step = silent,
 ) -> Publisher:
     """Return the publisher of these settings; ConfigError where there is no key to sign with."""
     wanted = settings.publishing
@@ -92,6 +102,7 @@ def publisher_of(
         author=wanted.author,
         believed=believed_keys(settings),
         before=before_of(settings, before),
+        step=step,
     )
 
 
@@ -119,6 +130,7 @@ def publish(
         bool, typer.Option("--report-only", help="Have it watched in shadow; it decides nowhere.")
     ] = False,
     before: Before = None,
+    verbose: Verbose = False,
     config: Config = CONFIG,
     opa: Opa = None,
     lang: Lang = None,
@@ -128,8 +140,9 @@ def publish(
     settings = load_control(config)
     with unchanged(language), plane_of(settings, language) as plane:
         staged = plan_of(plan, report_only=report_only)
-        publisher = publisher_of(settings, plane, key, before=before)
-        bench = Workbench(opa)
+        step = progress(language, verbose=verbose)
+        publisher = publisher_of(settings, plane, key, before=before, step=step)
+        bench = Workbench(opa, step=step)
 
         def build(folder: Path) -> Built:
             return gate(bench, folder, publisher.key, language=language)
@@ -139,6 +152,8 @@ def publish(
             say("no_owners", language, folder=pack)
         state = source.state()
         built = source.build(build, state)
+        if log is not None:
+            step("replay")
         also = () if log is None else impact_on(built.bundle, read_log([log])).weakens
         if dry_run:
             draft = publisher.draft(built.raw, also=also)
