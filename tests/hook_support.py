@@ -18,7 +18,7 @@ from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
 from zt_engine.sidecar.app import NO_PEP, NOT_FOUND, DecisionApp
 from zt_engine.sidecar.hooks.answers import Identity, allow_head, deny_head
-from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_digest
+from zt_engine.sidecar.hooks.credentials import Credential, Credentials, Peer, key_digest
 from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.hooks.pages import DeniedPages
 from zt_engine.sidecar.listener import DecisionServer, Limits
@@ -69,7 +69,7 @@ class GateApp:
             "assertion": "",
         } | (identity or {})
 
-    def repeat(self, head: bytes, uid: int | None) -> Any:
+    def repeat(self, head: bytes, uid: Peer) -> Any:
         """Every request is read."""
 
     def answer(
@@ -78,7 +78,7 @@ class GateApp:
         method: bytes,
         headers: dict[bytes, bytes],
         names: tuple[bytes, ...],
-        uid: int | None,
+        uid: Peer,
         head: bytes = b"",
     ) -> bytes:
         if path != self.hook.path:
@@ -86,7 +86,7 @@ class GateApp:
             return NOT_FOUND if page is None else page
         self.calls += 1
         try:
-            sent, who = self.hook.read(headers, names, uid)
+            sent, who = self.hook.read(headers, names, uid, method=method)
             if method != b"GET":
                 raise InputError("HOOK_FRAMING", "a hook is asked with GET")
             request = self.hook.prove(sent, who)

@@ -34,9 +34,12 @@ from zt_engine.bootstrap.demo_world import STAFF
 from zt_engine.core.decision import Effect
 from zt_engine.core.errors import ConfigError, InputError, UnavailableError
 from zt_engine.core.request import AccessRequest, canonical_target
-from zt_engine.sidecar.app import DecisionApp
+from zt_engine.pages.denied import DeniedPage
+from zt_engine.pages.registry import registry
+from zt_engine.sidecar.app import DecisionApp, Mount
 from zt_engine.sidecar.authorize import Authorizer, Memory
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_digest
+from zt_engine.sidecar.hooks.denials import Denials
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
 from zt_engine.sidecar.hooks.nginx import FAMILY, NginxHook
 from zt_engine.sidecar.meters import Meters
@@ -70,6 +73,7 @@ class Bench:
         self.app = DecisionApp(
             hooks=[NginxHook(Credentials([credential]))],
             pages=lambda _path, _headers, _names, _uid: None,
+            denials=Denials(DeniedPage(registry(), default_language="en")),
             authorizer=self.authorizer,
             decision_log=self.log,
             clock=self.world.clock,
@@ -327,7 +331,8 @@ def test_invariant_02_a_fault_around_the_decision_closes_the_connection_with_a_d
     if part == "clock":
         bench.app._now = act
     elif part == "hook":
-        bench.app._hooks = {HOOK: Broken(act)}  # type: ignore[dict-item]
+        mount = bench.app._mounts[HOOK]
+        bench.app._mounts = {HOOK: Mount(Broken(act), mount.repeats)}  # type: ignore[arg-type]
     elif part == "numbers":
         bench.app._number = act
     else:
@@ -631,7 +636,7 @@ def test_invariant_06_withholding_or_ageing_evidence_never_improves(opa: str, pa
 def _services(bench: Bench) -> list[Any]:
     policy = bench.authorizer.policy
     assert policy is not None
-    return list(policy.places._catalogue.services.values())
+    return list(policy.places.catalogue.services.values())
 
 
 def _bad(name: str) -> Any:

@@ -29,6 +29,7 @@ from tests.hook_support import (
     until_closed,
 )
 from zt_engine.sidecar.connection import Connection
+from zt_engine.sidecar.hooks.credentials import Peer
 from zt_engine.sidecar.listener import Limits
 from zt_engine.sidecar.repeats import Repeats
 
@@ -498,7 +499,7 @@ class Remembering(GateApp):
         self.repeats: Any = Repeats()
         self.repeated = 0
 
-    def repeat(self, head: bytes, uid: int | None) -> Any:
+    def repeat(self, head: bytes, uid: Peer) -> Any:
         found = self.repeats.find(head, uid)
         if found is None:
             return None
@@ -634,7 +635,7 @@ class Broken(GateApp):
 
     where = "answer"
 
-    def repeat(self, head: bytes, uid: int | None) -> None:
+    def repeat(self, head: bytes, uid: Peer) -> None:
         if self.where == "repeat":
             raise RuntimeError("a bug")
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from tests.sidecar_support import Client, Reply, in_process, installation, laptop, question, raw_request, running
 from zt_engine.adapters.dev_issuer import DevProver
 from zt_engine.bootstrap.sandbox import Sandbox
+from zt_engine.sidecar.hooks.nginx import NginxHook
 
 QUERY = "tell-nobody-4711"
 COOKIE = "cookie-of-tanaka-0815"
@@ -120,7 +121,7 @@ def test_invariant_10_no_secret_is_in_a_repr(tmp_path: Path, opa: str) -> None:
         assert running_program.ask(token=token, device=device).status == 200
         program = running_program.program
         principals: Any = program.wiring.principals
-        repeats: Any = program.app._repeats
+        repeats: Any = program.app._mounts[NginxHook.path].repeats
         shown = "\n".join(
             repr(value)
             for value in (

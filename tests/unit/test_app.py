@@ -14,8 +14,11 @@ from zt_engine.adapters.dev_issuer import DevProver
 from zt_engine.core.decision import Decision, Effect
 from zt_engine.core.decision_event import EVENT_NAMES
 from zt_engine.core.errors import UnavailableError
+from zt_engine.pages.denied import DeniedPage
+from zt_engine.pages.registry import registry
 from zt_engine.sidecar.app import DecisionApp, Pending
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_digest
+from zt_engine.sidecar.hooks.denials import Denials
 from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.meters import Meters, exposition
 from zt_engine.sidecar.outcomes import Outcome
@@ -23,6 +26,9 @@ from zt_engine.sidecar.recorder import Numbers, Origin
 
 KEY = b"0123456789abcdef"
 PATH = b"/v1/hooks/nginx"
+
+
+DENIALS = Denials(DeniedPage(registry(), default_language="en"))
 
 
 class Bench:
@@ -47,6 +53,7 @@ class Bench:
         self.app = DecisionApp(
             hooks=[NginxHook(Credentials([credential]))],
             pages=lambda path, _headers, _names, _uid: b"PAGE" if path == b"/page" else None,
+            denials=DENIALS,
             authorizer=self.authorizer,
             decision_log=self.log,
             clock=self.world.clock,
@@ -231,7 +238,7 @@ def test_another_path_is_a_page_or_nothing(bench: Bench) -> None:
 
 
 def test_who_may_ask_and_what_is_shown_can_be_replaced_between_two_requests(bench: Bench) -> None:
-    bench.app.rewire([], lambda _path, _headers, _names, _uid: b"OTHER")
+    bench.app.rewire([], lambda _path, _headers, _names, _uid: b"OTHER", DENIALS)
 
     assert bench.ask() == b"OTHER"
 
@@ -344,7 +351,7 @@ def test_a_repeated_head_is_refused_while_the_log_lives_on_its_reserve(bench: Be
 
 def test_when_who_may_ask_has_changed_every_head_is_read_again(bench: Bench) -> None:
     remembered(bench)
-    bench.app.rewire([], lambda _path, _headers, _names, _uid: None)
+    bench.app.rewire([], lambda _path, _headers, _names, _uid: None, DENIALS)
 
     assert again(bench) is None
 
@@ -352,9 +359,7 @@ def test_when_who_may_ask_has_changed_every_head_is_read_again(bench: Bench) -> 
 def test_a_request_with_a_proof_is_never_a_repeat(bench: Bench) -> None:
     prover = DevProver()
     token = bench.world.token(jkt=prover.jkt)
-    proof = prover.prove(
-        token=token, method="GET", url="https://portal.example/", now=bench.world.clock.now()
-    )
+    proof = prover.prove(token=token, method="GET", url="https://portal.example/", now=bench.world.clock.now())
     pending = bench.pending(
         b"/", person=False, Authorization=b"DPoP " + token, DPoP=proof, head=head_of(bench, more=b"\r\nDPoP: x")
     )

@@ -140,8 +140,8 @@ def test_a_value_that_proves_nothing_is_refused(change: dict[bytes, bytes], code
 
 
 def test_what_a_hook_remembers_is_bounded_in_number_and_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zt_engine.sidecar.hooks.nginx.MAX_TARGET_BYTES", 1500)
-    monkeypatch.setattr("zt_engine.sidecar.hooks.nginx.MAX_ADDRESSES", 3)
+    monkeypatch.setattr("zt_engine.sidecar.hooks.reading.MAX_TARGET_BYTES", 1500)
+    monkeypatch.setattr("zt_engine.sidecar.hooks.reading.MAX_ADDRESSES", 3)
     hook = NginxHook(Credentials([ME]))
 
     def prove(uri: bytes, address: bytes = b"203.0.113.7") -> str:
@@ -152,9 +152,9 @@ def test_what_a_hook_remembers_is_bounded_in_number_and_in_size(monkeypatch: pyt
     paths = [prove(b"/%d" % number, b"10.0.0.%d" % number) for number in range(10)]
 
     assert paths == [f"/{number}" for number in range(10)]
-    assert (len(hook._targets), len(hook._addresses)) == (2, 2)
+    assert (len(hook._prover._targets), len(hook._prover._addresses)) == (2, 2)
     assert prove(b"/" + b"a" * 300) == "/" + "a" * 300
-    assert hook._targets.get((b"/9", b"portal.example", b"https", b"443")) is not None
+    assert hook._prover._targets.get((b"/9", b"portal.example", b"https", b"443")) is not None
 
 
 def test_a_url_may_hold_commas() -> None:
@@ -237,9 +237,9 @@ def test_proxies_with_keys_and_users_of_their_own_are_told_apart(tmp_path: Path)
 
     known = Credentials(proxy_credentials(config))
 
-    assert known.of(KEY, hook="nginx", peer_uid=33).name == "outer"
-    assert known.of(b"f" * 32, hook="nginx", peer_uid=None).name == "inner"
-    assert [known.of(b"", hook="nginx", peer_uid=uid).name for uid in (33, 34)] == ["one", "other"]
+    assert known.of(KEY, hook="nginx", peer=33).name == "outer"
+    assert known.of(b"f" * 32, hook="nginx", peer=None).name == "inner"
+    assert [known.of(b"", hook="nginx", peer=uid).name for uid in (33, 34)] == ["one", "other"]
 
 
 # -- what is answered

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.hook_support import hook_request
 from zt_engine.core.request import is_request_id
 from zt_engine.sidecar.authorize import Memory
-from zt_engine.sidecar.repeats import ID_LINE, Repeats
+from zt_engine.sidecar.hooks.reading import ID_LINE
+from zt_engine.sidecar.repeats import Repeats
 
 HEAD = hook_request()
 ID = b"00112233445566778899aabbccddeeff"

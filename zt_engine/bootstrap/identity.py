@@ -110,11 +110,12 @@ def _credential(proxy: Proxy, settings: Settings) -> Credential:
         name=proxy.name,
         hook=proxy.hook,
         channel=proxy.channel,
-        proof="key" if proxy.key_file is not None else "socket",
+        proof="key" if proxy.key_file is not None else "socket" if proxy.socket_uids else "mtls",
         hosts=frozenset(proxy.hosts),
         enforces=tuple(proxy.enforces),
         key_digests=tuple(key_digest(secret_file(settings.path(path))) for path in files),
         uids=frozenset(proxy.socket_uids),
+        names=frozenset(proxy.certificate_names),
     )
 
 

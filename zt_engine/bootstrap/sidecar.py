@@ -23,6 +23,7 @@ from zt_engine.bootstrap.following_control import ControlFollower
 from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.handover import Meeting, Predecessor, WaitingPoint
 from zt_engine.bootstrap.joining import read_member
+from zt_engine.bootstrap.proxy_tls import proxy_tls
 from zt_engine.bootstrap.release_stage import ReleaseStage, releases_of
 from zt_engine.bootstrap.sockets import address_of, bind
 from zt_engine.bootstrap.wiring import Shared, Trusted, Wiring, best_sources, keep_fixed, problems_of, read_trusted
@@ -46,6 +47,7 @@ log = structlog.get_logger()
 MIB = 1 << 20
 KEY_CHECK_SECONDS = 1.0
 ADMIN = "admin"
+TLS = "tls"
 PATIENCE_SECONDS = 5.0
 """How long a kept-alive connection may idle after a hand-over before it is closed, so that its next request is
 answered, and told to come back to the successor."""
@@ -114,6 +116,7 @@ class SidecarProgram:
         self.app = DecisionApp(
             hooks=self.wiring.hooks,
             pages=self.wiring.pages,
+            denials=self.wiring.denials,
             authorizer=self.authorizer,
             decision_log=self.log,
             clock=self.clock,
@@ -164,7 +167,9 @@ class SidecarProgram:
                 )
             sockets: dict[str, socket.socket] = {}
             for place, (listen, key) in wanted.items():
-                sockets[place] = given.pop(place) if place in given else bind(listen, key=key)
+                sockets[place] = (
+                    given.pop(place) if place in given else bind(listen, key=key, anywhere=place.startswith(TLS))
+                )
             await self._listen(sockets)
         except BaseException:
             for sock in given.values():
@@ -184,8 +189,12 @@ class SidecarProgram:
             AdminApp(readiness=self.readiness, meters=self.meters, gauges=self._gauges()), Limits(connections=64), loop
         )
         self._servers = [decisions, admin]
+        tls = proxy_tls(self.settings)
         for place, sock in sockets.items():
-            await (admin if place.startswith(ADMIN) else decisions).listen(sock)
+            if place.startswith(ADMIN):
+                await admin.listen(sock)
+            else:
+                await decisions.listen(sock, tls=tls if place.startswith(TLS) else None)
         self.addresses = [address_of(sock) for place, sock in sockets.items() if not place.startswith(ADMIN)]
         self.admin_address = next(address_of(sock) for place, sock in sockets.items() if place.startswith(ADMIN))
         self._waiting = WaitingPoint(
@@ -266,7 +275,7 @@ class SidecarProgram:
         await self._report_keys(tuple(trusted.sources.values()))
         wiring = Wiring(settings, trusted, best_sources(trusted, self.wiring), self._shared)
         self.settings, self.wiring = settings, wiring
-        self.app.rewire(wiring.hooks, wiring.pages)
+        self.app.rewire(wiring.hooks, wiring.pages, wiring.denials)
         self.authorizer.rely_on(wiring.principals, wiring.strongest)
         if self._servers:
             self._servers[0].limits = wiring.limits
@@ -391,6 +400,8 @@ def places(settings: Settings) -> dict[str, tuple[str, str]]:
     for number, listen in enumerate(sidecar.listen):
         same = sidecar.listen[:number].count(listen)
         found[f"decisions {listen} {same}"] = (listen, "sidecar.listen")
+    for listen in sidecar.tls_listen:
+        found[f"{TLS} {listen}"] = (listen, "sidecar.tls_listen")
     return found
 
 

@@ -10,22 +10,26 @@ import stat
 from pydantic_core import PydanticCustomError
 
 from zt_engine.config import UNIX, Address, parse_listen
+from zt_engine.config.addresses import SERVE_EXAMPLE, split_listen
 from zt_engine.core.errors import ConfigError, Problem
 
 BACKLOG = 1024
 
 
-def bind(listen: str, *, key: str) -> socket.socket:
-    """Return a listening socket for `host:port`, `[v6]:port` or `unix:/path`; raises ConfigError CONFIG_LISTEN."""
+def bind(listen: str, *, key: str, anywhere: bool = False) -> socket.socket:
+    """Return a listening socket for `host:port`, `[v6]:port` or `unix:/path`; raises ConfigError CONFIG_LISTEN.
+
+    `anywhere`: also off loopback, where whoever asks shows a client certificate.
+    """
     try:
-        return _unix(listen[len(UNIX) :]) if listen.startswith(UNIX) else _tcp(listen, key)
+        return _unix(listen[len(UNIX) :]) if listen.startswith(UNIX) else _tcp(listen, key, anywhere=anywhere)
     except OSError as error:
         raise _problem(key, f"`{listen}`: {error.strerror}", "is another process listening there?") from None
 
 
-def _tcp(listen: str, key: str) -> socket.socket:
+def _tcp(listen: str, key: str, *, anywhere: bool) -> socket.socket:
     try:
-        address, number = parse_listen(listen)
+        address, number = split_listen(listen, SERVE_EXAMPLE) if anywhere else parse_listen(listen)
     except PydanticCustomError as error:
         context = error.context or {}
         raise _problem(key, str(context["text"]), str(context["hint"])) from None

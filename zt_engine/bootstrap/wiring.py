@@ -34,13 +34,18 @@ from zt_engine.core.issuer import IssuerConfig
 from zt_engine.core.trust_root import TrustDocument
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials
+from zt_engine.sidecar.hooks.denials import Denials
 from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.hooks.pages import DeniedPages
+from zt_engine.sidecar.hooks.reading import HeaderHook
 from zt_engine.sidecar.listener import Limits
 from zt_engine.sidecar.principals import Principals
 from zt_engine.sidecar.replica import Replica
 
 T = TypeVar("T")
+
+HOOKS: tuple[type[HeaderHook], ...] = (NginxHook,)
+"""The hooks over HTTP/1.1; those that no proxy of the settings uses are not served."""
 
 RELOADABLE = {
     "sidecar": frozenset({"language", "help_url"}),
@@ -143,7 +148,10 @@ class Wiring:
         self.strongest = {config.issuer: config.strongest_acr for config in trusted.issuers}
         credentials = Credentials(trusted.credentials)
         page = DeniedPage(shared.texts, default_language=settings.sidecar.language, help_url=settings.sidecar.help_url)
-        self.hooks = (NginxHook(credentials),)
+        used = {proxy.hook for proxy in settings.proxies}
+        self.credentials = credentials
+        self.hooks = tuple(hook(credentials) for hook in HOOKS if hook.name in used)
+        self.denials = Denials(page)
         self.pages = DeniedPages(page, credentials)
         self.principals = Principals(
             tokens=JwtVerifier([TrustedIssuer(config, sources[config.issuer]) for config in trusted.issuers]),

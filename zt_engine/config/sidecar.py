@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from zt_engine.config.addresses import Listen, check_floor_url, check_plane_url
+from zt_engine.config.addresses import Listen, Serve, check_floor_url, check_plane_url
 from zt_engine.config.section import Channel, Name, Seconds, Section
 
 
@@ -18,6 +18,13 @@ class Sidecar(Section):
     id: Name = "sidecar-1"
     tenant: Name = "default"
     listen: tuple[Listen, ...] = ("127.0.0.1:9191",)
+    tls_listen: tuple[Serve, ...] = ()
+    """Where proxies ask with a client certificate; the only listeners that may be off loopback."""
+    tls_certificate: Path | None = None
+    """Certificate chain (PEM) of the TLS listeners."""
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    """CA certificates (PEM) of proxies: ours alone, since whoever has a certificate of theirs may be a proxy."""
     admin_listen: Listen = "127.0.0.1:9192"
     state_dir: Path = Path("state")
     tick_seconds: Annotated[int, Field(ge=1, le=60)] = 5
@@ -26,6 +33,12 @@ class Sidecar(Section):
     language: Literal["ja", "en"] = "ja"
     help_url: str = ""
     """Where the deny page sends a person for help; shown, never fetched."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Sidecar:
+        if self.tls_listen and None in (self.tls_certificate, self.tls_key, self.tls_client_ca):
+            raise ValueError("`tls_listen` takes `tls_certificate`, `tls_key` and `tls_client_ca`")
+        return self
 
 
 class Limits(Section):
@@ -38,15 +51,20 @@ class Limits(Section):
     idle_seconds: Seconds = 75.0
 
 
+HookName = Literal["nginx", "traefik", "caddy", "envoy", "envoy_grpc", "haproxy", "apache"]
+
+
 class Proxy(Section):
     """One reverse proxy that may ask: how it proves itself, and what it may assert."""
 
     name: Name
-    hook: Literal["nginx"] = "nginx"
+    hook: HookName = "nginx"
     key_file: Path | None = None
     previous_key_file: Path | None = None
     """Accepted as well while the key rotates."""
     socket_uids: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    certificate_names: tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] = ()
+    """Names (SAN DNS or URI) of its client certificate at `sidecar.tls_listen`."""
     hosts: tuple[str, ...] = ()
     """Hosts it may speak for; empty means every host of the catalogue."""
     channel: Channel = "open"
@@ -54,8 +72,8 @@ class Proxy(Section):
 
     @model_validator(mode="after")
     def _proves_itself(self) -> Proxy:
-        if (self.key_file is None) == (not self.socket_uids):
-            raise ValueError("a proxy proves itself by `key_file` or by `socket_uids`, one of the two")
+        if [self.key_file is not None, bool(self.socket_uids), bool(self.certificate_names)].count(True) != 1:
+            raise ValueError("a proxy proves itself by `key_file`, `socket_uids` or `certificate_names`, one of them")
         return self
 
 

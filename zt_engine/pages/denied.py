@@ -122,6 +122,10 @@ class DeniedPage:
             "frame-ancestors 'none'"
         )
 
+    def entry(self, code: str) -> Code | None:
+        """Return what is known of a code today."""
+        return self._codes.get(code)
+
     def render(self, *, code: str, decision: str, status: int, accept: str, accept_language: str) -> Refusal:
         """Return a refusal in the form and the language that were asked for; an unknown code is not shown."""
         language = language_of(accept_language, default=self._default)

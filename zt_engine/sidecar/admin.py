@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from zt_engine.sidecar.hooks.credentials import Peer
 from zt_engine.sidecar.meters import Meters, exposition
 
 _encode = msgspec.json.Encoder().encode
@@ -21,7 +22,7 @@ class AdminApp:
         self._meters = meters
         self._gauges = gauges
 
-    def repeat(self, _head: bytes, _uid: int | None) -> None:
+    def repeat(self, _head: bytes, _peer: Peer) -> None:
         """Nothing here is asked so often that reading it again would count."""
 
     def answer(
@@ -30,7 +31,7 @@ class AdminApp:
         method: bytes,
         _headers: dict[bytes, bytes],
         _names: tuple[bytes, ...],
-        _uid: int | None,
+        _peer: Peer,
         _head: bytes = b"",
     ) -> bytes:
         """Answer one request; nothing here is a decision."""

@@ -6,7 +6,7 @@ INVARIANT: the answers of a turn leave after their records were appended; if the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 import structlog
@@ -17,8 +17,10 @@ from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.request import AccessRequest, request_id
 from zt_engine.ports import Clock, DecisionLog
 from zt_engine.sidecar.authorize import Authorizer
-from zt_engine.sidecar.hooks.nginx import NginxHook, Sent
+from zt_engine.sidecar.hooks.credentials import Peer
+from zt_engine.sidecar.hooks.denials import Denials
 from zt_engine.sidecar.hooks.pages import NO_PAGE
+from zt_engine.sidecar.hooks.reading import HeaderHook, Sent
 from zt_engine.sidecar.meters import Meters
 from zt_engine.sidecar.outcomes import Outcome, refusal
 from zt_engine.sidecar.recorder import Numbers
@@ -27,8 +29,12 @@ from zt_engine.sidecar.targets import NO_PLACE
 
 log = structlog.get_logger()
 
-Pages = Callable[[bytes, dict[bytes, bytes], tuple[bytes, ...], int | None], bytes | None]
+Pages = Callable[[bytes, dict[bytes, bytes], tuple[bytes, ...], Peer], bytes | None]
+Encode = Callable[[Outcome, bytes], bytes]
+"""Writes a decision, with its id, as one proxy understands it."""
 
+HOOKS = b"/v1/hooks/"
+CRLF = b"\r\n"
 END = b"\r\n\r\n"
 UNLOGGED = (
     b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nCache-Control: no-store\r\nZt-Reason: LOG_UNAVAILABLE\r\n"
@@ -49,6 +55,17 @@ class Pending(msgspec.Struct, gc=False):
     body: bytes
     raw: bytes = b""
     """A complete answer that is no decision: a page, or a refusal to talk."""
+    whole: bytes = b""
+    """The answer of a decision, where it is more than the outcome's head and the number."""
+    unlogged: bytes = UNLOGGED
+    """What is answered instead when the record cannot be written."""
+
+
+class Mount(msgspec.Struct, frozen=True, gc=False):
+    """One hook with the heads that were read for it."""
+
+    hook: HeaderHook
+    repeats: Repeats
 
 
 class DecisionApp:
@@ -60,8 +77,9 @@ class DecisionApp:
     def __init__(
         self,
         *,
-        hooks: Iterable[NginxHook],
+        hooks: Iterable[HeaderHook],
         pages: Pages,
+        denials: Denials,
         authorizer: Authorizer,
         decision_log: DecisionLog,
         clock: Clock,
@@ -69,8 +87,7 @@ class DecisionApp:
         meters: Meters,
         origin: bytes,
     ) -> None:
-        self._hooks = {hook.path: hook for hook in hooks}
-        self._pages = pages
+        self.rewire(hooks, pages, denials)
         self._authorizer = authorizer
         self._log = decision_log
         self._now = clock.now
@@ -79,26 +96,33 @@ class DecisionApp:
         self._meters = meters
         self._origin = origin
         self._generation = decision_log.generation
-        self._repeats = Repeats()
 
-    def rewire(self, hooks: Iterable[NginxHook], pages: Pages) -> None:
+    def rewire(self, hooks: Iterable[HeaderHook], pages: Pages, denials: Denials) -> None:
         """Replace who may ask and what people are told, between two requests."""
-        self._hooks = {hook.path: hook for hook in hooks}
+        self._mounts = {hook.path: Mount(hook, Repeats(hook.id_line)) for hook in hooks}
+        self._lines = tuple((b" %b" % path, mount) for path, mount in self._mounts.items())
         self._pages = pages
-        self._repeats.clear()
+        self._denials = denials
 
-    def repeat(self, head: bytes, uid: int | None) -> Pending | None:
+    def repeat(self, head: bytes, peer: Peer) -> Pending | None:
         """Decide a request whose very bytes were read before, without reading them again; None for all others."""
         started = time.perf_counter_ns()
-        found = self._repeats.find(head, uid)
-        if found is None:
+        mount = None
+        for line, mounted in self._lines:  # a handful, in the order in which they are likely
+            if head.startswith(line, 3):
+                mount = mounted
+                break
+        found = mount.repeats.find(head, peer) if mount is not None else None
+        if mount is None or found is None:
             return None
         memory, number = found
         now = self._now()
         if self._authorizer.stands(memory, now):
-            return self._pending(memory.outcome, memory.place_log, b"hit", number, now, started)
-        request = msgspec.structs.replace(memory.request, request_id=number.decode("ascii"))
-        return self._decide(request, head, uid, number, now, started)
+            pending = self._pending(memory.outcome, memory.place_log, b"hit", number, now, started)
+        else:
+            request = msgspec.structs.replace(memory.request, request_id=number.decode("ascii"))
+            pending = self._decide(request, mount, head, peer, number, now, started)
+        return self._complete(pending, mount.hook, None, head)
 
     def answer(
         self,
@@ -106,21 +130,24 @@ class DecisionApp:
         method: bytes,
         headers: dict[bytes, bytes],
         names: tuple[bytes, ...],
-        uid: int | None,
+        peer: Peer,
         head: bytes = b"",
     ) -> Pending:
         """Decide one request; the answer leaves with `seal`. `head` are the request's bytes, if they came as one."""
         started = time.perf_counter_ns()
-        hook = self._hooks.get(path)
-        if hook is None:
-            page = self._pages(path, headers, names, uid)
+        rest = b""
+        mount = self._mounts.get(path)
+        if mount is None:
+            mount, rest = self._mounted(path)
+        if mount is None:
+            page = self._pages(path, headers, names, peer)
             return Pending(None, b"", b"", NOT_FOUND if page is None else page)
+        hook = mount.hook
         now = self._now()
         sent: Sent | None = None
-        request: AccessRequest | None = None
         try:
-            sent, credential = hook.read(headers, names, uid)
-            if method != b"GET":
+            sent, credential = hook.read(headers, names, peer, method=method, rest=rest)
+            if method != b"GET" and not hook.any_method:
                 raise InputError("HOOK_FRAMING", "a hook is asked with GET")
             request = hook.prove(sent, credential)
         except InputError as error:
@@ -128,17 +155,65 @@ class DecisionApp:
                 self._meters.stranger()
                 return Pending(None, b"", b"", NO_PEP)
             refused = refusal(Decision.deny(error.code), hook=hook.name)
-            return self._pending(refused, NO_PLACE, b"miss", sent_id(sent), now, started)
-        return self._decide(request, head, uid, sent.request_id, now, started)
+            pending = self._pending(refused, NO_PLACE, b"miss", sent_id(sent), now, started)
+        else:
+            pending = self._decide(request, mount, head, peer, sent.request_id, now, started)
+        return self._complete(pending, hook, headers, head)
 
-    def _decide(
-        self, request: AccessRequest, head: bytes, uid: int | None, number: bytes, now: float, started: int
-    ) -> Pending:
+    def _mounted(self, path: bytes) -> tuple[Mount | None, bytes]:
+        """Return the hook that has this path, and what its proxy appended to it."""
+        start = path.find(b"/", len(HOOKS)) if path.startswith(HOOKS) else -1
+        query = path.find(b"?", len(HOOKS))
+        if query >= 0 and not 0 <= start < query:
+            start = query
+        mount = self._mounts.get(path[:start]) if start > 0 else None
+        return (mount, path[start:]) if mount is not None and mount.hook.appends else (None, b"")
+
+    def submit(self, request: AccessRequest, number: bytes, encode: Encode, unlogged: bytes) -> Pending:
+        """Decide a request of a hook that has a listener of its own, and that writes its answers itself."""
+        started = time.perf_counter_ns()
+        now = self._now()
+        answer = self._authorizer.decide(request, now)
+        cache = b"hit" if answer.remembered else b"miss"
+        return self._written(
+            self._pending(answer.outcome, answer.place_log, cache, number, now, started), encode, unlogged
+        )
+
+    def refuse(self, code: str, *, hook: str, number: bytes, encode: Encode, unlogged: bytes) -> Pending:
+        """Refuse a request of such a hook that proved nothing, with a record of it."""
+        started = time.perf_counter_ns()
+        refused = refusal(Decision.deny(code), hook=hook)
+        return self._written(self._pending(refused, NO_PLACE, b"miss", number, self._now(), started), encode, unlogged)
+
+    @staticmethod
+    def _written(pending: Pending, encode: Encode, unlogged: bytes) -> Pending:
+        assert pending.outcome is not None  # it is a decision
+        pending.whole, pending.unlogged = encode(pending.outcome, pending.number), unlogged
+        return pending
+
+    def _decide(  # noqa: PLR0917  (positional: this is the path)
+        self, request: AccessRequest, mount: Mount, head: bytes, peer: Peer, number: bytes, now: float, started: int
+    ) -> Pending:  # fmt: skip
         answer = self._authorizer.decide(request, now)
         if answer.memory is not None and head:
-            self._repeats.keep(head, uid, answer.memory)
+            mount.repeats.keep(head, peer, answer.memory)
         cache = b"hit" if answer.remembered else b"miss"
         return self._pending(answer.outcome, answer.place_log, cache, number, now, started)
+
+    def _complete(
+        self, pending: Pending, hook: HeaderHook, headers: Mapping[bytes, bytes] | None, head: bytes
+    ) -> Pending:
+        """Add what this proxy hands on beside the head: header lines of an allow, the page of a denial."""
+        outcome = pending.outcome
+        assert outcome is not None  # it is a decision
+        if outcome.decision.opens:
+            if hook.allow_lines:
+                pending.whole = b"".join((outcome.head, pending.number, CRLF, hook.allow_lines, CRLF))
+        elif hook.carries:
+            pending.whole = self._denials.write(
+                outcome.head, pending.number, spoken(head) if headers is None else headers
+            )
+        return pending
 
     def _pending(
         self, outcome: Outcome, place_log: bytes, cache: bytes, number: bytes, now: float, started: int
@@ -173,11 +248,11 @@ class DecisionApp:
             self._log.flush()
         except UnavailableError as error:
             log.error("log.unavailable", error=str(error))
-            return [pending.raw or UNLOGGED for pending in answers]
+            return [pending.raw or pending.unlogged for pending in answers]
         except Exception as error:
             self._log.discard()
             log.exception("log.failed", error=type(error).__name__)
-            return [pending.raw or UNLOGGED for pending in answers]
+            return [pending.raw or pending.unlogged for pending in answers]
         for outcome in fresh:
             # The input is in the companion segment now; a remembered decision need not hold it any longer.
             outcome.document = b""
@@ -185,7 +260,7 @@ class DecisionApp:
             # The companion of a new segment holds no inputs yet, so nothing may rest on one that was stored before.
             self._generation = self._log.generation
             self._authorizer.forget()
-        return [p.raw if p.outcome is None else p.outcome.head + p.number + END for p in answers]
+        return [p.raw if p.outcome is None else p.whole or p.outcome.head + p.number + END for p in answers]
 
 
 def sent_id(sent: Sent | None) -> bytes:
@@ -196,3 +271,9 @@ def sent_id(sent: Sent | None) -> bytes:
         return request_id(sent.request_id).encode()
     except InputError:
         return b""
+
+
+def spoken(head: bytes) -> dict[bytes, bytes]:
+    """Return the headers of a whole head that was read before; of a repeated name the last."""
+    lines = (line.partition(b":") for line in head.split(CRLF)[1:-2])
+    return {name: value.strip() for name, _, value in lines}

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 if TYPE_CHECKING:
+    from zt_engine.sidecar.hooks.credentials import Peer
     from zt_engine.sidecar.listener import DecisionServer
 
 log = structlog.get_logger()
@@ -49,7 +50,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Application(Protocol):
     """What the listener serves. `strangers`, if it has them, are its answers to whoever showed no credential."""
 
-    def repeat(self, head: bytes, uid: int | None) -> Any | None:
+    def repeat(self, head: bytes, peer: Peer) -> Any | None:
         """Answer a request from its bytes, if these are a whole head whose answer is known; None: read it."""
         ...
 
@@ -59,7 +60,7 @@ class Application(Protocol):
         method: bytes,
         headers: dict[bytes, bytes],
         names: tuple[bytes, ...],
-        uid: int | None,
+        peer: Peer,
         head: bytes,
     ) -> Any:
         """Decide one request. The result is given back to `seal`; if it raises, the connection is refused.
@@ -107,6 +108,11 @@ class Turn:
         self._answers: list[Any] = []
         self._waiting: list[Connection] = []
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something was decided that is not in the log yet."""
+        return bool(self._waiting)
+
     def add(self, connection: Connection, answer: Any) -> None:
         """Queue an answer; the first of a turn schedules the seal behind everything that is readable now."""
         if not self._waiting:
@@ -141,7 +147,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_begun", "_complete", "_dead", "_head", "_headers", "_known", "_last", "_last_one", "_limits", "_parser",
-        "_server", "_size", "_started", "_transport", "_turn", "_uid", "_url", "_waiting", "on_header",
+        "_peer", "_server", "_size", "_started", "_transport", "_turn", "_url", "_waiting", "on_header",
     )  # fmt: skip
 
     def __init__(self, server: DecisionServer) -> None:
@@ -164,14 +170,15 @@ class Connection(asyncio.Protocol):
         self._started = 0.0
         self._last = server.time()
         self._last_one = False
-        self._uid: int | None = None
+        self._peer: Peer = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
 
     # -- what the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._uid = peer_uid(transport.get_extra_info("socket"))
+        tls = transport.get_extra_info("peercert")
+        self._peer = names_of(tls) if tls is not None else peer_uid(transport.get_extra_info("socket"))
         if not self._server.admit(self):
             self._dead = True
             self._server.refused("connections")
@@ -211,7 +218,7 @@ class Connection(asyncio.Protocol):
             return
         if not self._head:
             try:
-                answer = self._server.app.repeat(data, self._uid)
+                answer = self._server.app.repeat(data, self._peer)
             except Exception as error:  # INVARIANT: whatever breaks denies.
                 self.fail()
                 log.exception("answer.failed", error=type(error).__name__)
@@ -226,11 +233,21 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserCallbackError:
             self._refuse(BAD_REQUEST, "pipelined")
             return
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserUpgrade as error:
+            # A proxy that hands its client's wish on asks us all the same; whether it may is its hook's to say. This
+            # connection does not change its protocol, so the next request finds a parser that never heard of it.
+            if error.args[0] != len(data) or not self._complete or self._parser.get_method() == b"CONNECT":
+                self._refuse(BAD_REQUEST, "grammar")
+                return
+            self._last_one = False
+            method, self._parser = self._parser.get_method(), httptools.HttpRequestParser(self)
+            self._finish(method)
+            return
+        except httptools.HttpParserError:
             self._refuse(BAD_REQUEST, "grammar")
             return
         if self._complete:
-            self._finish()
+            self._finish(self._parser.get_method())
         elif len(self._headers) > self._limits.headers:
             self._refuse(TOO_LARGE, "headers")
 
@@ -254,7 +271,7 @@ class Connection(asyncio.Protocol):
 
     # -- one request
 
-    def _finish(self) -> None:
+    def _finish(self, method: bytes) -> None:
         whole = len(self._head) == 1
         head = self._head[0] if whole else b"".join(self._head)
         headers = self._headers
@@ -262,7 +279,6 @@ class Connection(asyncio.Protocol):
         if lines > self._limits.headers:
             self._refuse(TOO_LARGE, "headers")
             return
-        method = self._parser.get_method()
         line = b"%b %b HTTP/1." % (method, self._url)
         # llhttp also takes RTSP, HTTP/2.0, two blanks and empty lines around a request; a proxy sends none of them.
         if not head.startswith(line) or head[len(line) : len(line) + 3] not in VERSIONS or head[-4:] != HEAD_END:
@@ -278,7 +294,7 @@ class Connection(asyncio.Protocol):
         self._waiting = True
         again = head if whole and not self._last_one else b""
         try:
-            answer = self._server.app.answer(self._url, method, headers, names, self._uid, again)
+            answer = self._server.app.answer(self._url, method, headers, names, self._peer, again)
         except Exception as error:  # INVARIANT: whatever breaks denies.
             self.fail()
             log.exception("answer.failed", error=type(error).__name__)
@@ -363,7 +379,7 @@ class Connection(asyncio.Protocol):
         self._last = self._server.time()
         self._server.refused(why)
         self._transport.write(response)
-        if self._last_one:
+        if self._last_one or not self._transport.can_write_eof():
             self._transport.close()
         else:
             self._transport.write_eof()
@@ -372,6 +388,12 @@ class Connection(asyncio.Protocol):
 def spelled_names(head: bytes) -> tuple[bytes, ...]:
     """Return the name of every header line in order, repeats included. The head has passed llhttp: no folded lines."""
     return tuple(line.partition(b":")[0] for line in head.split(CRLF)[1:-2])
+
+
+def names_of(certificate: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of a certificate that TLS has verified: SAN DNS and URI, each once, sorted."""
+    names = {value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "URI")}
+    return tuple(sorted(names))
 
 
 def peer_uid(sock: Any) -> int | None:

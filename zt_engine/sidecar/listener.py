@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 
 from zt_engine.sidecar.connection import Application, Connection, Limits, Turn
 
 __all__ = ["DecisionServer", "Limits"]
 
 BACKLOG = 1024
+HANDSHAKE_SECONDS = 5.0
+"""How long a TLS handshake may take; until it is done, nobody is known and nothing is kept but the socket."""
 
 
 class DecisionServer:
@@ -27,19 +30,22 @@ class DecisionServer:
         self._loop = loop
         self._connections: set[Connection] = set()
         self._unknown: dict[Connection, None] = {}  # those that have shown no credential yet, oldest first
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._servers: list[asyncio.AbstractServer] = []
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def listen(self, sock: socket.socket) -> None:
-        """Serve an already bound socket, TCP or Unix."""
+    async def listen(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
+        """Serve an already bound socket, TCP or Unix; with `tls` whoever asks shows a certificate."""
         if sock.family == socket.AF_UNIX:
             server: asyncio.AbstractServer = await self._loop.create_unix_server(
                 lambda: Connection(self), sock=sock, backlog=BACKLOG
             )
         else:
-            server = await self._loop.create_server(lambda: Connection(self), sock=sock, backlog=BACKLOG)
-        self._sockets.append(sock)
+            patience = HANDSHAKE_SECONDS if tls is not None else None
+            server = await self._loop.create_server(
+                lambda: Connection(self), sock=sock, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=patience
+            )
+        self._sockets.append((sock, tls))
         self._servers.append(server)
         if self._sweeper is None:
             self._sweep()
@@ -84,11 +90,12 @@ class DecisionServer:
         """Stop accepting, answer what was asked, close the rest: a restart refuses nobody."""
         self.draining = True
         # Closing a listening socket resets whoever waits in its queue, so the queue is emptied right before.
-        waiting = [client for sock in self._sockets for client in queue_of(sock)]
+        waiting = [(client, tls) for sock, tls in self._sockets for client in queue_of(sock)]
         for server in self._servers:
             server.close()
-        for client in waiting:
-            await self._loop.connect_accepted_socket(lambda: Connection(self), client)
+        for client, tls in waiting:
+            with contextlib.suppress(OSError, ssl.SSLError):  # a handshake that fails is no reason to refuse others
+                await self._loop.connect_accepted_socket(lambda: Connection(self), client, ssl=tls)
         quiet = self.time() + min(self.limits.drain_seconds, grace)
         deadline = self.time() + grace
         while self._connections and self.time() < deadline:

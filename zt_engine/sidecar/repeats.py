@@ -12,13 +12,15 @@ A proof of possession (DPoP) is used once, so a request that carries one leaves 
 
 from __future__ import annotations
 
+import secrets
 from itertools import count
 
 from zt_engine.core.generations import Generations
 from zt_engine.core.request import is_request_id
 from zt_engine.sidecar.authorize import Memory
+from zt_engine.sidecar.hooks.credentials import Peer
+from zt_engine.sidecar.hooks.reading import ID_LINE
 
-ID_LINE = b"\r\nZt-Request-Id: "
 CRLF = b"\r\n"
 END_BYTES = 48 << 20
 HEAD_BYTES = 32 << 20
@@ -27,47 +29,55 @@ ENTRY_BYTES = 600
 
 
 class Repeats:
-    """A bounded number of bytes of heads.
+    """A bounded number of bytes of heads, all of one hook.
 
     A head is kept in two parts, because its end is long and mostly the same for everything one person asks for: the
     headers behind the request id, with certificate and token, once for all heads that end alike.
     """
 
-    __slots__ = ("_ends", "_heads", "_next")
+    __slots__ = ("_ends", "_heads", "_id_line", "_next")
 
-    def __init__(self, *, end_bytes: int = END_BYTES, head_bytes: int = HEAD_BYTES) -> None:
+    def __init__(self, id_line: bytes = ID_LINE, *, end_bytes: int = END_BYTES, head_bytes: int = HEAD_BYTES) -> None:
+        """`id_line` begins the line with the request id; empty for a proxy that sends none."""
+        self._id_line = id_line
         self._ends: Generations[bytes, bytes] = Generations(end_bytes, _size)
         self._heads: Generations[bytes, Memory] = Generations(head_bytes, _size)
         self._next = count(1).__next__
 
-    def find(self, head: bytes, uid: int | None) -> tuple[Memory, bytes] | None:
+    def find(self, head: bytes, peer: Peer) -> tuple[Memory, bytes] | None:
         """Return the memory of a decision about these very bytes, which are a whole head, and their request id.
 
-        None: they have to be read. `uid` is the user at the other end of the socket, who was part of the question.
+        None: they have to be read. `peer` is who is at the other end of the connection, who was part of the question.
         """
-        start = head.find(ID_LINE) + len(ID_LINE)
+        if not self._id_line:
+            found = self._heads.get(head if peer is None else _asked_by(peer, b"", head))
+            return None if found is None else (found, secrets.token_hex(16).encode("ascii"))
+        start = head.find(self._id_line) + len(self._id_line)
         stop = head.find(CRLF, start)
         end = self._ends.get(head[stop:])
         if end is None:
             return None
-        found = self._heads.get(end + head[:start] if uid is None else _asked_by(uid, end, head[:start]))
+        found = self._heads.get(end + head[:start] if peer is None else _asked_by(peer, end, head[:start]))
         if found is None:
             return None
         number = head[start:stop]
         return (found, number) if is_request_id(number) else None
 
-    def keep(self, head: bytes, uid: int | None, memory: Memory) -> None:
+    def keep(self, head: bytes, peer: Peer, memory: Memory) -> None:
         """Keep a memory under a whole head; one whose request id stands under another spelling is not kept."""
-        line = head.find(ID_LINE)
+        if not self._id_line:
+            self._heads.put(head if peer is None else _asked_by(peer, b"", head), memory)
+            return
+        line = head.find(self._id_line)
         if line >= 0:
-            start = line + len(ID_LINE)
+            start = line + len(self._id_line)
             rest = head[head.index(CRLF, start) :]
             end = self._ends.get(rest)
             if end is None:
                 # Never used again, so that a head whose end was forgotten can never be found with another end.
                 end = self._next().to_bytes(8)
                 self._ends.put(rest, end)
-            self._heads.put(end + head[:start] if uid is None else _asked_by(uid, end, head[:start]), memory)
+            self._heads.put(end + head[:start] if peer is None else _asked_by(peer, end, head[:start]), memory)
 
     def clear(self) -> None:
         """Forget every head: who may ask has changed."""
@@ -78,9 +88,9 @@ class Repeats:
         return len(self._heads)
 
 
-def _asked_by(uid: int, end: bytes, start: bytes) -> bytes:
+def _asked_by(peer: int | tuple[str, ...], end: bytes, start: bytes) -> bytes:
     """Name a head with its asker; a request line does not begin with a line feed, so no other head has this name."""
-    return b"%b\n%d\n%b" % (end, uid, start)
+    return b"%b\n%d\n%b" % (end, peer, start) if isinstance(peer, int) else b"%b\n%a\n%b" % (end, peer, start)
 
 
 def _size(key: bytes, _: object) -> int:

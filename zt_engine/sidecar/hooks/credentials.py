@@ -1,4 +1,7 @@
-"""Which proxy is asking: a key from a file, or the user id at the other end of a Unix socket. Without one, nobody."""
+"""Which proxy is asking: a key from a file, the user id at the other end of a Unix socket, or a client certificate.
+
+Without one of them, nobody.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ import msgspec
 
 from zt_engine.core.errors import InputError, Problem
 
+Peer = int | tuple[str, ...] | None
+"""Who is at the other end of a connection, as the kernel or TLS says: a user id, or the names of a client certificate
+that our own CA vouches for (SAN DNS and URI), sorted; None where nobody says."""
+
 
 class Credential(msgspec.Struct, frozen=True):
     """What one proxy may say: the hosts it speaks for (empty: any), the channel it asserts, what it enforces."""
@@ -18,12 +25,14 @@ class Credential(msgspec.Struct, frozen=True):
     hook: str
     channel: str
     proof: str
-    """How the proxy shows who it is: `key` or `socket`."""
+    """How the proxy shows who it is: `key`, `socket` or `mtls`."""
     hosts: frozenset[str] = frozenset()
     enforces: tuple[str, ...] = ()
     key_digests: tuple[bytes, ...] = ()
     """SHA-256 of each accepted key (two while a key rotates): the key itself is not kept."""
     uids: frozenset[int] = frozenset()
+    names: frozenset[str] = frozenset()
+    """Names of its client certificate, any of which is enough."""
 
     def __repr__(self) -> str:
         return f"Credential(name={self.name!r}, hook={self.hook!r}, channel={self.channel!r})"
@@ -40,9 +49,11 @@ def shared_proofs(credentials: Sequence[Credential]) -> tuple[Problem, ...]:
     for number, one in enumerate(credentials):
         for other in credentials[:number]:
             keys, uids = set(one.key_digests) & set(other.key_digests), one.uids & other.uids
-            if one.hook != other.hook or not (keys or uids):
+            names = one.names & other.names
+            if one.hook != other.hook or not (keys or uids or names):
                 continue
             what = "one key" if keys else "user id " + ", ".join(map(str, sorted(uids)))
+            what = what if keys or uids else "certificate name " + ", ".join(sorted(names))
             message = f"`{other.name}` and `{one.name}` share {what}"
             problems.append(Problem(code="PROXY_PROOF_SHARED", message=message, where="proxies"))
     return tuple(problems)
@@ -58,8 +69,8 @@ class Credentials:
         self._last: dict[str, tuple[bytes, Credential]] = {}
         """For each hook the key that was right last time: compared in constant time as well, but without hashing."""
 
-    def of(self, key: bytes, *, hook: str, peer_uid: int | None) -> Credential:
-        """Return the credential shown, or raise InputError PEP_UNKNOWN. A right uid never forgives a wrong key."""
+    def of(self, key: bytes, *, hook: str, peer: Peer) -> Credential:
+        """Return the credential shown, or raise InputError PEP_UNKNOWN. A right peer never forgives a wrong key."""
         if key:
             last = self._last.get(hook)
             if last is not None and hmac.compare_digest(last[0], key):
@@ -73,8 +84,12 @@ class Credentials:
             if found is not None:
                 self._last[hook] = (key, found)
                 return found
-        elif peer_uid is not None:
+        elif isinstance(peer, tuple):
             for credential in self._all:
-                if peer_uid in credential.uids and credential.hook == hook:
+                if credential.hook == hook and not credential.names.isdisjoint(peer):
+                    return credential
+        elif peer is not None:
+            for credential in self._all:
+                if peer in credential.uids and credential.hook == hook:
                     return credential
         raise InputError("PEP_UNKNOWN", "no proxy credential was shown")

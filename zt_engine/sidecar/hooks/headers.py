@@ -47,6 +47,10 @@ class Family(msgspec.Struct, frozen=True):
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
+    tolerated: frozenset[str] = frozenset()
+    """Of `FRAMING`: what this proxy itself hands on or adds, and which says nothing about the hook request."""
+    ignored: frozenset[str] = frozenset()
+    """Reserved names that this proxy writes itself, whatever the client sent; nobody reads them."""
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -77,11 +81,11 @@ def judge(names: Sequence[bytes], family: Family) -> Layout:
         folded = name.replace("_", "-").replace(".", "-")
         if name in seen and name in single:
             return Layout(pick=None, refusal="HEADER_DOUBLED", detail=name)
-        if name not in known and _is_reserved(folded, known):
+        if name not in known and name not in family.ignored and _is_reserved(folded, known):
             return Layout(pick=None, refusal="HEADER_RESERVED", detail=name)
         if folded in METHOD_OVERRIDES:
             return Layout(pick=None, refusal="METHOD_OVERRIDE", detail=name)
-        if name in FRAMING:
+        if name in FRAMING and name not in family.tolerated:
             return Layout(pick=None, refusal="HOOK_FRAMING", detail=name)
         seen[name] = raw
     if "host" not in seen:

@@ -1,27 +1,14 @@
 """nginx `auth_request`: the headers the printed server block sends, and the only answers nginx understands.
 
 Allow is 200. Deny is 401 or 403: nginx turns anything else into a 500 for the client, and drops bodies and all headers
-of a denial except `WWW-Authenticate`; the printed server block picks `Zt-Reason` up with `auth_request_set`.
+of a denial except `WWW-Authenticate`; the printed server block picks `Zt-Reason` up with `auth_request_set`, and asks
+for the page in a second request (`pages`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-import msgspec
-
-from zt_engine.core.errors import InputError
-from zt_engine.core.generations import Generations
-from zt_engine.core.request import (
-    AccessRequest,
-    RequestTarget,
-    canonical_address,
-    canonical_method,
-    canonical_target,
-    request_id,
-)
-from zt_engine.sidecar.hooks.credentials import Credential, Credentials
-from zt_engine.sidecar.hooks.headers import Family, Layouts
+from zt_engine.sidecar.hooks.headers import Family
+from zt_engine.sidecar.hooks.reading import HeaderHook, Sent
 
 PATH = b"/v1/hooks/nginx"
 
@@ -38,141 +25,15 @@ FAMILY = Family(
     optional=("zt-pep-key", "zt-client-verify", "zt-client-cert", "authorization", "dpop", "cookie"),
 )
 
-DOUBTFUL = b"?"
-"""Stands for a key that was sent in a doubtful way: wrong for everybody, and it rules the socket's user id out."""
-MAX_CREDENTIAL_BYTES = 16384
-MAX_TARGET_BYTES = 16 << 20
-MAX_ADDRESSES = 16_384
-MAX_ADDRESS = 256
-"""Targets and addresses that were proven once. They are bounded, so that inventing more, for which nobody has to sign
-in, costs time and not memory."""
 
-
-class Sent(msgspec.Struct, gc=False):
-    """The values of one hook request, as bytes; nothing is proven yet but that each header came once."""
-
-    uri: bytes
-    method: bytes
-    host: bytes
-    scheme: bytes
-    port: bytes
-    address: bytes
-    request_id: bytes
-    pep_key: bytes
-    verify: bytes
-    cert: bytes
-    authorization: bytes
-    dpop: bytes
-    cookie: bytes
-
-    def __repr__(self) -> str:
-        return f"Sent({self.request_id!r})"
-
-
-class NginxHook:
+class NginxHook(HeaderHook):
     """Reads the nginx header family, and nothing else."""
 
     name = "nginx"
     path = PATH
+    family = FAMILY
+    carries = False
 
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
-        self._layouts = Layouts(FAMILY)
-        self._targets: Generations[tuple[bytes, bytes, bytes, bytes], RequestTarget] = Generations(
-            MAX_TARGET_BYTES, _target_size
-        )
-        self._addresses: Generations[bytes, str] = Generations(MAX_ADDRESSES)
-
-    def read(
-        self, headers: dict[bytes, bytes], names: tuple[bytes, ...], peer_uid: int | None
-    ) -> tuple[Sent, Credential]:
-        """Return what was sent and by which proxy.
-
-        `headers` maps names as sent to values, plus the empty name to the empty value; `names` has every name in order,
-        repeats included. Raises InputError HOOK_ or HEADER_; PEP_UNKNOWN when no credential of a proxy was shown.
-        """
-        try:
-            layout = self._layouts.of(names)
-        except InputError:
-            # A stranger learns nothing of the rules, and does not fill the log.
-            self._credentials.of(sole_key(headers, names), hook=self.name, peer_uid=peer_uid)
-            raise
-        assert layout.pick is not None  # Layouts.of raised otherwise
-        sent = Sent(*layout.pick(headers))
-        credential = self._credentials.of(sent.pep_key, hook=self.name, peer_uid=peer_uid)
-        if headers[layout.has_body] not in (b"", b"0"):
-            raise InputError("HOOK_FRAMING", "a hook request has no body")
-        return sent, credential
-
-    def prove(self, sent: Sent, credential: Credential) -> AccessRequest:
-        """Prove the values: canonical target, method and address, and a proxy that may speak for this host.
-
-        Raises InputError with the code of the first rule that refuses.
-        """
-        target = self._target(sent)
-        if credential.hosts and target.host not in credential.hosts:
-            raise InputError("HOST_FOREIGN", "this proxy may not speak for this host")
-        return AccessRequest(
-            self.name,
-            credential.name,
-            credential.proof,
-            credential.channel,
-            credential.enforces,
-            canonical_method(sent.method),
-            target,
-            self._address(sent.address),
-            request_id(sent.request_id),
-            single(sent.authorization, "authorization"),
-            single(sent.dpop, "dpop") if sent.dpop else b"",
-            certificate(sent.verify, sent.cert),
-        )
-
-    def _target(self, sent: Sent) -> RequestTarget:
-        key = (sent.uri, sent.host, sent.scheme, sent.port)
-        target = self._targets.get(key)
-        if target is None:
-            target = canonical_target(sent.uri, sent.host, scheme=sent.scheme, port=sent.port)
-            self._targets.put(key, target)
-        return target
-
-    def _address(self, raw: bytes) -> str:
-        address = self._addresses.get(raw)
-        if address is None:
-            address = canonical_address(raw)
-            if len(raw) <= MAX_ADDRESS:
-                self._addresses.put(raw, address)
-        return address
-
-
-def _target_size(key: tuple[bytes, bytes, bytes, bytes], _: RequestTarget) -> int:
-    """Return how many bytes a target takes: what was sent, its three readings, and the objects that hold them."""
-    return 600 + 3 * sum(map(len, key))
-
-
-def sole_key(headers: Mapping[bytes, bytes], names: Iterable[bytes]) -> bytes:
-    """Return the proxy key of a request whose headers are refused; two keys are none."""
-    keys = [headers.get(name, b"") for name in names if name.lower() == b"zt-pep-key"]
-    return keys[0] if len(keys) == 1 else DOUBTFUL if keys else b""
-
-
-def single(raw: bytes, name: str) -> bytes:
-    """Return a credential header's value; a comma means two lines that a proxy joined, and who knows which counts."""
-    if not raw:
-        return raw
-    if b"," in raw or len(raw) > MAX_CREDENTIAL_BYTES + 16:
-        raise InputError("HEADER_DOUBLED" if b"," in raw else "TOKEN_TOO_LARGE", f"header `{name}`")
-    if not raw.isascii() or b"\t" in raw or raw.strip() != raw or raw.find(b" ", raw.find(b" ") + 1) != -1:
-        # One blank parts scheme and token. More would give a credential as many spellings as somebody cares to send.
-        raise InputError("HEADER_INVALID", f"header `{name}` is not visible ASCII in one spelling")
-    return raw
-
-
-def certificate(verify: bytes, escaped_pem: bytes) -> bytes:
-    """Return the forwarded certificate; the proxy's SUCCESS is necessary, and by no means sufficient."""
-    if verify in (b"", b"NONE"):
-        if escaped_pem:
-            raise InputError("CERT_UNVERIFIED", "a certificate came without the proxy's verdict")
-        return b""
-    if verify != b"SUCCESS" or not escaped_pem:
-        raise InputError("CERT_UNVERIFIED", "the proxy could not verify the client certificate")
-    return escaped_pem
+    def sent(self, values: tuple[bytes, ...], *, method: bytes, rest: bytes) -> Sent:
+        """Return the values, which the block sends in the order of `Sent`."""
+        return Sent(*values)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from zt_engine.core.errors import InputError
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.sidecar.admin import response
-from zt_engine.sidecar.hooks.credentials import Credentials
+from zt_engine.sidecar.hooks.credentials import Credentials, Peer
 
 PATH = b"/v1/pages/denied"
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
@@ -29,14 +29,14 @@ class DeniedPages:
         self._credentials = credentials
 
     def __call__(
-        self, path: bytes, headers: Mapping[bytes, bytes], names: tuple[bytes, ...], uid: int | None
+        self, path: bytes, headers: Mapping[bytes, bytes], names: tuple[bytes, ...], peer: Peer
     ) -> bytes | None:
         """Return the page as a complete answer; None for another path."""
         if path != PATH:
             return None
         values = {name.lower(): value for name, value in headers.items()}
         try:
-            self._credentials.of(values.get(b"zt-pep-key", b""), hook="nginx", peer_uid=uid)
+            self._credentials.of(values.get(b"zt-pep-key", b""), hook="nginx", peer=peer)
         except InputError:
             return NO_PAGE
         challenge = text(values, b"zt-challenge")
