@@ -13,10 +13,9 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 
-from zt_engine.adapters.async_library import settle
+from zt_engine.adapters.http_wire import Answer, WireClient, WireError
 from zt_engine.core.errors import ConfigError, InputError, Problem, UnavailableError
 from zt_engine.core.stream import MAX_MESSAGE_BYTES
 
@@ -27,7 +26,7 @@ IDLE_SECONDS = 3.0
 """A connection that nothing was asked on for so long is asked nothing more: servers end theirs after five seconds, and
 what is sent just then is lost."""
 ANSWER_BYTES = 1 << 20
-CHUNK = 64 << 10
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 EVENTS = "text/event-stream"
 SPARE = 256
 """What the name and number of a message take beside its data."""
@@ -117,16 +116,7 @@ class StreamClient:
         self._urls = [url.rstrip("/") for url in urls]
         self._chosen = 0
         self._statement = statement
-        settle()
-        timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        # No proxy and no netrc of the environment: what is asked here is asked there and nowhere else.
-        self._client = httpx.AsyncClient(
-            verify=verify,
-            timeout=timeout,
-            limits=httpx.Limits(keepalive_expiry=IDLE_SECONDS),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._client = WireClient(verify=verify, connect=CONNECT_SECONDS, silence=SILENCE_SECONDS, idle=IDLE_SECONDS)
 
     @property
     def url(self) -> str:
@@ -139,7 +129,7 @@ class StreamClient:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._client.close()
 
     async def messages(self, *, cursor: int, least: int) -> AsyncGenerator[tuple[str, bytes], None]:
         """Yield the messages that follow a cursor, until the other end has had enough.
@@ -151,14 +141,14 @@ class StreamClient:
             if response.headers.get("content-type", "").partition(";")[0] != EVENTS:
                 raise UnavailableError("STREAM_REFUSED", f"`{self.url}` answers with no stream of events")
             parser = EventParser()
-            async for data in response.aiter_raw():
+            async for data in response.pieces():
                 for message in parser.feed(data):
                     yield message
 
     async def snapshot(self, *, least: int) -> AsyncIterator[bytes]:
         """Yield the signed parts of a snapshot."""
         async with self._open("/v1/snapshot", {"least": str(least)}) as response:
-            async for part in lines(response.aiter_raw()):
+            async for part in lines(response.pieces()):
                 yield part
 
     async def status(self, said: Mapping[str, Any]) -> bytes:
@@ -181,12 +171,12 @@ class StreamClient:
         """
         headers = {"Range": f"bytes={len(into)}-"} if into else {}
         async with self._open(path, {}, headers=headers, url=url, partial=bool(into)) as response:
-            if response.status_code != 206:
+            if response.status != 206:
                 into.clear()
             elif not response.headers.get("content-range", "").startswith(f"bytes {len(into)}-"):
                 into.clear()
                 raise UnavailableError("STREAM_REFUSED", f"`{url}` goes on at another place")
-            async for data in response.aiter_raw(CHUNK):
+            async for data in response.pieces():
                 into += data
                 if len(into) > size:
                     into.clear()
@@ -196,7 +186,7 @@ class StreamClient:
         headers = {"Content-Type": "application/json"} if content is not None else {}
         async with self._open(path, {}, method=method, content=content, headers=headers) as response:
             answer = bytearray()
-            async for data in response.aiter_raw():
+            async for data in response.pieces():
                 answer += data
                 if len(answer) > ANSWER_BYTES:
                     raise InputError("STREAM_TOO_LARGE", f"more than {ANSWER_BYTES} bytes")
@@ -213,31 +203,31 @@ class StreamClient:
         headers: Mapping[str, str] | None = None,
         url: str = "",
         partial: bool = False,
-    ) -> AsyncIterator[httpx.Response]:
+    ) -> AsyncIterator[Answer]:
         sent = {"Authorization": f"Bearer {self._statement()}", "Accept-Encoding": "identity", **(headers or {})}
         url = url or self.url
         try:
-            async with self._client.stream(
-                method, url + path, params=dict(parameters), headers=sent, content=content
+            async with self._client.ask(
+                method, url + path, parameters=parameters, headers=sent, content=content
             ) as response:
                 self.said_date = _date(response)
                 _examine(response, url, partial=partial)
                 yield response
-        except httpx.HTTPError as error:
-            raise UnavailableError("STREAM_DOWN", f"`{url}`: {type(error).__name__}") from error
+        except WireError as error:
+            raise UnavailableError("STREAM_DOWN", f"`{url}`: {error}") from error
 
 
-def _examine(response: httpx.Response, url: str, *, partial: bool = False) -> None:
-    if response.is_redirect:
+def _examine(response: Answer, url: str, *, partial: bool = False) -> None:
+    if response.status in REDIRECTS:
         raise InputError("STREAM_REDIRECT", f"`{url}` sends elsewhere")
-    if response.status_code != 200 and not (partial and response.status_code == 206):
+    if response.status != 200 and not (partial and response.status == 206):
         hint = response.headers.get("retry-after", "")
-        raise UnavailableError("STREAM_REFUSED", f"`{url}` answers {response.status_code}", hint=hint)
+        raise UnavailableError("STREAM_REFUSED", f"`{url}` answers {response.status}", hint=hint)
     if response.headers.get("content-encoding", "identity") != "identity":
         raise UnavailableError("STREAM_REFUSED", f"`{url}` answers in an encoding that was not asked for")
 
 
-def _date(response: httpx.Response) -> float | None:
+def _date(response: Answer) -> float | None:
     try:
         return parsedate_to_datetime(response.headers["date"]).timestamp()
     except (KeyError, ValueError):
