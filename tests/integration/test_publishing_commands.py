@@ -97,7 +97,8 @@ def test_a_pack_is_published_approved_taken_back_and_a_bad_one_changes_nothing(
     assert failed.exit_code == 1
     assert "baseline.rego:" in failed.stderr
     assert "Nothing was published" in failed.stdout
-    assert "rolled_back" in run("history").output
+    rows = [line.split("│")[1:3] for line in run("history").output.splitlines() if line.startswith("│")]
+    assert [" ".join("".join(row).split()) for row in rows] == ["* 3 in force", "2 rolled back", "1 replaced"]
 
 
 def test_a_pack_goes_out_by_a_plan_or_is_only_watched(
@@ -118,7 +119,11 @@ def test_a_pack_goes_out_by_a_plan_or_is_only_watched(
     shown = run("status", "1")
     first = run("publish", str(pack), "--plan", str(plan))
     status = run("status")
+    history = run("history").output
 
+    assert re.search(r" 2 +│ going out ", history)
+    assert re.search(r" 1 +│ only watched ", history)
+    assert "): going out" in status.output
     assert "release 1 is watched and decides nowhere" in watched.output
     assert "nothing was released yet" in none.output
     assert "rollout 1: running, report-only" in shown.output

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from zt_engine import logs
 from zt_engine.adapters.approvals import approve as sign_approval
@@ -38,12 +37,11 @@ from zt_engine.cli.progress import progress
 from zt_engine.cli.publish_report import (
     say,
     show_diff,
-    show_history,
     show_impact,
-    show_status,
     show_texts,
     show_weakenings,
 )
+from zt_engine.cli.release_tables import console, show_history, show_status
 from zt_engine.cli.rollout import read_file
 from zt_engine.config import CONFIG_NAME, ControlSettings, load_control
 from zt_engine.core.errors import ConfigError, Problem, ZtError
@@ -264,7 +262,10 @@ def history(
     """List releases, newest first, with what became of each."""
     language = chosen_language(lang)
     with plane_of(load_control(config), language) as plane:
-        show_history(Console(), plane.history(most=limit), language)
+        active = plane.next().active
+        found = plane.history(most=limit)
+        number = 0 if active is None else active.seq
+        show_history(console(), found, language, active=number, now=time.time())
 
 
 def status(
@@ -275,13 +276,12 @@ def status(
     """Say who has a release, and who has not, since when and why."""
     language = chosen_language(lang)
     with plane_of(load_control(config), language) as plane:
-        if seq is None:
-            active = plane.next().active
-            if active is None:
-                say("none", language)
-                raise typer.Exit(1)
-            seq = active.seq
-        missing = show_status(Console(), plane.status(seq), language)
+        active = plane.next().active
+        if seq is None and active is None:
+            say("none", language)
+            raise typer.Exit(1)
+        newest = 0 if active is None else active.seq
+        missing = show_status(console(), plane.status(seq or newest), language, active=newest)
     raise typer.Exit(1 if missing else 0)
 
 

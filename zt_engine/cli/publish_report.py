@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Mapping, Sequence
 
 from zt_engine.bootstrap.impact import Impact
 from zt_engine.bootstrap.release_diff import ReleaseDiff
@@ -18,19 +13,12 @@ from zt_engine.pages.registry import registry
 
 SHOWN = 40
 SHOWN_LINES = 400
-REACHED = {True: ("到達", "reached"), False: ("未到達", "not reached")}
 _TEXTS: dict[str, tuple[str, str]] = {
     "released": ("リリース {seq} を公開しました: {revision}", "release {seq} is in force: {revision}"),
     "watched": (
         "リリース {seq} は観察のみで、適用しません: {revision}（結果: zt rollout list、zt rollout show）",
         "release {seq} is watched and decides nowhere: {revision}; see zt rollout list and zt rollout show",
     ),
-    "ring": (
-        "リング {name}: {state}、{has}/{sidecars} 台に適用済み",
-        "ring {name}: {state}, {has} of {sidecars} have it",
-    ),
-    "rollout": ("展開 {number}: {state} {mode}", "rollout {number}: {state}, {mode}"),
-    "later": ("順番待ち: {count}", "not their turn yet: {count}"),
     "staged": (
         "リリース {seq} を段階的に展開しています: {revision}（状況: zt policy status）",
         "release {seq} goes out ring by ring: {revision}; see zt policy status",
@@ -75,7 +63,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{decisions}件中{replayed}件を再判定しました（入力のない記録: {lost}件）",
         "{replayed} of {decisions} decisions were made again, {lost} had no readable input",
     ),
-    "has": ("適用済み: {count}", "have it: {count}"),
 }
 
 
@@ -113,7 +100,7 @@ def show_texts(before: Mapping[str, bytes], after: Mapping[str, bytes], language
         old, new = (files.get(name, b"").decode("utf-8", "replace").splitlines() for files in (before, after))
         lines += difflib.unified_diff(old, new, f"{name} (before)", f"{name} (after)", n=1, lineterm="")
     for line in lines[:SHOWN_LINES]:
-        print(_printable(f"  {line.expandtabs(4)}"))
+        print(printable(f"  {line.expandtabs(4)}"))
     if len(lines) > SHOWN_LINES:
         say("more_lines", language, count=len(lines) - SHOWN_LINES)
 
@@ -122,61 +109,22 @@ def show_impact(found: Impact, language: Language) -> None:
     """Print whom and what a candidate changes."""
     say("impact", language, replayed=found.replayed, decisions=found.decisions, lost=found.lost)
     for direction, subject, service, count in found.counted[:SHOWN]:
-        print(_printable(f"  {direction}: {subject or '-'} {service}: {count}"))
+        print(printable(f"  {direction}: {subject or '-'} {service}: {count}"))
     for one in found.changes[:SHOWN]:
-        print(_printable(f"  {one.where} {one.decision_id}: {one.before} -> {one.after}"))
+        print(printable(f"  {one.where} {one.decision_id}: {one.before} -> {one.after}"))
     if len(found.changes) > SHOWN:
         say("more", language, count=len(found.changes) - SHOWN)
-
-
-def show_history(console: Console, found: Iterable[Mapping[str, Any]], language: Language) -> None:
-    """Print releases."""
-    table = Table(
-        *(
-            (
-                "番号 状態 リビジョン 作成者 公開日時" if language == "ja" else "seq state revision author released"
-            ).split()
-        )
-    )
-    for one in found:
-        at = one.get("released_at")
-        when = "-" if at is None else time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at))
-        cells = (one["seq"], one["state"], one["revision"], one["author"] or "-", when)
-        table.add_row(*(_printable(str(cell)) for cell in cells))
-    console.print(table)
-
-
-def show_status(console: Console, told: Mapping[str, Any], language: Language) -> int:
-    """Print who has a release and who has not; return how many have not."""
-    say("has", language, count=len(told["has"]))
-    rollout = told.get("rollout")
-    if rollout is not None:
-        say("rollout", language, number=rollout["ref_seq"], state=rollout["state"], mode=rollout["mode"])
-        for ring in rollout["rings"]:
-            reached = REACHED[ring["reached"]][language == "en"]
-            say("ring", language, name=ring["name"], state=reached, has=ring["has"], sidecars=ring["sidecars"])
-        say("later", language, count=len(told["later"]))
-    missing = told["missing"]
-    if missing:
-        table = Table(
-            *(("名前 種類 以来 理由 拒否 現在" if language == "ja" else "name kind since why refusals has").split())
-        )
-        for one in missing:
-            since = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(one["since"]))
-            cells = (one["name"], one["kind"], since, one["why"], " ".join(one["refusals"]), one["has"])
-            table.add_row(*(_printable(str(cell)) for cell in cells))
-        console.print(table)
-    return len(missing)
 
 
 def _lines(found: Sequence[Weakening], language: Language, *, meant: bool = True) -> None:
     for one in found[:SHOWN]:
         entry = registry().get(one.code)
         text = f": {entry.text(language)}" if entry is not None and meant else ""
-        print(_printable(f"  {one.where}: {one.code}{text} [{one.before} -> {one.after}]"))
+        print(printable(f"  {one.where}: {one.code}{text} [{one.before} -> {one.after}]"))
     if len(found) > SHOWN:
         say("more", language, count=len(found) - SHOWN)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return a text in which nothing can move the cursor."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
