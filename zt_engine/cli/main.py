@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "rollout": "Roll a change out ring by ring, look at it, take it back.",
         "sidecar": "Run the data plane.",
         "hook": "Print what a reverse proxy needs.",
+        "doctor": "Find what is unsafe in a reverse proxy.",
         "policy": "Check, test, build and publish policy.",
         "bundle": "Carry releases to a site without a connection.",
         "audit": "Verify and replay the decision log.",

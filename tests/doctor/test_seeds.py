@@ -1,0 +1,54 @@
+"""Each seed breaks one thing in a safe configuration: exactly that is found, on its line, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from zt_engine.doctor.check import check
+
+HERE = Path(__file__).parent / "configurations"
+
+
+def seeds() -> list[Any]:
+    found = []
+    for path in sorted(HERE.glob("*/seeds*.yaml")):
+        for seed in YAML(typ="safe").load(path.read_text(encoding="utf-8")):
+            found.append(pytest.param(path.parent, seed, id=f"{path.parent.name}: {seed['name']}"))
+    return found
+
+
+def good(folder: Path, named: str | None = None) -> Path:
+    return folder / named if named else next(folder.glob("good.*"))
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("*/good*")), ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_a_safe_configuration_has_no_findings(path: Path) -> None:
+    report = check([str(path)])
+
+    assert (report.findings, report.unreadable) == ((), ())
+    assert report.proxy == path.parent.name
+
+
+@pytest.mark.parametrize(("folder", "seed"), seeds())
+def test_a_seed_is_found_exactly(folder: Path, seed: dict[str, Any], tmp_path: Path) -> None:
+    base = good(folder, seed.get("base"))
+    text = base.read_text(encoding="utf-8")
+    for old, new in {seed["old"]: seed["new"], **seed.get("also", {})}.items():
+        assert old in text, f"good has no {old!r}"
+        text = text.replace(old, new, 1)
+    broken = tmp_path / base.name
+    broken.write_text(text, encoding="utf-8")
+    lines = text.splitlines()
+
+    report = check([str(broken)])
+
+    found = {finding.code: lines[finding.place.line - 1] for finding in report.findings}
+    assert report.unreadable == ()
+    assert set(found) == set(seed["finds"]), report.findings
+    for code, part in seed["finds"].items():
+        assert part in found[code], report.findings
+    assert seed.get("partly") or len(report.findings) == len(seed["finds"]), report.findings

@@ -1,0 +1,1 @@
+"""nginx: `auth_request` and what can go wrong around it."""
