@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
 from zt_engine.adapters.keys_jwks import KeySource, refresh_due
+from zt_engine.bootstrap.authzen import AuthzenListener, Surroundings
 from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.control_gauges import gauges_of
 from zt_engine.bootstrap.decision_log import open_log
@@ -23,9 +24,10 @@ from zt_engine.bootstrap.following_control import ControlFollower
 from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.handover import Meeting, Predecessor, WaitingPoint
 from zt_engine.bootstrap.joining import read_member
+from zt_engine.bootstrap.listening import ADMIN, AUTHZEN, TLS, bound, places
 from zt_engine.bootstrap.proxy_tls import proxy_tls
 from zt_engine.bootstrap.release_stage import ReleaseStage, releases_of
-from zt_engine.bootstrap.sockets import address_of, bind
+from zt_engine.bootstrap.sockets import address_of
 from zt_engine.bootstrap.wiring import Shared, Trusted, Wiring, best_sources, keep_fixed, problems_of, read_trusted
 from zt_engine.config import Settings, load
 from zt_engine.core.classification import Label
@@ -44,10 +46,7 @@ from zt_engine.sidecar.replica import Replica
 
 log = structlog.get_logger()
 
-MIB = 1 << 20
 KEY_CHECK_SECONDS = 1.0
-ADMIN = "admin"
-TLS = "tls"
 PATIENCE_SECONDS = 5.0
 """How long a kept-alive connection may idle after a hand-over before it is closed, so that its next request is
 answered, and told to come back to the successor."""
@@ -124,6 +123,8 @@ class SidecarProgram:
             meters=self.meters,
             origin=Origin(settings.sidecar.id, settings.sidecar.tenant).members(),
         )
+        around = Surroundings(self.authorizer, self._shared, self.log, self.clock, self.meters)
+        self.authzen = AuthzenListener(settings, around, busy=lambda: any(one.turn.waiting for one in self._servers))
         self.handed_over = asyncio.Event()
         """Set when a successor serves and this process should stop."""
         self._busy = asyncio.Lock()
@@ -167,9 +168,7 @@ class SidecarProgram:
                 )
             sockets: dict[str, socket.socket] = {}
             for place, (listen, key) in wanted.items():
-                sockets[place] = (
-                    given.pop(place) if place in given else bind(listen, key=key, anywhere=place.startswith(TLS))
-                )
+                sockets[place] = given.pop(place) if place in given else bound(place, listen, key=key)
             await self._listen(sockets)
         except BaseException:
             for sock in given.values():
@@ -193,9 +192,11 @@ class SidecarProgram:
         for place, sock in sockets.items():
             if place.startswith(ADMIN):
                 await admin.listen(sock)
-            else:
+            elif not place.startswith(AUTHZEN):
                 await decisions.listen(sock, tls=tls if place.startswith(TLS) else None)
-        self.addresses = [address_of(sock) for place, sock in sockets.items() if not place.startswith(ADMIN)]
+        await self.authzen.listen(sockets, self.wiring)
+        proxies = [sock for place, sock in sockets.items() if not place.startswith((ADMIN, AUTHZEN))]
+        self.addresses = [address_of(sock) for sock in proxies]
         self.admin_address = next(address_of(sock) for place, sock in sockets.items() if place.startswith(ADMIN))
         self._waiting = WaitingPoint(
             self._meeting,
@@ -220,7 +221,8 @@ class SidecarProgram:
         if self.handed_over.is_set():
             for server in self._servers:
                 server.limits = replace(server.limits, drain_seconds=PATIENCE_SECONDS)
-        await asyncio.gather(*(server.close(grace=DRAIN_SECONDS) for server in self._servers))
+        servers = (server.close(grace=DRAIN_SECONDS) for server in self._servers)
+        await asyncio.gather(*servers, self.authzen.close(grace=DRAIN_SECONDS))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -277,6 +279,7 @@ class SidecarProgram:
         self.settings, self.wiring = settings, wiring
         self.app.rewire(wiring.hooks, wiring.pages, wiring.denials)
         self.authorizer.rely_on(wiring.principals, wiring.strongest)
+        self.authzen.rewire(settings, wiring)
         if self._servers:
             self._servers[0].limits = wiring.limits
         await self.follower.believe(wiring.believed)
@@ -391,18 +394,6 @@ class SidecarProgram:
             "zt_log_available": ("1 while the log can be written.", lambda: float(self.log.state == "ok")),
             "zt_folder_problems": ("Files of the policy folder that are refused.", lambda: len(self.follower.problems)),
         }
-
-
-def places(settings: Settings) -> dict[str, tuple[str, str]]:
-    """Return where to listen, and by which setting, under names that mean the same to a successor."""
-    sidecar = settings.sidecar
-    found = {f"{ADMIN} {sidecar.admin_listen}": (sidecar.admin_listen, "sidecar.admin_listen")}
-    for number, listen in enumerate(sidecar.listen):
-        same = sidecar.listen[:number].count(listen)
-        found[f"decisions {listen} {same}"] = (listen, "sidecar.listen")
-    for listen in sidecar.tls_listen:
-        found[f"{TLS} {listen}"] = (listen, "sidecar.tls_listen")
-    return found
 
 
 def _oldest(sources: Iterable[KeySource], now: float) -> float:

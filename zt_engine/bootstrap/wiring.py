@@ -22,6 +22,7 @@ from zt_engine.adapters.keys_jwks import KeySource
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.adapters.trust_document import approvers_of, bundle_keys_of
+from zt_engine.bootstrap.authzen_callers import authzen_callers
 from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.device_certificates import DeviceCertificates
 from zt_engine.bootstrap.following import Believed
@@ -33,6 +34,7 @@ from zt_engine.core.errors import ConfigError, Problem, ZtError
 from zt_engine.core.issuer import IssuerConfig
 from zt_engine.core.trust_root import TrustDocument
 from zt_engine.pages.denied import DeniedPage
+from zt_engine.sidecar.authzen.peps import Pep
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials
 from zt_engine.sidecar.hooks.denials import Denials
 from zt_engine.sidecar.hooks.nginx import NginxHook
@@ -52,6 +54,7 @@ RELOADABLE = {
     "policy": frozenset({"keys", "approvers"}),
     "log": frozenset[str](),
     "control_plane": frozenset[str](),
+    "authzen": frozenset({"peps"}),
 }
 """Settings of these sections that a reload takes up; of every other section it takes up all."""
 
@@ -66,6 +69,8 @@ class Trusted(msgspec.Struct, frozen=True, kw_only=True):
     approvers: Approvers
     asserter: Asserter | None
     path_key: bytes
+    callers: tuple[Pep, ...] = ()
+    """Who may ask at the AuthZEN listener."""
 
     def __repr__(self) -> str:
         return f"Trusted({len(self.credentials)} proxies, {len(self.issuers)} issuers)"
@@ -111,6 +116,7 @@ def read_trusted(settings: Settings) -> Trusted:
         approvers=faults.of(lambda: _approving(settings, told)),
         asserter=faults.of(lambda: _asserter(settings)),
         path_key=faults.of(lambda: secret_file(settings.path(settings.log.path_key_file))),
+        callers=faults.of(lambda: authzen_callers(settings)),
     )
     faults.check()
     return trusted

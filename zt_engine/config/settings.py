@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, field_validator
 
+from zt_engine.config.authzen import Authzen
 from zt_engine.config.control import Administrators, CertificateAuthority, Control, Enrollment
 from zt_engine.config.publishing import Publishing
 from zt_engine.config.section import Section
@@ -29,6 +30,7 @@ class Settings(Section):
     enrollment: Enrollment = Enrollment()
     administrators: Administrators = Administrators()
     publishing: Publishing = Publishing()
+    authzen: Authzen = Authzen()
     base: Path = Path()
     """The folder of the file; relative paths start here. Not a setting."""
 

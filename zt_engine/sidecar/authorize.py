@@ -45,6 +45,14 @@ class Space(Protocol):
         ...
 
 
+class Believed(Protocol):
+    """Says who asks. No two of them number their principals alike."""
+
+    def of(self, request: AccessRequest, now: float) -> Principal:
+        """Return the principal of a request, or raise InputError."""
+        ...
+
+
 class Memory(msgspec.Struct, frozen=True, gc=False):
     """A decision that was remembered, and all that could end it: `Authorizer.stands` asks whether any of it has."""
 
@@ -161,15 +169,18 @@ class Authorizer:
         cache.hits += 1
         return True
 
-    def decide(self, request: AccessRequest, now: float) -> Answer:
-        """Decide a request. Never raises: what breaks on the way is a refusal."""
+    def decide(self, request: AccessRequest, now: float, believed: Believed | None = None) -> Answer:
+        """Decide a request. Never raises: what breaks on the way is a refusal.
+
+        `believed` says who asks instead of the request's credentials, for a caller that vouches for somebody.
+        """
         place = principal = None
         try:
             policy, situation = self._current(now)
             place = policy.places.of(request.target, request.method)
             if request.channel not in place.resource.channels:
                 raise InputError("CHANNEL_NOT_SERVED", "this service is not served over this channel")
-            principal = self._principals.of(request, now)
+            principal = (self._principals if believed is None else believed).of(request, now)
             moment = policy.moments.of(
                 principal, now, strongest=policy.strongest.get(principal.issuer), freeze=situation.freeze
             )
@@ -219,9 +230,7 @@ class Authorizer:
             asked = msgspec.structs.replace(
                 asked, authorization=principal.authorization, client_cert=principal.client_cert
             )
-        return Memory(
-            outcome, asked, case.place.log, principal, self._epoch, max(moment.since, principal.since), until
-        )
+        return Memory(outcome, asked, case.place.log, principal, self._epoch, max(moment.since, principal.since), until)
 
     def _current(self, now: float) -> tuple[Policy, Situation]:
         policy, situation = self._policy, self._replica.situation

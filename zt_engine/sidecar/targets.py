@@ -179,12 +179,10 @@ class Places:
     """Matches targets against one catalogue, and remembers a bounded number of them."""
 
     def __init__(self, catalogue: Catalogue, wanted: Projection, path_key: bytes) -> None:
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         self._wanted = wanted
         self._path_key = KeyedHash(path_key)
-        self._known: Generations[tuple[RequestTarget, str], Place] = Generations(
-            MAX_BYTES, lambda _, place: place.size
-        )
+        self._known: Generations[tuple[RequestTarget, str], Place] = Generations(MAX_BYTES, lambda _, place: place.size)
 
     def of(self, target: RequestTarget, method: str) -> Place:
         """Return the place.
@@ -194,7 +192,7 @@ class Places:
         key = (target, method)
         place = self._known.get(key)
         if place is None:
-            resource = self._catalogue.match(target.host, method, target.path)
+            resource = self.catalogue.match(target.host, method, target.path)
             log = log_members(target, method, resource.route, self._path_key)
             place = Place(resource, target, method, log=log, read=self._wanted.members)
             self._known.put(key, place)
@@ -218,4 +216,3 @@ def label_at(place: Place, *, tick_start: int, clock_synchronised: bool) -> tupl
         return place.resource.label, place.resource_json
     label = effective_label(place.resource.label, tick_start=tick_start, clock_synchronised=clock_synchronised)
     return label, resource_fragment(place.resource, label, place.path)
-
