@@ -158,6 +158,14 @@ def test_the_situation_is_the_security_teams_to_change(control: Control, who: st
     assert control.call("GET", "/v1/situation", who=who).status_code == 200
 
 
+def test_a_device_nobody_knows_is_revoked_and_remarked_on(control: Control) -> None:
+    body = {"kind": "device", "key": "laptop-x", "until": None, "reason": "lost"}
+    answer = control.call("POST", "/v1/revocations", body, who="security")
+
+    assert (answer.status_code, answer.json()["known"]) == (201, False)
+    assert control.announced() == [("revocation.added", {"kind": "device", "key": "laptop-x", "until": None})]
+
+
 # -- the threat level goes down
 
 
@@ -213,9 +221,25 @@ def test_a_lowering_is_used_once(control: Control) -> None:
     raised(control)
     once = lowering(1, "yamada", "suzuki")
     assert set_level(control, once) == (200, "")
+    again = set_level(control, once)
     raised(control)
 
-    assert set_level(control, once) == (422, "THREAT_LEVEL_LOWERING")
+    assert (again, set_level(control, once)) == ((422, "LOWERING_USED"), (422, "LOWERING_USED"))
+
+
+def test_a_lowering_is_no_raising_where_the_level_fell_meanwhile(control: Control) -> None:
+    raised(control)
+    assert set_level(control, lowering(0, "yamada", "suzuki")) == (200, "")
+
+    assert set_level(control, lowering(1, "yamada", "suzuki")) == (422, "THREAT_LEVEL_LOWERING")
+    assert control.call("GET", "/v1/situation").json()["threat_level"] == 0
+
+
+def test_a_lowering_that_few_signed_is_called_a_lowering(control: Control) -> None:
+    raised(control)
+    answer = control.call("PUT", "/v1/situation/threat-level", {"threat_level": 2, "reason": "x"}, who="security")
+
+    assert answer.json()["detail"] == "the lowering of the threat level is approved by 0 people, 2 are needed"
 
 
 def test_where_nobody_could_sign_one_person_lowers_it_and_the_audit_says_so() -> None:

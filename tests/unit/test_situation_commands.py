@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from typer.testing import CliRunner
 
 from tests.control_support import NOW, Control
-from tests.unit.test_control_situation import APPROVERS, CONTINUITY, GRANT, KEYS
+from tests.unit.test_control_situation import APPROVERS, CONTINUITY, GRANT, KEYS, OVERLAY
 from zt_engine.cli import situation
 from zt_engine.cli.main import app
 from zt_engine.core.errors import InputError
@@ -84,9 +84,46 @@ def test_the_level_is_raised_by_one_and_lowered_by_what_two_signed(control: Cont
     zt("lower", file, "-m", "over")
 
     assert json.loads(zt("show", "--json"))["threat_level"] == 1
-    zt("raise", "3", "-m", "again")
-    with pytest.raises(InputError, match="THREAT_LEVEL_LOWERING"):
+    with pytest.raises(InputError, match="LOWERING_USED"):
         zt("lower", file, "-m", "again")
+    zt("raise", "3", "-m", "again")
+    with pytest.raises(InputError, match="LOWERING_USED"):
+        zt("lower", file, "-m", "again")
+
+
+def test_what_is_staged_is_shown_as_staged(control: Control) -> None:
+    overlay = OVERLAY | {"id": "o1", "cause": "incident 42"}
+    plan = {"rings": [{"name": "canary", "sidecars": ["edge-1"]}, {"name": "all", "percent": 100}]}
+    for kind, record, mode in (("overlay", overlay, "enforce"), ("threat_level", {"threat_level": 2}, "report-only")):
+        body = {"kind": kind, "record": record, "plan": plan | {"mode": mode}, "reason": "first the canary"}
+        assert control.call("POST", "/v1/rollouts", body, who="security").is_success
+    shown = zt("show")
+
+    assert "threat level 0: calm" in shown
+    assert "overlay:o1  staged, rollout 1 (reached: canary)  " in shown
+    assert "threat_level  only watched, rollout 2  threat level 2: alert" in shown
+    assert "展開 1（到達: canary）" in zt("show", lang="ja")
+
+
+def test_what_was_signed_or_declared_once_is_not_done_again(control: Control, tmp_path: Path) -> None:
+    grant = tmp_path / "grant.json"
+    grant.write_text(json.dumps(GRANT))
+    zt("grant", signed("grant", grant, "yamada", "suzuki"))
+    with pytest.raises(InputError, match="DECLARED_ALREADY"):
+        zt("grant", grant)
+    with pytest.raises(InputError, match="APPROVED_ALREADY"):
+        signed("grant", grant, "suzuki")
+
+    assert len(control.announced()) == 1
+    assert len(json.loads(grant.read_text())["approvals"]) == 2
+
+
+def test_the_revocation_of_a_device_nobody_knows_is_recorded_and_remarked_on(control: Control) -> None:
+    told = zt("revoke", "device", "laptop-x", "-m", "lost")
+
+    assert "no such device is known" in told
+    assert "no such device" not in zt("revoke", "subject", "tanaka", "-m", "left")
+    assert "revocations in force: 2" in zt("show")
 
 
 def test_an_overlay_has_an_end_and_is_taken_back(control: Control) -> None:

@@ -25,6 +25,12 @@ from zt_engine.core.errors import ConfigError, InputError, Problem
 RecordKind = Literal["grant", "continuity", "release", "threat_level"]
 
 _DOMAIN = b"zt-approval/1\n"
+_CALLED: Mapping[RecordKind, str] = {
+    "grant": "grant",
+    "continuity": "declaration of continuity",
+    "release": "release",
+    "threat_level": "lowering of the threat level",
+}
 
 
 class Approver(Struct, frozen=True):
@@ -111,7 +117,8 @@ def verify_approvals(
             raise InputError("APPROVAL_OWN", f"`{approver.person}` approved something for themselves")
         people.add(approver.person)
     if len(people) < needed:
-        raise InputError("APPROVAL_MISSING", f"approved by {len(people)} people, {needed} are needed")
+        text = f"the {_CALLED[kind]} is approved by {len(people)} people, {needed} are needed"
+        raise InputError("APPROVAL_MISSING", text)
     return tuple(sorted(people))
 
 

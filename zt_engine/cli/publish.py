@@ -12,6 +12,7 @@ import typer
 
 from zt_engine import logs
 from zt_engine.adapters.approvals import approve as sign_approval
+from zt_engine.adapters.approvals import key_id
 from zt_engine.adapters.control_http import ControlClient
 from zt_engine.adapters.control_http import read_key as read_admin_key
 from zt_engine.adapters.log_reader import read_log
@@ -44,7 +45,7 @@ from zt_engine.cli.publish_report import (
 from zt_engine.cli.release_tables import console, show_history, show_status
 from zt_engine.cli.rollout import read_file
 from zt_engine.config import CONFIG_NAME, ControlSettings, load_control
-from zt_engine.core.errors import ConfigError, Problem, ZtError
+from zt_engine.core.errors import ConfigError, InputError, Problem, ZtError
 from zt_engine.core.release import approved_content
 
 Config = Annotated[Path, typer.Option("--config", envvar="ZT_CONFIG", help="Says where the control plane is.")]
@@ -239,6 +240,8 @@ def approve(
     settings = load_control(config)
     signer = approver_key(key)
     with plane_of(settings, language) as plane:
+        if key_id(signer.public_key()) in plane.get(seq).get("approved_with", ()):
+            raise InputError("APPROVED_ALREADY", "the release has a signature by this key", where=f"release {seq}")
         reader = ReleaseReader(plane, believed_keys(settings), before=before_of(settings, before))
         release, weakens = reader.judged(seq)
         show_texts(*reader.texts(seq), language)

@@ -18,7 +18,7 @@ from zt_engine.adapters.approvals import RecordKind, approve
 from zt_engine.cli.asking import asking
 from zt_engine.cli.group_options import Anywhere
 from zt_engine.cli.output import Language
-from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.core.errors import ConfigError, InputError, Problem
 
 app = typer.Typer(cls=Anywhere, no_args_is_help=True)
 asked = asking(app, "Show the situation; raise and lower the threat level; declare overlays, grants; revoke.")
@@ -44,6 +44,15 @@ _TEXTS: Final[Mapping[str, Mapping[Language, str]]] = {
         "ja": "{what}: 宣言しました。すぐに伝わります",
     },
     "gone": {"en": "{what}: taken back", "ja": "{what}: 取り消しました"},
+    "unknown_device": {
+        "en": "no such device is known; the revocation is recorded and holds for whoever enrolls under this id",
+        "ja": "このIDの端末は登録されていません。失効は記録され、今後このIDで登録される端末にも適用されます",
+    },
+    "staged": {
+        "en": "staged, rollout {number} (reached: {rings})",
+        "ja": "段階的に展開中、展開 {number}（到達: {rings}）",
+    },
+    "watched": {"en": "only watched, rollout {number}", "ja": "観察のみ、展開 {number}"},
     "reviewed": {"en": "{what}: reviewed", "ja": "{what}: 事後確認を記録しました"},
     "signed": {"en": "{file}: signed, {count} in all", "ja": "{file}: 署名しました（計{count}件）"},
     "to_sign": {
@@ -67,12 +76,14 @@ def show(json_: AsJson = False) -> None:
     lines += [
         (one["kind"], one, " ".join((*one.get("subjects", ()), *one.get("groups", ())))) for one in found["grants"]
     ]
+    lines += [_staged(one) for one in found["staged"]]
     lines += [("review", {"id": one["grant"], "not_after": one["due"]}, "") for one in found["reviews"]]
     lines += [("continuity", found["continuity"], "")] if found["continuity"] else []
     for kind, record, what in lines:
-        until = _text("until", until=_instant(record["not_after"]))
+        until = _text("until", until=_instant(record["not_after"])) if "not_after" in record else ""
         why = record.get("reason") or record.get("cause") or ""
-        print("  ".join(part for part in (f"{kind}:{record['id']}", what, until, why) if part))
+        name = f"{kind}:{record['id']}" if record.get("id") else kind
+        print("  ".join(part for part in (name, what, until, why) if part))
     if not lines:
         _say("none")
     _say("revocations", count=found["revocations_in_force"])
@@ -113,7 +124,10 @@ def approve_(
     record = _read(file)
     signed = {name: value for name, value in record.items() if name != "approvals"}
     kinds: dict[Kind, RecordKind] = {"grant": "grant", "continuity": "continuity", "threat_level": "threat_level"}
-    approvals = [*record.get("approvals", []), approve(_private(approver), kinds[kind], signed)]
+    approval = approve(_private(approver), kinds[kind], signed)
+    if approval in record.get("approvals", []):
+        raise InputError("APPROVED_ALREADY", f"key `{approval['key_id'][:12]}`", where=str(file))
+    approvals = [*record.get("approvals", []), approval]
     _write(file, {**signed, "approvals": approvals})
     _say("signed", file=file, count=len(approvals))
 
@@ -192,13 +206,31 @@ def revoke(
     """Revoke a device, certificate, subject, session or token; it cannot be taken back before its end."""
     until = None if hours is None else int(time.time() + hours * 3600)
     with asked.client() as plane:
-        plane.post("v1", "revocations", body={"kind": kind, "key": key, "until": until, "reason": reason})
+        body = {"kind": kind, "key": key, "until": until, "reason": reason}
+        told = plane.post("v1", "revocations", body=body)
     _say("done", what=f"{kind}:{key}")
+    if told.get("known") is False:
+        _say("unknown_device")
+
+
+def _staged(one: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
+    """What a rollout brings to some: it is in force in the rings that are reached and nowhere else."""
+    record = one["record"]
+    what = f"{record['effect']}  {record['scope']}" if one["kind"] == "overlay" else ""
+    if one["kind"] == "threat_level":
+        level = record["threat_level"]
+        what = _text("level", level=level, name=LEVELS[asked.language][level])
+    rings = ", ".join(one["reached"])
+    said = _text("watched" if one["mode"] == "report-only" else "staged", number=one["ref_seq"], rings=rings)
+    return (one["kind"], record, "  ".join(part for part in (said, what) if part))
 
 
 def _declare(kind: KeptKind, record: Mapping[str, Any]) -> None:
     name = str(record.get("id", ""))
     with asked.client() as plane:
+        held = plane.get("v1", "situation")
+        if any(record == one for one in (*held["overlays"], *held["grants"], held["continuity"])):
+            raise InputError("DECLARED_ALREADY", f"`{name}` is declared", where=f"{kind}:{name}")
         plane.put("v1", "situation", PATHS[kind], name, body=record)
     _say("done", what=f"{kind}:{name}")
 

@@ -15,7 +15,7 @@ import msgspec
 from zt_engine.control_plane.break_glass import declare, reviews, signed_content
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.ledger import revoke, write_down
-from zt_engine.control_plane.rollouts import supersede
+from zt_engine.control_plane.rollouts import RELEASE, Held, supersede, under_way
 from zt_engine.control_plane.threat_level import Lowering, level_of, lowered_by
 from zt_engine.core.approval import Approval
 from zt_engine.core.errors import InputError
@@ -79,9 +79,11 @@ class Declarations:
         approvals: Sequence[Approval] = (),
         previous: int | None = None,
     ) -> dict[str, int]:
-        """Set the threat level: one person raises it, and two sign that it goes down (`control_plane.threat_level`)."""
-        approvers: tuple[str, ...] = ()
-        if level < level_of(tx):
+        """Set the threat level: one person raises it, and two sign that it goes down (`control_plane.threat_level`).
+
+        What was signed as a lowering is judged as one, whatever level is in force by now.
+        """
+        if level < level_of(tx) or approvals or previous is not None:
             lowering = Lowering(
                 tenant=self._plane.settings.tenant,
                 previous=level_of(tx) if previous is None else previous,
@@ -100,15 +102,20 @@ class Declarations:
     def revoke(
         self, tx: Transaction, kind: str, key: str, until: int | None, *, actor: str, reason: str, now: int
     ) -> dict[str, Any]:
-        """Revoke something; it cannot be taken back before its end."""
+        """Revoke something; it cannot be taken back before its end.
+
+        A device nobody knows is revoked as well, since it may be enrolled yet; `known` says that there is none.
+        """
         record = {"kind": kind, "key": key, "until": until}
         self._plane.records.check("revocation", msgspec.json.encode(record))
         if until is not None and until <= now:
             raise InputError("RECORD_ID", "the end lies in the past", where="until")
         revoke(tx, kind, key, until)
+        known = {"known": tx.devices.get(key) is not None} if kind == "device" else {}
+        after = {**record, **known}
         object_ = f"{kind}:{key}"[:512]
-        write_down(tx, actor=actor, action="revocation.added", object_=object_, reason=reason, after=record, now=now)
-        return record
+        write_down(tx, actor=actor, action="revocation.added", object_=object_, reason=reason, after=after, now=now)
+        return after
 
     def everything(self, tx: Transaction, *, now: int) -> dict[str, Any]:
         """Return the whole situation; of revocations those that end last, and how many there are."""
@@ -122,6 +129,7 @@ class Declarations:
             "overlays": [msgspec.json.decode(body) for body in tx.situation.all("overlay").values()],
             "grants": [msgspec.json.decode(body) for body in tx.situation.all("grant").values()],
             "continuity": continuity[0] if continuity else None,
+            "staged": [_staged(held) for held in under_way(tx) if held.type != RELEASE],
             "reviews": reviews(tx),
             "revocations": live[:SHOWN_REVOCATIONS],
             "revocations_in_force": len(live),
@@ -150,6 +158,18 @@ class Declarations:
             after=None if after is None else msgspec.json.decode(after),
             now=now,
         )
+
+
+def _staged(held: Held) -> dict[str, Any]:
+    """Return what only some sidecars decide by so far, or none where it is only watched."""
+    return {
+        "kind": held.object.partition(":")[0],
+        "ref_seq": held.staged.ref_seq,
+        "mode": held.staged.mode,
+        "reached": list(held.reached),
+        "rings": [ring.name for ring in held.staged.rings],
+        "record": msgspec.json.decode(held.record),
+    }
 
 
 def forget_ended(tx: Transaction, *, before: int) -> int:

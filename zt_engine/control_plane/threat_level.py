@@ -42,17 +42,18 @@ def lowered_by(
 ) -> tuple[str, ...]:
     """Return who approved that the level goes down; none where nobody could.
 
-    InputError THREAT_LEVEL_LOWERING for another change, one that is over or was used, and APPROVAL_*.
+    InputError LOWERING_USED for one that was used, THREAT_LEVEL_LOWERING for another change or one that is over, and
+    APPROVAL_*.
     """
+    record = msgspec.to_builtins(lowering)
+    if approvals:
+        used = hashlib.sha256(msgspec.json.encode(record, order="sorted")).hexdigest()
+        # What is refused below has used nothing: it is undone with the rest.
+        if not tx.nonces.first_use(used, purpose=KIND, expires_at=lowering.expires_at, now=now):
+            raise InputError("LOWERING_USED", "this was signed for one lowering, and used", where="approvals")
     if lowering.previous != level_of(tx) or lowering.threat_level >= lowering.previous:
         raise InputError("THREAT_LEVEL_LOWERING", f"the level in force is {level_of(tx)}", where="previous")
     if not now < lowering.expires_at <= now + LONGEST:
         message = "what was signed is over, or good for longer than a day"
         raise InputError("THREAT_LEVEL_LOWERING", message, where="expires_at")
-    record = msgspec.to_builtins(lowering)
-    people = plane.records.lowering(record, approvals)
-    if people:
-        used = hashlib.sha256(msgspec.json.encode(record, order="sorted")).hexdigest()
-        if not tx.nonces.first_use(used, purpose=KIND, expires_at=lowering.expires_at, now=now):
-            raise InputError("THREAT_LEVEL_LOWERING", "this was signed for one lowering, and used", where="approvals")
-    return people
+    return plane.records.lowering(record, approvals)
