@@ -35,6 +35,7 @@ from zt_engine.core.issuer import IssuerConfig
 from zt_engine.core.trust_root import TrustDocument
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.sidecar.authzen.peps import Pep
+from zt_engine.sidecar.hooks.caddy import CaddyHook
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials
 from zt_engine.sidecar.hooks.denials import Denials
 from zt_engine.sidecar.hooks.nginx import NginxHook
@@ -46,7 +47,7 @@ from zt_engine.sidecar.replica import Replica
 
 T = TypeVar("T")
 
-HOOKS: tuple[type[HeaderHook], ...] = (NginxHook,)
+HOOKS: tuple[type[HeaderHook], ...] = (NginxHook, CaddyHook)
 """The hooks over HTTP/1.1; those that no proxy of the settings uses are not served."""
 
 RELOADABLE = {
