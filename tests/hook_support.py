@@ -19,8 +19,10 @@ from zt_engine.pages.registry import registry
 from zt_engine.sidecar.app import NO_PEP, NOT_FOUND, DecisionApp
 from zt_engine.sidecar.hooks.answers import Identity, allow_head, deny_head
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials, Peer, key_digest
+from zt_engine.sidecar.hooks.denials import Denials
 from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.hooks.pages import DeniedPages
+from zt_engine.sidecar.hooks.reading import HeaderHook
 from zt_engine.sidecar.listener import DecisionServer, Limits
 
 # By default structlog draws exceptions with all their variables, which takes longer than a proxy waits.
@@ -33,10 +35,12 @@ KEY = b"0123456789abcdef0123456789abcdef"
 END = b"\r\n\r\n"
 
 
-def credential(*, hosts: Iterable[str] = (), uids: Iterable[int] = (), key: bytes = KEY) -> Credential:
+def credential(
+    *, hosts: Iterable[str] = (), uids: Iterable[int] = (), key: bytes = KEY, hook: str = "nginx"
+) -> Credential:
     return Credential(
         name="front",
-        hook="nginx",
+        hook=hook,
         channel="open",
         proof="socket" if uids else "key",
         hosts=frozenset(hosts),
@@ -50,10 +54,17 @@ class GateApp:
 
     strangers = DecisionApp.strangers
 
-    def __init__(self, *credentials: Credential, identity: dict[str, Any] | None = None) -> None:
-        shown = Credentials(credentials or (credential(),))
-        self.hook = NginxHook(shown)
-        self.pages = DeniedPages(DeniedPage(registry(), default_language="en"), shown)
+    def __init__(
+        self,
+        *credentials: Credential,
+        identity: dict[str, Any] | None = None,
+        hook: type[HeaderHook] = NginxHook,
+    ) -> None:
+        shown = Credentials(credentials or (credential(hook=hook.name),))
+        self.hook: HeaderHook = hook(shown)
+        page = DeniedPage(registry(), default_language="en")
+        self.pages = DeniedPages(page, shown)
+        self.denials = Denials(page)
         self.authorised: list[AccessRequest] = []
         self.refused: list[str] = []
         self.asked: list[dict[bytes, bytes]] = []
@@ -81,27 +92,36 @@ class GateApp:
         uid: Peer,
         head: bytes = b"",
     ) -> bytes:
-        if path != self.hook.path:
+        rest = path[len(self.hook.path) :] if path.startswith(self.hook.path) else None
+        if rest is None or (rest and (rest[:1] not in (b"/", b"?") or not self.hook.appends)):
             page = self.pages(path, headers, names, uid)
             return NOT_FOUND if page is None else page
         self.calls += 1
         try:
-            sent, who = self.hook.read(headers, names, uid, method=method)
-            if method != b"GET":
+            sent, who = self.hook.read(headers, names, uid, method=method, rest=rest)
+            if method != b"GET" and not self.hook.any_method:
                 raise InputError("HOOK_FRAMING", "a hook is asked with GET")
             request = self.hook.prove(sent, who)
         except InputError as error:
             self.refused.append(error.code)
             if error.code == "PEP_UNKNOWN":
                 return NO_PEP
-            return deny_head(Decision.deny(error.code), scheme="", has_credential=False) + END
+            return self._denied(
+                deny_head(Decision.deny(error.code), scheme="", has_credential=False), b"", method, headers
+            )
         self.asked.append(dict(headers))
         if self.deny is not None:
-            return deny_head(self.deny, scheme="bearer", has_credential=False) + b"d-7" + END
+            return self._denied(deny_head(self.deny, scheme="bearer", has_credential=False), b"d-7", method, headers)
         self.authorised.append(request)
         shown = dict(self.identity)
         identity = Identity.of(**{name: shown.pop(name) for name in ("subject", "device", "groups")})
-        return allow_head(identity, **shown) + b"d-7" + END
+        more = b"\r\n" + self.hook.allow_lines + b"\r\n" if self.hook.allow_lines else END
+        return allow_head(identity, **shown) + b"d-7" + more
+
+    def _denied(self, head: bytes, number: bytes, method: bytes, headers: dict[bytes, bytes]) -> bytes:
+        if not self.hook.carries or method == b"HEAD":
+            return head + number + END
+        return self.denials.write(head, number, headers)
 
     def seal(self, answers: list[bytes]) -> list[bytes]:
         return answers
