@@ -25,8 +25,10 @@ REGISTRY = ROOT / "zt_engine" / "pages" / "codes"
 CODE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 SUFFIX = re.compile(r"(?:_[A-Z][A-Z0-9]*)+")
 """A code whose first word is the kind of file it is about: `_VALUE` becomes CATALOGUE_VALUE."""
-NO_CODES = frozenset({"LC_ALL", "LC_MESSAGES", "LISTEN_PID", "XDG_STATE_HOME", "ZT_CONFIG"})
-"""Names of environment variables."""
+NO_CODES = frozenset(
+    {"LC_ALL", "LC_MESSAGES", "LISTEN_PID", "XDG_STATE_HOME", "ZT_CONFIG", "PATH_INFO", "REQUEST_METHOD"}
+)
+"""Names of environment variables, and of CGI's."""
 
 
 @cache

@@ -27,6 +27,8 @@ RESERVED_NAMES = frozenset(
         "client-cert",
         "client-cert-chain",
         "x-rewrite-url",
+        "x-script-name",  # WSGI middleware takes a prefix of the path from it
+        "x-http-host-override",
         "x-client-cert",
         "x-forwarded",
         "ssl-client-cert",

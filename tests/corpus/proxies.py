@@ -1,0 +1,73 @@
+"""The proxies that the corpus goes through, each started from the configuration that `zt hook` prints for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from tests.corpus.world import HOST, World
+from tests.peers import find_peer
+from zt_engine.adapters.nginx_process import NginxProcess, listen_text, reserve
+from zt_engine.bootstrap.nginx_hook import find_proxy, nginx_block, write_key_include
+from zt_engine.config import load
+from zt_engine.sidecar.hooks.snippet import render
+
+
+class ProxyUnderTest(Protocol):
+    """A real proxy between the runner and the witnessing backend."""
+
+    name: str
+    notes: str
+
+    def start(self, world: World, backend: str, folder: Path) -> tuple[str, int]:
+        """Start it in front of `backend` (HOST:PORT), asking the world's sidecar; return where it listens."""
+
+    def stop(self) -> None:
+        """Stop it."""
+
+
+class Nginx:
+    """nginx with the block of `zt hook nginx`."""
+
+    notes = ""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def start(self, world: World, backend: str, folder: Path) -> tuple[str, int]:
+        executable = find_peer(self.name)
+        assert executable is not None
+        settings = load(world.sandbox.config, {})
+        proxy = find_proxy(settings, "front")
+        write_key_include(settings, proxy)
+        front = reserve()
+        address: tuple[str, int] = front.getsockname()[:2]
+        block = nginx_block(
+            settings, proxy, server_names=[HOST], backend=backend, listen=[listen_text(front)], sidecar=[world.address]
+        )
+        self._process = NginxProcess.start(executable, http=render(block), folder=folder, sockets=[front])
+        return address
+
+    def stop(self) -> None:
+        self._process.stop()
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A proxy, the peers it needs, and what is true of it that the runner has to know."""
+
+    make: Callable[[], ProxyUnderTest]
+    peers: tuple[str, ...]
+    may_lose_identity: bool = False
+
+    @property
+    def missing(self) -> list[str]:
+        return [peer for peer in self.peers if find_peer(peer) is None]
+
+
+CANDIDATES: Mapping[str, Candidate] = {
+    "nginx (Debian)": Candidate(lambda: Nginx("nginx (Debian)"), ("nginx (Debian)",)),
+    "nginx (wheel)": Candidate(lambda: Nginx("nginx (wheel)"), ("nginx (wheel)",)),
+}

@@ -1,0 +1,138 @@
+"""What the corpus runs against: a sidecar as a process of its own with its decision log, and people to sign in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.sidecar_support import Process, ask, edit, logged, wait_for
+from zt_engine.bootstrap.demo_world import HEALTHY, STAFF
+from zt_engine.bootstrap.identity import secret_file
+from zt_engine.bootstrap.packs import compiled_bundle
+from zt_engine.bootstrap.sandbox import Sandbox
+from zt_engine.config import load
+from zt_engine.corpus.execution import Allow
+from zt_engine.corpus.wire import Address
+from zt_engine.sidecar.targets import KeyedHash
+
+HOST = "app.example"
+CATALOGUE = Path(__file__).parent / "catalogue.yaml"
+PEOPLE = ("tanaka", "suzuki", "sato")
+CHANGES = (
+    ('      - {path: "/leaving/*", methods: [GET], label: C0}\n', ""),
+    ('      - {path: "/closing/*", methods: [GET, HEAD, POST]}\n', '      - {path: "/opening/*", methods: [GET]}\n'),
+    ('{path: "/raising/*", methods: [GET]}', '{path: "/raising/*", methods: [GET], label: C2}'),
+)
+
+
+class Decisions:
+    """The allows of a decision log."""
+
+    def __init__(self, world: World) -> None:
+        self._digest = world.digest
+        allows = [event for event in logged(world.sandbox) if event["effect"] in ("allow", "observe")]
+        self._known = {event["decision_id"]: _allow(event) for event in allows}
+        self._paths = {allow.path_digest: allow for allow in self._known.values()}
+
+    def allow(self, decision: str) -> Allow | None:
+        return self._known.get(decision)
+
+    def allow_of_path(self, digest: str) -> Allow | None:
+        return self._paths.get(digest)
+
+    def digest(self, path: bytes) -> str:
+        return self._digest(path).decode()
+
+
+def _allow(event: Mapping[str, Any]) -> Allow:
+    return Allow(
+        decision=event["decision_id"], method=event["method"], host=event["host"], path_digest=event["path_hmac"],
+        subject=event["subject"], device=event["device"], label=event["label"], trust=str(event["trust"]),
+    )  # fmt: skip
+
+
+class World:
+    """One installation that decides for one host, for as many proxies as are configured."""
+
+    def __init__(self, folder: Path, *, listen: str = "127.0.0.1:0") -> None:
+        self.sandbox = Sandbox(
+            folder / "zt", pack="jp-gov", listen=listen, bundle=compiled_bundle("jp-gov"),
+            catalogue=CATALOGUE.read_bytes(), enforces=("no_store", "no_download", "watermark"),
+        )  # fmt: skip
+        edit(self.sandbox, "zt.toml", ("[policy]\n", "[policy]\nbudget_ms = 250\n"))
+        for person in PEOPLE:
+            self._person(person)
+        self.laptop = self.sandbox.device("laptop-1", assigned=["tanaka"], facts=HEALTHY)
+        self.settings = load(self.sandbox.config, {})
+        self.digest = KeyedHash(secret_file(self.settings.path(self.settings.log.path_key_file)))
+        self.sidecar = Process(self.sandbox).started()
+        self._revoked = f"revoked-{time.time_ns()}"
+
+    @property
+    def address(self) -> str:
+        """Where the decision listener is."""
+        return self.sidecar.address
+
+    def listeners(self) -> dict[str, Address]:
+        """The decision service's own listeners, for probes that go past the proxy."""
+        found = {}
+        for name, address in (("hook", self.sidecar.address), ("admin", self.sidecar.admin)):
+            host, _, port = address.rpartition(":")
+            found[name] = Address(host.strip("[]"), int(port))
+        return found
+
+    def values(self) -> dict[str, str]:
+        """What stands for the placeholders of probes."""
+        tokens = {person: self.sandbox.token(person) for person in PEOPLE}
+        revoked = self.sandbox.token("sato", jti=self._revoked)
+        return {
+            "host": HOST, "other_host": "other.example", "public": "/pub", "protected": "/vault",
+            "device_only": "/safe",
+            "closing": "/closing", "leaving": "/leaving", "raising": "/raising", "opening": "/opening",
+            "user": "tanaka", "token": tokens["tanaka"], "auth": f"Authorization: Bearer {tokens['tanaka']}",
+            "late_user": "suzuki", "late_auth": f"Authorization: Bearer {tokens['suzuki']}",
+            "revoked_user": "sato", "revoked_auth": f"Authorization: Bearer {revoked}",
+            "cert": self.laptop.certificate.escaped.decode(),
+        }  # fmt: skip
+
+    def change(self) -> None:
+        """Suspend a person, revoke a token, close, raise and open routes; return when that is in force."""
+        self._person("suzuki", status="suspended")
+        self.sandbox.situation(revocations=[{"kind": "jti", "key": self._revoked, "until": None}])
+        edit(self.sandbox, "policy/catalogue.yaml", *CHANGES)
+        self._until(changed=True)
+
+    def restore(self) -> None:
+        """Undo the change."""
+        self._person("suzuki")
+        self.sandbox.situation()
+        self._revoked = f"revoked-{time.time_ns()}"
+        self.sandbox.write("policy/catalogue.yaml", CATALOGUE.read_bytes())
+        self._until(changed=False)
+
+    def _person(self, person: str, **fields: object) -> None:
+        self.sandbox.subject(person, **{**STAFF, **fields})
+
+    def _until(self, *, changed: bool) -> None:
+        auth = self.values()
+        tokens = {name: auth[name].rpartition(" ")[2] for name in ("auth", "late_auth", "revoked_auth")}
+        wanted = {
+            ("/closing/x", "auth"): not changed, ("/raising/x", "auth"): not changed, ("/opening/x", "auth"): changed,
+            ("/vault/x", "late_auth"): not changed, ("/vault/x", "revoked_auth"): not changed,
+        }  # fmt: skip
+
+        def settled() -> bool:
+            return all(
+                (ask(self.sandbox, self.address, f"https://{HOST}{path}", token=tokens[who]).status == 200) is allowed
+                for (path, who), allowed in wanted.items()
+            )
+
+        wait_for(settled, "the change to be in force")
+
+    def decisions(self) -> Decisions:
+        return Decisions(self)
+
+    def close(self) -> None:
+        self.sidecar.close()

@@ -1,0 +1,176 @@
+"""The backend that bears witness: every request, with the very bytes the proxy wrote, goes to three kinds of stack.
+
+Each stack answers with a record of what it executed. The bytes go to a new connection of each stack, so that what one
+of them takes for a second request is a second record. The proxy gets one plain answer.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Self
+
+import msgspec
+
+from zt_engine.corpus.execution import MARK, RECORD, Execution, executions
+from zt_engine.corpus.stacks.processes import Stack, start_stacks
+
+END = b"\r\n\r\n"
+MAX_HEAD = 1 << 18
+MAX_BODY = 1 << 20
+STACK_SECONDS = 5.0
+IDLE_SECONDS = 30.0
+RECORDS_PATH = b"/.corpus/records"
+ANSWERED = "Corpus-Backend"
+"""The header that says an answer comes from this backend."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Backend:
+    """Listens, hands on, remembers. A context manager."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.stacks: tuple[Stack, ...]
+        self.stacks, self.lacking = start_stacks()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._sock = socket.create_server((host, port), family=family, backlog=256)
+        self.host, self.port = self._sock.getsockname()[:2]
+        self._lock = threading.Lock()
+        self._done = threading.Condition(self._lock)
+        self._records: list[Execution] = []
+        self._busy = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"[{self.host}]:{self.port}" if ":" in str(self.host) else f"{self.host}:{self.port}"
+
+    def take(self) -> list[Execution]:
+        """Return what was executed since this was last asked, once nothing is under way."""
+        deadline = time.monotonic() + STACK_SECONDS
+        with self._done:
+            while self._busy and (left := deadline - time.monotonic()) > 0:
+                self._done.wait(left)
+            taken, self._records = self._records, []
+        return taken
+
+    def close(self) -> None:
+        """Stop listening, and the stacks."""
+        self._sock.close()
+        for stack in self.stacks:
+            stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._sock.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        kept = bytearray()
+        client.settimeout(IDLE_SECONDS)
+        with client, suppress(OSError):
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while (request := _request(client, kept)) is not None:
+                client.sendall(self._answer(request))
+
+    def _answer(self, request: bytes) -> bytes:
+        if request.startswith(b"GET " + RECORDS_PATH + b" "):
+            body = b"".join(RECORD + _encode(record) + b"\n" for record in self.take())
+            return _plain(body)
+        with self._lock:
+            self._busy += 1
+        records = [record for stack in self.stacks for record in executions(_ask(stack.address, request))]
+        if not records:
+            records = [Execution(stack="none", probe=_mark(request), target=_target(request))]
+        with self._done:
+            self._records += records
+            self._busy -= 1
+            self._done.notify_all()
+        body = b"" if request.startswith(b"HEAD ") else b"executed by " + ", ".join(r.stack for r in records).encode()
+        length = None if request.startswith(b"HEAD ") else len(body)
+        return _plain(body, length=length)
+
+
+def _plain(body: bytes, *, length: int | None = -1) -> bytes:
+    length = len(body) if length == -1 else length
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%b: 1\r\n" % ANSWERED.encode()
+    return head + (b"" if length is None else b"Content-Length: %d\r\n" % length) + b"\r\n" + body
+
+
+def _request(client: socket.socket, kept: bytearray) -> bytes | None:
+    """Read one request, with the framing that its head announces; None when the peer has hung up."""
+    while END not in kept:
+        piece = client.recv(65536)
+        if not piece or len(kept) > MAX_HEAD:
+            return None
+        kept += piece
+    size = kept.index(END) + len(END)
+    head = bytes(kept[:size])
+    fields = [line.partition(b":") for line in head.lower().split(b"\r\n")[1:]]
+    if any(name.strip() == b"transfer-encoding" and b"chunked" in value for name, _, value in fields):
+        while b"0\r\n\r\n" not in kept[size:] and len(kept) < MAX_BODY:
+            piece = client.recv(65536)
+            if not piece:
+                break
+            kept += piece
+        size = kept.index(b"0\r\n\r\n", size) + 5 if b"0\r\n\r\n" in kept[size:] else len(kept)
+    else:
+        lengths = [
+            int(value) for name, _, value in fields if name.strip() == b"content-length" and value.strip().isdigit()
+        ]
+        size += min(lengths[0], MAX_BODY) if lengths else 0
+        while len(kept) < size:
+            piece = client.recv(65536)
+            if not piece:
+                return None
+            kept += piece
+    request = bytes(kept[:size])
+    del kept[:size]
+    return request
+
+
+def _ask(address: tuple[str, int], request: bytes) -> bytes:
+    """Send bytes to a stack, say that no more will come, and return all it answers."""
+    answer = bytearray()
+    with suppress(OSError), socket.create_connection(address, timeout=STACK_SECONDS) as stack:
+        stack.sendall(request)
+        stack.shutdown(socket.SHUT_WR)
+        while piece := stack.recv(65536):
+            answer += piece
+    return bytes(answer)
+
+
+def _mark(request: bytes) -> str:
+    name = MARK.lower().encode() + b":"
+    lines = [line for line in request.split(b"\r\n") if line.lower().startswith(name)]
+    return lines[0].partition(b":")[2].strip().decode("latin-1") if lines else ""
+
+
+def _target(request: bytes) -> str:
+    parts = request.split(b"\r\n", 1)[0].split(b" ")
+    return parts[1].decode("latin-1") if len(parts) > 1 else ""
+
+
+def fetch_records(address: tuple[str, int], *, seconds: float = 10.0) -> Sequence[Execution]:
+    """Ask a backend elsewhere, past the proxy, for its records; raises OSError."""
+    with socket.create_connection(address, timeout=seconds) as sock:
+        sock.sendall(b"GET " + RECORDS_PATH + b" HTTP/1.1\r\nHost: corpus\r\nConnection: close\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        answer = bytearray()
+        while piece := sock.recv(65536):
+            answer += piece
+    return list(executions(bytes(answer)))
