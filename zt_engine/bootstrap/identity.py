@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import msgspec
+
 from zt_engine.config import Issuer, Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.core.issuer import (
@@ -117,6 +119,22 @@ def _credential(proxy: Proxy, settings: Settings) -> Credential:
         uids=frozenset(proxy.socket_uids),
         names=frozenset(proxy.certificate_names),
     )
+
+
+def embedded_credential(settings: Settings, name: str | None) -> Credential:
+    """Return what a process that decides for itself may say: the table with `hook = "embedded"`, by name or alone.
+
+    Raises ConfigError EMBEDDED_UNKNOWN.
+    """
+    known = {proxy.name: proxy for proxy in settings.proxies if proxy.hook == "embedded"}
+    if name is None and len(known) == 1:
+        name = next(iter(known))
+    if name not in known:
+        message = "no table of `[[proxies]]`" if not known else f"one of {', '.join(known)} has to be named: it"
+        hint = 'a table of `[[proxies]]` with `name = "app"` and `hook = "embedded"`'
+        problem = Problem(code="EMBEDDED_UNKNOWN", message=f"{message} is this process", where="proxies", hint=hint)
+        raise ConfigError((problem,))
+    return msgspec.structs.replace(_credential(known[name], settings), proof="process")
 
 
 def secret_file(path: Path) -> bytes:

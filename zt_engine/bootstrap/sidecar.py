@@ -131,9 +131,11 @@ class SidecarProgram:
         self._tasks: list[asyncio.Task[None]] = []
         self._servers: list[DecisionServer] = []
         self._waiting: WaitingPoint | None = None
+        self.addresses: list[str] = []
+        self.admin_address = ""
 
-    async def start(self) -> None:
-        """Load keys and policy, then listen. What cannot be loaded is reported and denies; it does not stop the start.
+    async def start(self, *, serve: bool = True) -> None:
+        """Load keys and policy, then listen, unless it is not to `serve`. What cannot be loaded is reported and denies; it does not stop the start.
 
         A running process of the same sidecar hands its sockets over. Raises UnavailableError HANDOVER_NOT_READY when
         that one can decide and this one cannot; it serves on then.
@@ -147,14 +149,18 @@ class SidecarProgram:
                 await self.control.load()
                 self._tasks = [loop.create_task(task) for task in self.control.tasks()]
                 await self.control.reached(REACH_SECONDS)
-            turn = self._meeting.turn()
-            await asyncio.to_thread(turn.__enter__)
-            try:
-                await self._take_over()
-            finally:
-                turn.__exit__(None, None, None)
+            if serve:
+                await self._meet()
         self._tasks += [loop.create_task(self.follower.follow()), loop.create_task(self._follow_keys())]
         log.info("sidecar.started", sidecar=self.settings.sidecar.id, listen=self.addresses, admin=self.admin_address)
+
+    async def _meet(self) -> None:
+        turn = self._meeting.turn()
+        await asyncio.to_thread(turn.__enter__)
+        try:
+            await self._take_over()
+        finally:
+            turn.__exit__(None, None, None)
 
     async def _take_over(self) -> None:
         wanted = places(self.settings)
@@ -279,7 +285,7 @@ class SidecarProgram:
         self.settings, self.wiring = settings, wiring
         self.app.rewire(wiring.hooks, wiring.pages, wiring.denials)
         self.authorizer.rely_on(wiring.principals, wiring.strongest)
-        self.authzen.rewire(settings, wiring)
+        await self.authzen.rewire(settings, wiring)
         if self._servers:
             self._servers[0].limits = wiring.limits
         await self.follower.believe(wiring.believed)

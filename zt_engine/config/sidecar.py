@@ -51,7 +51,7 @@ class Limits(Section):
     idle_seconds: Seconds = 75.0
 
 
-HookName = Literal["nginx", "traefik", "caddy", "envoy", "envoy_grpc", "haproxy", "apache"]
+HookName = Literal["nginx", "traefik", "caddy", "envoy", "envoy_grpc", "haproxy", "apache", "embedded"]
 
 
 class Proxy(Section):
@@ -72,6 +72,10 @@ class Proxy(Section):
 
     @model_validator(mode="after")
     def _proves_itself(self) -> Proxy:
+        if self.hook == "embedded":
+            if self.key_file is not None or self.socket_uids or self.certificate_names:
+                raise ValueError("a process that decides for itself has nobody to prove itself to")
+            return self
         if [self.key_file is not None, bool(self.socket_uids), bool(self.certificate_names)].count(True) != 1:
             raise ValueError("a proxy proves itself by `key_file`, `socket_uids` or `certificate_names`, one of them")
         return self

@@ -158,6 +158,8 @@ class DecisionApp:
             pending = self._pending(refused, NO_PLACE, b"miss", sent_id(sent), now, started)
         else:
             pending = self._decide(request, mount, head, peer, sent.request_id, now, started)
+        if method == b"HEAD" and not pending.outcome.decision.opens:  # an answer to it has no body
+            return pending
         return self._complete(pending, hook, headers, head)
 
     def _mounted(self, path: bytes) -> tuple[Mount | None, bytes]:
@@ -179,10 +181,13 @@ class DecisionApp:
             self._pending(answer.outcome, answer.place_log, cache, number, now, started), encode, unlogged
         )
 
-    def refuse(self, code: str, *, hook: str, number: bytes, encode: Encode, unlogged: bytes) -> Pending:
-        """Refuse a request of such a hook that proved nothing, with a record of it."""
+    def refuse(
+        self, code: str, *, hook: str, number: bytes, encode: Encode, unlogged: bytes, subject: str = "",
+        device: str = "", label: str = "",
+    ) -> Pending:  # fmt: skip
+        """Refuse a request of such a hook without asking the policy, with a record of it."""
         started = time.perf_counter_ns()
-        refused = refusal(Decision.deny(code), hook=hook)
+        refused = refusal(Decision.deny(code), hook=hook, subject=subject, device=device, label=label)
         return self._written(self._pending(refused, NO_PLACE, b"miss", number, self._now(), started), encode, unlogged)
 
     @staticmethod

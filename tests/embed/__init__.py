@@ -1,0 +1,1 @@
+"""Decisions inside a Python application."""
