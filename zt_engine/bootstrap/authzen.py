@@ -13,6 +13,7 @@ import structlog
 
 from zt_engine.adapters.log_segments import DecisionLog
 from zt_engine.bootstrap.authzen_callers import authzen_tls
+from zt_engine.bootstrap.authzen_rules import RulesFollower, types_of
 from zt_engine.bootstrap.identity import home_issuer
 from zt_engine.bootstrap.listening import AUTHZEN
 from zt_engine.bootstrap.sockets import address_of
@@ -25,7 +26,7 @@ from zt_engine.sidecar.authzen.evaluation import Evaluator
 from zt_engine.sidecar.authzen.metadata import document
 from zt_engine.sidecar.authzen.peps import Peps
 from zt_engine.sidecar.authzen.principals import StatedPrincipals
-from zt_engine.sidecar.authzen.rules import NoRules
+from zt_engine.sidecar.authzen.rules import Rules
 from zt_engine.sidecar.authzen.server import AuthzenServer, Limits
 from zt_engine.sidecar.meters import Meters
 from zt_engine.sidecar.recorder import Numbers, Origin
@@ -75,6 +76,9 @@ class AuthzenListener:
         self._busy = busy
         self._around = around
         self._server: AuthzenServer | None = None
+        self._rules = Rules(types_of(settings))
+        self._follower = RulesFollower(settings, self._rules, around.log)
+        self._task: asyncio.Task[None] | None = None
         self.addresses: list[str] = []
 
     async def listen(self, sockets: dict[str, socket.socket], wiring: Wiring) -> None:
@@ -83,6 +87,7 @@ class AuthzenListener:
         if not own:
             return
         tls: ssl.SSLContext | None = authzen_tls(self._settings)
+        await self._follower.refresh()
         around, wanted = self._around, self._settings.authzen
         self.addresses = [address_of(sock) for sock in own]
         sidecar = self._settings.sidecar
@@ -103,21 +108,28 @@ class AuthzenListener:
             request_seconds=wanted.request_seconds,
             idle_seconds=wanted.idle_seconds,
         )
-        self._server = AuthzenServer(app, limits, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._server = AuthzenServer(app, limits, loop)
+        self._task = loop.create_task(self._follower.follow())
         for sock in own:
             await self._server.listen(sock, tls)
         log.info("authzen.started", listen=self.addresses, callers=len(wiring.trusted.callers))
 
-    def rewire(self, settings: Settings, wiring: Wiring) -> None:
+    async def rewire(self, settings: Settings, wiring: Wiring) -> None:
         """Take up who may ask, and what for, between two requests."""
         self._settings = settings
         if self._server is not None:
+            await self._follower.rely_on(settings)
             self._server.app.rewire(Peps(wiring.trusted.callers), self._evaluator(wiring))
 
     async def close(self, *, grace: float) -> None:
         """Answer what was asked and end."""
         if self._server is not None:
             await self._server.close(grace=grace)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._follower.close()
 
     def _identifier(self, *, secured: bool) -> str:
         scheme = "https" if secured else "http"
@@ -131,4 +143,12 @@ class AuthzenListener:
             holds=wiring.principals.holds,
             tick_seconds=self._settings.sidecar.tick_seconds,
         )
-        return Evaluator(self._around.authorizer, believed, NoRules())
+        return Evaluator(
+            self._around.authorizer,
+            believed,
+            self._rules,
+            replica=self._around.shared.replica,
+            space=self._around.log.space,
+            home=home_issuer(self._settings),
+            path_key=wiring.trusted.path_key,
+        )

@@ -55,7 +55,7 @@ RELOADABLE = {
     "policy": frozenset({"keys", "approvers"}),
     "log": frozenset[str](),
     "control_plane": frozenset[str](),
-    "authzen": frozenset({"peps"}),
+    "authzen": frozenset({"peps", "types"}),
 }
 """Settings of these sections that a reload takes up; of every other section it takes up all."""
 
@@ -125,7 +125,7 @@ def read_trusted(settings: Settings) -> Trusted:
 
 def _signing(settings: Settings, told: TrustDocument | None) -> Mapping[str, BundlePublicKey]:
     """The keys that sign policy: those the root names, else those of the settings."""
-    own = load_public_keys(_bundle_keys(settings))
+    own = load_public_keys(bundle_key_pems(settings))
     return bundle_keys_of(told) if told is not None and told.bundle_keys else own
 
 
@@ -241,8 +241,8 @@ def _pems(settings: Settings, files: Iterable[tuple[str, Path]]) -> dict[str, by
     return found
 
 
-def _bundle_keys(settings: Settings) -> dict[str, bytes]:
-    """The name of a file, without its endings, is the id of its key."""
+def bundle_key_pems(settings: Settings) -> dict[str, bytes]:
+    """Return the public keys that sign policy; the name of a file, without its endings, is the id of its key."""
     if not settings.policy.keys:
         hint = "the public key that `zt init` wrote, for example `keys/bundle.pub.pem`"
         raise ConfigError((Problem(code="CONFIG_MISSING_KEY", message="`policy.keys` is required", hint=hint),))

@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "sidecar": "Run the data plane.",
         "hook": "Print what a reverse proxy needs.",
         "doctor": "Find what is unsafe in a reverse proxy.",
+        "authzen": "Rules for AuthZEN callers.",
         "policy": "Check, test, build and publish policy.",
         "bundle": "Carry releases to a site without a connection.",
         "audit": "Verify and replay the decision log.",

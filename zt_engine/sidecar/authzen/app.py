@@ -130,13 +130,16 @@ class AuthzenApp:
             return None
         warm, number = found
         now, memory = self._now(), warm.memory
-        if self._authorizer.stands(memory, now):
-            done = Evaluated(memory.outcome, True, memory.place_log, None)
+        if self._evaluator.stands(memory, now):
+            done = Evaluated(memory.outcome, True, memory.place_log)
         else:
-            done = self._evaluator.again(memory, now)
+            done = self._evaluator.again(memory, now, number.decode())
             if done.memory is not None:
                 warm.memory = done.memory
-        return self._single(warm.pep, done, number, now, started, lambda: self._evaluator.again(memory, self._now()))
+        return self._single(
+            warm.pep, done, number, now, started,
+            lambda: self._evaluator.again(memory, self._now(), number.decode()),
+        )  # fmt: skip
 
     def answer(self, asked: Asked) -> Pending | Coroutine[Any, Any, Pending]:
         """Answer one request; what takes longer than a turn may is given as a coroutine."""

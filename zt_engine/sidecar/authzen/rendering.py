@@ -11,6 +11,7 @@ from typing import Any
 from zt_engine.core.decision import Decision, Effect
 from zt_engine.core.generations import Generations
 from zt_engine.pages.registry import Code
+from zt_engine.sidecar.authzen.rules import RuleOutcome
 from zt_engine.sidecar.authzen.wire import encoded
 from zt_engine.sidecar.outcomes import Outcome
 
@@ -39,6 +40,9 @@ class Renderings:
     def _rest(self, outcome: Outcome) -> bytes:
         decision = outcome.decision
         said = self._allowed(outcome) if decision.opens else refused(decision, self._texts)
+        if isinstance(outcome, RuleOutcome):
+            said = {**({} if decision.opens else said), **outcome.said}
+            said.pop("id", None)  # the decision's own stands there
         members = encoded(said)[1:-1]
         return (b"," + members if members else b"") + b"}}"
 

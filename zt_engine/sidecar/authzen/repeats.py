@@ -11,6 +11,7 @@ import msgspec
 
 from zt_engine.core.generations import Generations
 from zt_engine.sidecar.authorize import Memory
+from zt_engine.sidecar.authzen.evaluation import RuleMemory
 from zt_engine.sidecar.authzen.peps import Pep
 
 MARK = b"\r\nX-Request-ID: "
@@ -24,7 +25,7 @@ _PLAIN = re.compile(rb"[!-~]{1,200}")
 class Warm(msgspec.Struct, gc=False):
     """What a request came to, and who asked."""
 
-    memory: Memory
+    memory: Memory | RuleMemory
     pep: Pep
 
 
