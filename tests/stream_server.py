@@ -24,6 +24,7 @@ from tests.sidecar_support import CASE, InProcess, edit, installation, wait_for
 from tests.world import HEALTHY, facts, subject
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.control_records import StrictRecords
+from zt_engine.adapters.direct_answer import DirectProtocol
 from zt_engine.adapters.jws_device import DeviceJws
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.adapters.stream_keys import StreamKey
@@ -90,7 +91,7 @@ class Plane:
         self.thread = LoopThread()
         config = uvicorn.Config(
             create_app(self.plane), host="127.0.0.1", port=self.port, log_config=None, lifespan="off",
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=1, http=DirectProtocol,
         )  # fmt: skip
         self.server = uvicorn.Server(config)
         self.thread.call(lambda: self.origin.start(self.thread.loop))

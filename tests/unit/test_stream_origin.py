@@ -307,6 +307,15 @@ def test_a_watermark_that_was_not_sent_yet_is_replaced_by_the_next() -> None:
     assert listener.waiting() == [b"mark 4"]
 
 
+def test_whoever_leaves_is_counted_no_more_and_leaves_once() -> None:
+    hub = Hub(connections=2)
+    one, two = hub.attach("a"), hub.attach("a")
+
+    for listener in (one, one, two):
+        hub.detach(listener)
+    assert (len(hub), hub.connected) == (0, ())
+
+
 def test_what_was_sent_lately_is_had_without_the_database() -> None:
     hub = Hub(connections=2)
     for first in range(1, 6):
@@ -315,6 +324,65 @@ def test_what_was_sent_lately_is_had_without_the_database() -> None:
     assert [one.first for one in hub.recent(3)] == [4, 5]
     hub.batch(sent(9))  # something is missing between
     assert hub.recent(3) == []
+
+
+class Line:
+    """A connection that is written to directly, and takes nothing as long as `stuck`."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.waiting = 0
+        self.stuck = False
+        self.ended = ""
+
+    def write(self, framed: bytes) -> None:
+        self.got.append(framed)
+        self.waiting += len(framed) if self.stuck else 0
+
+    def end(self, *, at_once: bool = False) -> None:
+        self.ended = "at once" if at_once else "in order"
+
+
+def test_a_connection_is_written_what_was_queued_and_then_everything_as_it_comes() -> None:
+    hub, line = Hub(connections=2), Line()
+    listener = hub.attach("a")
+    listener.live = True
+    hub.batch(sent(1))
+    hub.mark(b"signed", b"mark 1")
+
+    listener.direct(line)
+    hub.batch(sent(2))
+    hub.mark(b"signed", b"mark 2")
+
+    assert b"".join(line.got) == b"10\r\n" + b"x" * 10 + b"mark 1\r\n" + b"a\r\n" + b"x" * 10 + b"\r\n6\r\nmark 2\r\n"
+    hub.cut("a")
+    assert line.ended == "in order"
+
+
+def test_a_connection_that_takes_nothing_is_sent_no_more_watermarks_and_then_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hubs, "QUEUE_BYTES", 100)
+    monkeypatch.setattr(hubs, "MARK_BYTES", 20)
+    hub, line = Hub(connections=2), Line()
+    listener = hub.attach("a")
+    listener.live = line.stuck = True
+    listener.direct(line)
+
+    for number in range(5):
+        hub.mark(b"signed", b"mark %d" % number)
+    assert len(line.got) == 2
+    for first in range(1, 20):
+        hub.batch(sent(first))
+    assert (listener.ended, line.ended) == ("slow", "at once")
+
+
+def test_a_reader_that_was_cut_off_before_its_connection_was_known_is_cut_off_then() -> None:
+    listener, line = Listener("a"), Line()
+    listener.end("revoked")
+
+    listener.direct(line)
+    assert line.ended == "in order"
 
 
 # -- events as they are written

@@ -15,7 +15,8 @@ from tests.control_support import NOW, TENANT, URL, Control
 from zt_engine.adapters.jws_device import DeviceJws
 from zt_engine.adapters.stream_keys import StreamKey, statement
 from zt_engine.bootstrap.serving_stream import open_stream
-from zt_engine.control_plane.sidecars import MAX_STATEMENTS, Sidecars
+from zt_engine.control_plane.sidecars import Sidecars
+from zt_engine.control_plane.statements import MAX_STATEMENTS
 from zt_engine.core.bundle_signature import sign
 from zt_engine.core.errors import InputError
 from zt_engine.core.joining import read_token, write_token
@@ -148,7 +149,7 @@ def test_a_statement_is_good_once_for_a_minute_for_this_control_plane_by_this_ke
 
 def test_used_statements_are_forgotten_once_they_are_over(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_STATEMENTS > 1000
-    monkeypatch.setattr("zt_engine.control_plane.sidecars.MAX_STATEMENTS", 2)
+    monkeypatch.setattr("zt_engine.control_plane.statements.MAX_STATEMENTS", 2)
     key = lab.join()
     for _ in range(2):
         lab.sidecars.identify(signed(key))
@@ -157,6 +158,49 @@ def test_used_statements_are_forgotten_once_they_are_over(lab: Lab, monkeypatch:
     lab.clock.advance(200)
     later = int(lab.clock.now())
     assert lab.sidecars.identify(signed(key, iat=later, exp=later + 60)).id == "edge-1"
+
+
+def test_who_asks_is_known_without_the_database_for_a_second_and_not_longer(lab: Lab) -> None:
+    key = lab.join()
+    assert lab.sidecars.identify_at_once(signed(key)) is None
+    lab.sidecars.identify(signed(key))
+
+    proof = signed(key)
+    known = lab.sidecars.identify_at_once(proof)
+    assert known is not None
+    assert known.id == "edge-1"
+    with pytest.raises(InputError, match="AUTH_REFUSED"):
+        lab.sidecars.identify_at_once(proof)
+    assert lab.sidecars.identify_at_once(signed(key, iss="edge-9")) is None  # it may have joined just now
+    lab.clock.advance(1.5)
+    assert lab.sidecars.identify_at_once(signed(key)) is None
+
+
+def test_whoever_is_revoked_is_refused_at_once_and_by_another_control_plane_within_a_second(lab: Lab) -> None:
+    key, other = lab.join(), lab.join("edge-2")
+    lab.sidecars.identify(signed(key))
+    answer = lab.call("POST", "/v1/sidecars/edge-1/revoke", {"reason": "stolen"})
+    assert answer.status_code == 200
+    assert lab.sidecars.identify_at_once(signed(key)) is None
+    assert refused(lab, signed(key)) == "AUTH_REFUSED"
+
+    with lab.store.writing(TENANT) as tx:  # as another one on this database does
+        lab.sidecars.revoke(tx, "edge-2", reason="stolen", actor="system", now=NOW)
+    lab.clock.advance(1.0)
+    assert lab.sidecars.identify_at_once(signed(other, iss="edge-2")) is None
+    assert refused(lab, signed(other, iss="edge-2")) == "AUTH_REFUSED"
+
+
+def test_an_acknowledgement_with_a_fault_is_refused_as_on_every_other_route(lab: Lab) -> None:
+    key = lab.join()
+
+    for said, code in (
+        ({"applied_seq": -1}, "REQUEST_INVALID"), ({"refusals": ["x"] * 30}, "REQUEST_INVALID"),
+        ({"bundle_digest": "0" * 64 + "\n"}, "REQUEST_INVALID"), ({"odd": 1}, "REQUEST_INVALID"),
+    ):  # fmt: skip
+        answer = lab.status(key, **said)
+        assert (answer.status_code, answer.json()["code"]) == (422, code), said
+    assert lab.status(key, revision="r" * 128, refusals=["A"] * 20, bundle_seq=3).status_code == 200
 
 
 def test_an_acknowledgement_is_answered_with_the_signed_time(lab: Lab) -> None:

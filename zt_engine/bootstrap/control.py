@@ -13,8 +13,9 @@ import structlog
 import uvicorn
 
 from zt_engine.adapters.clock_system import SystemClock
+from zt_engine.adapters.direct_answer import DirectProtocol
 from zt_engine.adapters.keys_jwks import refresh_due
-from zt_engine.adapters.tls_client_certificate import ClientCertificateProtocol, server_context, trust_also
+from zt_engine.adapters.tls_client_certificate import server_context, trust_also
 from zt_engine.bootstrap.control_parts import Parts, own_signers, read_parts
 from zt_engine.bootstrap.device_authority import refresh
 from zt_engine.bootstrap.releasing import close_releases
@@ -75,7 +76,7 @@ class ControlProgram:
         self._server = _Server(
             uvicorn.Config(
                 self.app,
-                http=ClientCertificateProtocol,
+                http=DirectProtocol,
                 lifespan="off",
                 ws="none",
                 log_config=None,

@@ -113,11 +113,17 @@ class DeviceCaller(msgspec.Struct, frozen=True, kw_only=True):
         return f"device:{self.device.device_id}"
 
 
-def caller(kind: str, identify: Callable[[ControlPlane, Request], CallerT]) -> Callable[[Request], Awaitable[CallerT]]:
+def caller(
+    kind: str,
+    identify: Callable[[ControlPlane, Request], CallerT],
+    *,
+    at_once: Callable[[ControlPlane, Request], CallerT | None] | None = None,
+) -> Callable[[Request], Awaitable[CallerT]]:
     """Make the dependency of a route that only one kind of caller may use.
 
     `identify` runs in a thread, before the body is read, and returns the caller or raises InputError: a code that
-    begins with `AUTH_` is answered 401, AUTH_FORBIDDEN 403. The dependency returns what it returned.
+    begins with `AUTH_` is answered 401, AUTH_FORBIDDEN 403. The dependency returns what it returned. `at_once` is
+    asked before, on the event loop; it waits for nothing, and returns None when `identify` has to be asked.
     """
 
     async def established(request: Request) -> CallerT:
@@ -125,6 +131,7 @@ def caller(kind: str, identify: Callable[[ControlPlane, Request], CallerT]) -> C
         return found
 
     established.identify = identify  # type: ignore[attr-defined]
+    established.at_once = at_once  # type: ignore[attr-defined]
     established.kind = kind  # type: ignore[attr-defined]
     return established
 

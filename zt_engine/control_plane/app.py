@@ -41,6 +41,7 @@ from zt_engine.control_plane.api import (
     whoami,
 )
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.lanes import lane_of
 from zt_engine.control_plane.limits import Rate, RateLimiter
 from zt_engine.control_plane.opa import MAX_LOG_BYTES
 from zt_engine.control_plane.problem import problem, problem_of
@@ -137,7 +138,8 @@ def _table(app: FastAPI, limiters: Mapping[RateName, RateLimiter]) -> Iterator[E
         pattern = getattr(context, "path_regex", None)
         if path is None or not isinstance(pattern, re.Pattern):
             raise RuntimeError(f"a route that is none: {context.route!r}")
-        found = set(_identifies(getattr(context, "dependant", None)))
+        dependant = getattr(context, "dependant", None)
+        found = dict(_identifies(dependant))
         for method in sorted(methods):
             if (method, path) in seen:
                 raise RuntimeError(f"`{method} {path}` is there twice")
@@ -150,17 +152,19 @@ def _table(app: FastAPI, limiters: Mapping[RateName, RateLimiter]) -> Iterator[E
                 pattern=pattern,
                 methods=frozenset({method}),
                 identify=next(iter(found), None),
+                at_once=next(iter(found.values()), None),
+                lane=lane_of(getattr(dependant, "call", None)),
                 rate=limiters[PUBLIC[method, path]] if public else None,
                 body=BODIES.get((method, path), BODY),
             )
 
 
-def _identifies(dependant: Dependant | None) -> Iterator[Identify]:
+def _identifies(dependant: Dependant | None) -> Iterator[tuple[Identify, Identify | None]]:
     if dependant is None:
         return
     identify = getattr(dependant.call, "identify", None)
     if identify is not None:
-        yield identify
+        yield identify, getattr(dependant.call, "at_once", None)
     for inner in dependant.dependencies:
         yield from _identifies(inner)
 

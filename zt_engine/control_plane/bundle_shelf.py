@@ -23,6 +23,21 @@ class BundleShelf:
         self._lock = threading.Lock()
         self._held: OrderedDict[str, bytes] = OrderedDict()
 
+    def held(self, digest: str) -> bytes | None:
+        """Return a bundle if it is in memory; waits for nobody."""
+        return self._held.get(digest)
+
+    def hold(self, digest: str, raw: bytes) -> None:
+        """Keep a bundle at hand that will be asked for."""
+        with self._lock:
+            self._put(digest, raw)
+
+    def _put(self, digest: str, raw: bytes) -> None:
+        self._held[digest] = raw
+        self._held.move_to_end(digest)
+        while len(self._held) > KEPT:
+            self._held.popitem(last=False)
+
     def get(self, digest: str) -> bytes:
         """Return the bytes of a bundle; InputError BUNDLE_NOT_FOUND."""
         with self._lock:
@@ -32,10 +47,7 @@ class BundleShelf:
                     raw = tx.bundles.get(digest)
                 if raw is None:
                     raise InputError("BUNDLE_NOT_FOUND", "there is no bundle of this digest")
-                self._held[digest] = raw
-                while len(self._held) > KEPT:
-                    self._held.popitem(last=False)
-            self._held.move_to_end(digest)
+            self._put(digest, raw)
             return raw
 
 

@@ -13,11 +13,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from zt_engine.control_plane.sink import Sink, framed
 from zt_engine.core.errors import UnavailableError
 
 QUEUE_BYTES = 4 << 20
 RECENT_BYTES = 16 << 20
 RECENT_BATCHES = 4096
+MARK_BYTES = 64 << 10
+"""Whoever has not taken so much is sent no watermark behind it, but a newer one later."""
 STREAMS_EACH = 3
 """Of one sidecar at a time: while a new process takes over from an old one there are two."""
 
@@ -39,29 +42,49 @@ class Listener:
         """Whether it has reached the end, so that batches are queued for it."""
         self.ended = ""
         """Why it is cut off; empty while it is not."""
+        self._sink: Sink | None = None
         self._queue: deque[bytes] = deque()
         self._bytes = 0
         self._watermark = b""
         self._woken = asyncio.Event()
 
-    def put(self, wire: bytes) -> None:
-        """Queue a message, or cut the reader off when too much waits already."""
+    def put(self, wire: bytes, chunk: bytes = b"") -> None:
+        """Queue or write a message, or cut the reader off when too much waits; `chunk` is the message framed."""
+        if self._sink is not None:
+            self._sink.write(chunk or framed(wire))
+            if self._sink.waiting > QUEUE_BYTES + len(wire):
+                self.end("slow")
+            return
         self._queue.append(wire)
         self._bytes += len(wire)
         if self._bytes > QUEUE_BYTES and len(self._queue) > 1:
             self.end("slow")
         self._woken.set()
 
-    def mark(self, wire: bytes) -> None:
+    def mark(self, wire: bytes, chunk: bytes = b"") -> None:
         """Have the newest watermark sent behind what is queued; one that was not sent yet is replaced."""
+        if self._sink is not None:
+            if self._sink.waiting <= MARK_BYTES:
+                self._sink.write(chunk or framed(wire))
+            return
         self._watermark = wire
         self._woken.set()
+
+    def direct(self, sink: Sink) -> None:
+        """Have everything from now on written to a connection; what is queued goes first."""
+        self._sink = sink
+        if self.ended:
+            sink.end(at_once=self.ended == "slow")
+        elif found := b"".join(self.waiting()):
+            self.put(found)
 
     def end(self, why: str) -> None:
         """Cut the reader off."""
         self.ended = self.ended or why
         self._queue.clear()
         self._woken.set()
+        if self._sink is not None:
+            self._sink.end(at_once=why == "slow")
 
     def waiting(self) -> list[bytes]:
         """Take what is queued, without waiting."""
@@ -93,6 +116,7 @@ class Hub:
         """The newest watermark, signed."""
         self._connections = connections
         self._listeners: dict[Listener, None] = {}
+        self._by_sidecar: dict[str, list[Listener]] = {}
         self._recent: deque[Sent] = deque()
         self._recent_bytes = 0
 
@@ -102,10 +126,10 @@ class Hub:
     @property
     def connected(self) -> Sequence[str]:
         """The ids of the sidecars that listen."""
-        return tuple(dict.fromkeys(listener.sidecar for listener in self._listeners))
+        return tuple(self._by_sidecar)
 
-    def _of(self, sidecar: str) -> list[Listener]:
-        return [listener for listener in self._listeners if listener.sidecar == sidecar]
+    def _of(self, sidecar: str) -> Sequence[Listener]:
+        return tuple(self._by_sidecar.get(sidecar, ()))
 
     def admit(self, sidecar: str) -> None:
         """Raise UnavailableError STREAM_FULL unless there is room for this sidecar."""
@@ -121,11 +145,18 @@ class Hub:
             self.detach(before[0])
         listener = Listener(sidecar)
         self._listeners[listener] = None
+        self._by_sidecar.setdefault(sidecar, []).append(listener)
         return listener
 
     def detach(self, listener: Listener) -> None:
         """Stop listening."""
-        self._listeners.pop(listener, None)
+        if listener not in self._listeners:
+            return
+        del self._listeners[listener]
+        rest = self._by_sidecar[listener.sidecar]
+        rest.remove(listener)
+        if not rest:
+            del self._by_sidecar[listener.sidecar]
 
     def cut(self, sidecar: str) -> None:
         """End the streams of a sidecar."""
@@ -158,21 +189,24 @@ class Hub:
         self._recent_bytes += len(sent.wire)
         while self._recent_bytes > RECENT_BYTES or len(self._recent) > RECENT_BATCHES:
             self._recent_bytes -= len(self._recent.popleft().wire)
+        chunk = framed(sent.wire)
         for listener in self._listeners:
             if listener.live:
-                listener.put(sent.wire)
+                listener.put(sent.wire, chunk)
 
     def urgent(self, wire: bytes, *, everybody: bool) -> None:
         """Send a revocation ahead of its turn to those who are behind, or to everybody."""
+        chunk = framed(wire)
         for listener in self._listeners:
             if everybody or not listener.live:
-                listener.put(wire)
+                listener.put(wire, chunk)
 
     def mark(self, signed: bytes, wire: bytes) -> None:
         """Send a watermark to everybody."""
         self.watermark = signed
+        chunk = framed(wire)
         for listener in self._listeners:
-            listener.mark(wire)
+            listener.mark(wire, chunk)
 
     def recent(self, after: int) -> list[Sent]:
         """Return the batches that follow a cursor, if they were sent lately; else nothing."""

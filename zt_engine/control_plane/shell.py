@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zt_engine.control_plane.access import CALLER, Identify
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.lanes import Lane
 from zt_engine.control_plane.limits import RateLimiter
 from zt_engine.control_plane.problem import problem, problem_of, status_of
 from zt_engine.core.errors import InputError, ZtError
@@ -45,6 +46,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     pattern: re.Pattern[str]
     methods: frozenset[str]
     identify: Identify | None
+    at_once: Identify | None
+    """Asked before `identify`, on the event loop."""
+    lane: Lane | None
     rate: RateLimiter | None
     body: int
 
@@ -110,11 +114,17 @@ class Shell:
                 return
         if entry.identify is not None:
             try:
-                scope[CALLER] = await run_in_threadpool(entry.identify, self._plane, Request(scope))
+                asking = Request(scope)
+                found = entry.at_once(self._plane, asking) if entry.at_once is not None else None
+                scope[CALLER] = found or await run_in_threadpool(entry.identify, self._plane, asking)
             except InputError as error:
                 await self._unknown(error, scope, receive, send)
                 return
-        await self._app(scope, _bounded(scope, receive, entry.body), send)
+        bounded: Receive | None = _bounded(scope, receive, entry.body)
+        if entry.lane is not None and bounded is not None:
+            bounded = await entry.lane(scope, bounded, send)
+        if bounded is not None:
+            await self._app(scope, bounded, send)
 
     def _entry(self, path: str, method: str) -> Entry | frozenset[str]:
         """Return the route, or the methods there are; none where there is no such path."""

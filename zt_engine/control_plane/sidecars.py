@@ -16,19 +16,17 @@ import msgspec
 from msgspec.structs import replace
 
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.statements import Statements
 from zt_engine.core.audit import AuditEvent
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.joining import Joined, JoinToken, read_token, write_token
-from zt_engine.core.jose import MAX_TOKEN_BYTES, from_base64url, split_compact, thumbprint, to_base64url
-from zt_engine.core.stream import SIDECAR_TYPE, KeySet, StatusAnswer, digest_of
+from zt_engine.core.jose import from_base64url, thumbprint, to_base64url
+from zt_engine.core.stream import KeySet, StatusAnswer, digest_of
 from zt_engine.ports.inventory import SidecarRecord, Transaction
 
 TOKEN_SECONDS = 3600
 MOST_TOKEN_SECONDS = 7 * 86_400
 PURPOSE = "sidecar"
-STATEMENT_SECONDS = 60
-SKEW_SECONDS = 60
-MAX_STATEMENTS = 100_000
 FLUSH_SECONDS = 5.0
 SILENT_SECONDS = 45
 """After so long without a word a sidecar counts as disconnected."""
@@ -85,7 +83,7 @@ class Sidecars:
         self._keys = keys
         self._ca_sha256 = ca_sha256
         self._lock = threading.Lock()
-        self._statements: dict[str, int] = {}
+        self._statements = Statements(plane)
         self._heard: dict[str, SidecarRecord] = {}
         self._flushed_at = 0.0
         self.ended: Callable[[str], None] = lambda _: None
@@ -200,42 +198,18 @@ class Sidecars:
         """End what a sidecar has open here, and forget what it said."""
         with self._lock:
             self._heard.pop(sidecar, None)
+        self._statements.forget()
         self.ended(sidecar)
 
     # -- proving who it is
 
     def identify(self, statement: bytes) -> SidecarRecord:
         """Return the sidecar that signed this; InputError AUTH_REFUSED, also for one that was revoked."""
-        settings, now = self._plane.settings, self._plane.clock.now()
-        parts = split_compact(statement, max_bytes=MAX_TOKEN_BYTES, malformed="AUTH_REFUSED", too_large="AUTH_REFUSED")
-        claimed = parts.claims.get("iss")
-        record = None
-        if isinstance(claimed, str):
-            with self._plane.store.reading(settings.tenant) as tx:
-                record = tx.sidecars.get(claimed)
-        if record is None or record.revoked_at is not None:
-            raise InputError("AUTH_REFUSED", "no sidecar of this tenant, or one that was revoked")
-        try:
-            signed = self._plane.jws.verify(statement, jwk=record.public_key, typ=SIDECAR_TYPE)
-        except InputError as error:
-            raise InputError("AUTH_REFUSED", error.message) from error
-        match signed.claims:
-            case {"iss": str() as issuer, "aud": str() as audience, "iat": int(iat), "exp": int(exp), "jti": str(jti)}:
-                if issuer != record.id or audience != settings.url:
-                    raise InputError("AUTH_REFUSED", "the statement is addressed to somebody else")
-                if not (iat - SKEW_SECONDS <= now < exp + SKEW_SECONDS and exp - iat <= STATEMENT_SECONDS):
-                    raise InputError("AUTH_REFUSED", "the statement is not for this time")
-                self._use(f"{issuer}\n{jti}", exp + SKEW_SECONDS, int(now))
-                return record
-        raise InputError("AUTH_REFUSED", "the statement lacks a claim")
+        return self._statements.identify(statement)
 
-    def _use(self, statement: str, expires_at: int, now: int) -> None:
-        with self._lock:
-            if len(self._statements) >= MAX_STATEMENTS:
-                self._statements = {one: end for one, end in self._statements.items() if end > now}
-            if statement in self._statements or len(self._statements) >= MAX_STATEMENTS:
-                raise InputError("AUTH_REFUSED", "the statement was used before")
-            self._statements[statement] = expires_at
+    def identify_at_once(self, statement: bytes) -> SidecarRecord | None:
+        """Do the same without asking the database; None when it has to be asked."""
+        return self._statements.at_once(statement)
 
     # -- what each has applied
 

@@ -19,7 +19,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from zt_engine.control_plane.hub import Hub, Sent, wire
+from zt_engine.control_plane.hub import Hub, Listener, Sent, wire
 from zt_engine.control_plane.snapshot import Snapshot, Snapshots
 from zt_engine.control_plane.watermark import KIND, NEWEST, Ledger
 from zt_engine.core.bundle_signature import SigningKey
@@ -315,9 +315,26 @@ class Origin:
 
         `least` is what a snapshot must have come to: a sidecar never goes back.
         """
-        position = cursor
         listener = self.hub.attach(sidecar)
         try:
+            async for data in self.backlog(listener, cursor=cursor, least=least):
+                yield data
+            while found := await listener.next():
+                yield b"".join(found)
+        finally:
+            self.leave(listener)
+
+    def leave(self, listener: Listener) -> None:
+        """Send a reader nothing more."""
+        self.hub.detach(listener)
+        if listener.ended:
+            log.info("stream.cut", sidecar=listener.sidecar, why=listener.ended)
+
+    async def backlog(self, listener: Listener, *, cursor: int, least: int = 0) -> AsyncIterator[bytes]:
+        """Yield what follows a cursor until the end is reached; the listener is `live` then, unless it was cut off."""
+        position = cursor
+        # Most of those who come back at once lack nothing, or only what was sent lately.
+        if cursor == 0 or not (cursor == self.hub.last or self.hub.recent(cursor)):
             first, last = await asyncio.to_thread(self._changes.span, self.tenant)
             if cursor == 0 or cursor < first - 1 or cursor > last:
                 snapshot = await asyncio.to_thread(self._snapshot, least)
@@ -325,21 +342,15 @@ class Origin:
                     part = await asyncio.to_thread(snapshot.part, number)
                     yield b"".join(listener.waiting()) + wire("snapshot", part)
                 position = snapshot.seq
-            while position < self.hub.last and not listener.ended:
-                recent = self.hub.recent(position) or await asyncio.to_thread(self._read, position)
-                for sent in recent:
-                    yield b"".join(listener.waiting()) + sent.wire
-                    position = sent.last
-            # INVARIANT: nothing is awaited between the last comparison and this, so nothing is missed.
-            listener.live = True
-            if self.hub.watermark:
-                listener.mark(wire("watermark", self.hub.watermark))
-            while found := await listener.next():
-                yield b"".join(found)
-        finally:
-            self.hub.detach(listener)
-            if listener.ended:
-                log.info("stream.cut", sidecar=listener.sidecar, why=listener.ended)
+        while position < self.hub.last and not listener.ended:
+            recent = self.hub.recent(position) or await asyncio.to_thread(self._read, position)
+            for sent in recent:
+                yield b"".join(listener.waiting()) + sent.wire
+                position = sent.last
+        # INVARIANT: nothing is awaited between the last comparison and this, so nothing is missed.
+        listener.live = True
+        if self.hub.watermark:
+            listener.mark(wire("watermark", self.hub.watermark))
 
     async def parts(self, least: int) -> AsyncIterator[bytes]:
         """Yield the signed parts of a snapshot."""

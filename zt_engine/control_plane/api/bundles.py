@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from zt_engine.control_plane.access import Administrator, administrator, caller, credential
 from zt_engine.control_plane.api.releases import releases_of
-from zt_engine.control_plane.api.sidecars import sidecar_caller
+from zt_engine.control_plane.api.sidecars import identify_at_once, sidecar_caller
 from zt_engine.control_plane.bundle_shelf import BundleShelf, entity_tag, part_of
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.lanes import beside, reply
 from zt_engine.control_plane.problem import problems
 from zt_engine.core.errors import BundleError, InputError
 from zt_engine.core.jose import MAX_TOKEN_BYTES, split_compact
@@ -20,6 +22,7 @@ from zt_engine.core.stream import SIDECAR_TYPE
 from zt_engine.ports.inventory import SidecarRecord
 
 GZIP = "application/gzip"
+_CONDITIONS = frozenset({b"if-none-match", b"if-match", b"if-range", b"range"})
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 Publisher = Annotated[Administrator, Depends(administrator("policy.publish"))]
 BODY = {
@@ -35,22 +38,29 @@ WHOLE: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _identify(plane: ControlPlane, request: Request) -> SidecarRecord | Administrator:
-    """A sidecar by its statement, or an administrator who may read policy."""
+def _is_statement(request: Request) -> bool:
     given = credential(request, "bearer")
     try:
         parts = split_compact(given, max_bytes=MAX_TOKEN_BYTES, malformed="AUTH_REFUSED", too_large="AUTH_REFUSED")
-        kind = parts.header.get("typ")
     except InputError:
-        kind = None
-    if kind == SIDECAR_TYPE:
+        return False
+    return parts.header.get("typ") == SIDECAR_TYPE
+
+
+def _at_once(plane: ControlPlane, request: Request) -> SidecarRecord | None:
+    return identify_at_once(plane, request) if _is_statement(request) else None
+
+
+def _identify(plane: ControlPlane, request: Request) -> SidecarRecord | Administrator:
+    """A sidecar by its statement, or an administrator who may read policy."""
+    if _is_statement(request):
         found: SidecarRecord = sidecar_caller.identify(plane, request)  # type: ignore[attr-defined]
         return found
     reader: Administrator = administrator("policy.read").identify(plane, request)  # type: ignore[attr-defined]
     return reader
 
 
-bundle_reader = caller("sidecar or administrator", _identify)
+bundle_reader = caller("sidecar or administrator", _identify, at_once=_at_once)
 Caller = Annotated[SidecarRecord | Administrator, Depends(bundle_reader)]
 
 
@@ -76,9 +86,20 @@ def router(plane: ControlPlane) -> APIRouter:
             return releases_of(plane).keep(digest, raw, now=plane.now())
 
         new = await run_in_threadpool(work)
+        shelf.hold(digest, raw)
         return Response(status_code=201 if new else 200, headers={"ETag": entity_tag(digest)})
 
+    async def whole(scope: Scope, receive: Receive, send: Send) -> Receive | None:
+        digest = str(scope["path"]).rpartition("/")[2]
+        raw = shelf.held(digest)
+        if raw is None or not _CONDITIONS.isdisjoint(name for name, _ in scope["headers"]):
+            return receive
+        tag = entity_tag(digest).encode("ascii")
+        await reply(send, raw, kind=GZIP, headers=((b"etag", tag), (b"accept-ranges", b"bytes")))
+        return None
+
     @routes.get("/v1/bundles/{digest}", responses={**problems(404, 416), **WHOLE}, response_class=Response)
+    @beside(whole)
     def get(
         digest: Digest,
         who: Caller,

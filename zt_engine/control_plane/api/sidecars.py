@@ -8,10 +8,12 @@ import msgspec
 from fastapi import Depends, Path, Query, Request, Response
 from fastapi.routing import APIRouter
 from pydantic import Field
+from starlette.types import Receive, Scope, Send
 
-from zt_engine.control_plane.access import Administrator, administrator, caller, credential
+from zt_engine.control_plane.access import CALLER, Administrator, administrator, caller, credential
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.idempotency import Answer, Writing, once
+from zt_engine.control_plane.lanes import again, beside, body_of, reply
 from zt_engine.control_plane.problem import problems
 from zt_engine.control_plane.release_status import release_status
 from zt_engine.control_plane.routes import Model, strict_router
@@ -19,6 +21,7 @@ from zt_engine.control_plane.sidecars import MOST_TOKEN_SECONDS, TOKEN_SECONDS, 
 from zt_engine.control_plane.stream import Origin
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.stream_signing import Signed
+from zt_engine.core.strict_json import read_object
 from zt_engine.ports.inventory import SidecarRecord, Transaction
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
@@ -76,6 +79,17 @@ class StatusBody(Model):
     bundle_digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 
+class _Said(Status, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same, as a lane reads it: what it does not read is said by `StatusBody`."""
+
+    nonce: Annotated[str, msgspec.Meta(min_length=16, max_length=128)]
+    applied_seq: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    revision: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    refusals: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=20)] = ()
+    bundle_seq: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    bundle_digest: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
+
+
 class ReasonBody(Model):
     """Why."""
 
@@ -97,7 +111,13 @@ def _identify(plane: ControlPlane, request: Request) -> SidecarRecord:
     return sidecars_of(plane).identify(statement)
 
 
-sidecar_caller = caller("sidecar", _identify)
+def identify_at_once(plane: ControlPlane, request: Request) -> SidecarRecord | None:
+    """Return the sidecar that asks, as far as that is known without asking the database."""
+    sidecars = plane.extras.get("sidecars")
+    return sidecars.identify_at_once(credential(request, "bearer")) if isinstance(sidecars, Sidecars) else None
+
+
+sidecar_caller = caller("sidecar", _identify, at_once=identify_at_once)
 """The dependency of a route that only sidecars may use."""
 Caller = Annotated[SidecarRecord, Depends(sidecar_caller)]
 
@@ -117,7 +137,20 @@ def _for_sidecars(plane: ControlPlane, routes: APIRouter) -> None:
         joined = sidecars_of(plane).join(body.token, body.public_key.model_dump(), now=plane.now())
         return _plain(joined)
 
+    async def acknowledged(scope: Scope, receive: Receive, send: Send) -> Receive | None:
+        if (b"content-type", b"application/json") not in scope["headers"]:
+            return receive
+        body = await body_of(receive)
+        try:
+            said = msgspec.convert(read_object(body), _Said)
+        except (msgspec.ValidationError, ValueError):
+            return again(body, receive)
+        answer = sidecars_of(plane).acknowledge(scope[CALLER], said, now=plane.clock.now())
+        await reply(send, _signed(plane, answer), kind=SIGNED)
+        return None
+
     @routes.post("/v1/status", responses=problems(), response_class=Response)
+    @beside(acknowledged)
     def status(body: StatusBody, who: Caller) -> Response:
         """Say what was applied; the answer is the time, signed together with the nonce."""
         said = Status(

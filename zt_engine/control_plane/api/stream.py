@@ -7,10 +7,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from zt_engine.control_plane.access import CALLER
 from zt_engine.control_plane.api.sidecars import sidecar_caller
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.lanes import begin, beside, numbers
 from zt_engine.control_plane.problem import problems
+from zt_engine.control_plane.sink import sink_of
 from zt_engine.control_plane.stream import Origin
 from zt_engine.core.errors import UnavailableError
 from zt_engine.ports.inventory import SidecarRecord
@@ -35,7 +39,28 @@ def router(plane: ControlPlane) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["stream"])
 
+    async def straight(scope: Scope, receive: Receive, send: Send) -> Receive | None:
+        asked, sink = numbers(scope, "cursor", "least"), sink_of(scope)
+        if asked is None or sink is None:
+            return receive
+        origin, who = origin_of(plane), scope[CALLER].id
+        origin.admit(who)
+        listener = origin.hub.attach(who)
+        try:
+            await begin(
+                send, kind=f"{EVENTS}; charset=utf-8", headers=[(n.encode(), v.encode()) for n, v in UNBUFFERED.items()]
+            )
+            async for data in origin.backlog(listener, cursor=asked["cursor"], least=asked["least"]):
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            listener.direct(sink)
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            origin.leave(listener)
+        return None
+
     @routes.get("/v1/stream", responses=problems(), response_class=Response)
+    @beside(straight)
     async def stream(who: Caller, cursor: Seq = 0, least: Seq = 0) -> Response:
         """Everything that changes, for ever, as Server-Sent Events; a snapshot first when the cursor is 0 or too old.
 
