@@ -15,7 +15,7 @@ from typing import Self
 
 import msgspec
 
-from zt_engine.corpus.execution import MARK, RECORD, Execution, executions
+from zt_engine.corpus.execution import IDENTITY, RECORD, Execution, executions
 from zt_engine.corpus.stacks.processes import Stack, start_stacks
 
 END = b"\r\n\r\n"
@@ -33,9 +33,10 @@ _encode = msgspec.json.Encoder().encode
 class Backend:
     """Listens, hands on, remembers. A context manager."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, identity: Sequence[str] = ()) -> None:
+        """`identity` are further headers that say who asks."""
         self.stacks: tuple[Stack, ...]
-        self.stacks, self.lacking = start_stacks()
+        self.stacks, self.lacking = start_stacks((*(name.lower() for name in identity), *IDENTITY))
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._sock = socket.create_server((host, port), family=family, backlog=256)
         self.host, self.port = self._sock.getsockname()[:2]
@@ -94,21 +95,17 @@ class Backend:
         with self._lock:
             self._busy += 1
         records = [record for stack in self.stacks for record in executions(_ask(stack.address, request))]
-        if not records:
-            records = [Execution(stack="none", probe=_mark(request), target=_target(request))]
         with self._done:
             self._records += records
             self._busy -= 1
             self._done.notify_all()
-        body = b"" if request.startswith(b"HEAD ") else b"executed by " + ", ".join(r.stack for r in records).encode()
-        length = None if request.startswith(b"HEAD ") else len(body)
-        return _plain(body, length=length)
+        body = ", ".join(record.stack for record in records).encode() + b"\n"
+        return _plain(body, status=b"200 OK" if records else b"400 Bad Request", head=request.startswith(b"HEAD "))
 
 
-def _plain(body: bytes, *, length: int | None = -1) -> bytes:
-    length = len(body) if length == -1 else length
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%b: 1\r\n" % ANSWERED.encode()
-    return head + (b"" if length is None else b"Content-Length: %d\r\n" % length) + b"\r\n" + body
+def _plain(body: bytes, *, status: bytes = b"200 OK", head: bool = False) -> bytes:
+    lines = b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\n%b: 1\r\nContent-Length: %d\r\n\r\n"
+    return lines % (status, ANSWERED.encode(), len(body)) + (b"" if head else body)
 
 
 def _request(client: socket.socket, kept: bytearray) -> bytes | None:
@@ -152,17 +149,6 @@ def _ask(address: tuple[str, int], request: bytes) -> bytes:
         while piece := stack.recv(65536):
             answer += piece
     return bytes(answer)
-
-
-def _mark(request: bytes) -> str:
-    name = MARK.lower().encode() + b":"
-    lines = [line for line in request.split(b"\r\n") if line.lower().startswith(name)]
-    return lines[0].partition(b":")[2].strip().decode("latin-1") if lines else ""
-
-
-def _target(request: bytes) -> str:
-    parts = request.split(b"\r\n", 1)[0].split(b" ")
-    return parts[1].decode("latin-1") if len(parts) > 1 else ""
 
 
 def fetch_records(address: tuple[str, int], *, seconds: float = 10.0) -> Sequence[Execution]:

@@ -12,6 +12,8 @@ MARK = "Corpus-Probe"
 RECORD = b"corpus-execution:"
 """What a line of a backend's answer begins with, in its head or in its body, that is a record."""
 
+IDENTITY_HEADER = "Zt-Subject"
+"""The header that says who asks, unless a runner and its backend are told another one."""
 IDENTITY = (
     "zt-subject", "zt-device", "zt-groups", "zt-max-label", "zt-trust", "zt-obligations", "zt-assertion", "zt-decision",
 )  # fmt: skip

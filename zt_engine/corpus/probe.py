@@ -38,6 +38,7 @@ CLASSES: Mapping[int, str] = {
 MIN_NOTE = 20
 
 _ADVISORY = re.compile(r"none|(?:CVE-\d{4}-\d{4,7}|GHSA(?:-[23456789cfghjmpqrvwx]{4}){3}|[a-z0-9-]+#\d+)")
+_HOLE = re.compile(r"(?<!\d)\{([a-z_]+)[|}]")
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
@@ -84,7 +85,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def placeholders(self) -> frozenset[str]:
         """The names in braces that this probe uses."""
-        return frozenset(name for step in self.steps for name in re.findall(r"\{([a-z_]+)", step.send))
+        texts = (text for step in self.steps for text in (step.send, step.executes, step.host, step.subject))
+        return frozenset(name for text in texts for name in _HOLE.findall(text))
 
 
 def packaged() -> tuple[Probe, ...]:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from zt_engine.corpus.execution import MARK, Execution, Witness
+from zt_engine.corpus.execution import IDENTITY_HEADER, MARK, Execution, Witness
 from zt_engine.corpus.probe import Expect, Probe, Step
 from zt_engine.corpus.verdict import Outcome, Permitted, Scope, faults
 from zt_engine.corpus.wire import Address, Answer, compose, fill, read_answer
@@ -69,7 +69,12 @@ class _Run:
 
     def values(self, at: int) -> dict[str, str]:
         mark = self.mark(at)
-        return {**self.place.values, "id": f"{self.probe.id}-{self.serial}", "mark": f"{MARK}: {mark}"}
+        return {
+            "identity": IDENTITY_HEADER,
+            **self.place.values,
+            "id": f"{self.probe.id}-{self.serial}",
+            "mark": f"{MARK}: {mark}",
+        }
 
     def answers_of(self, at: int) -> list[Answer]:
         return [answer for number, answer in zip(self._answered, self.answers, strict=True) if number == at]
@@ -154,7 +159,7 @@ def _after(one: _Run) -> None:
 
 
 def _lacks(probe: Probe, place: Place, records: Records | None, change: Callable[[], None] | None) -> str:
-    own = {"id", "mark"}
+    own = {"id", "mark", "identity"}
     missing = sorted(
         [f"no {name}" for name in probe.needs & place.lacks]
         + [f"no {{{name}}} was given" for name in probe.placeholders - own - place.values.keys()]
@@ -199,8 +204,9 @@ def _permitted(step: Step, values: Mapping[str, str]) -> Permitted:
         expect=step.expect,
         method=method,
         path=path,
-        host=fill(step.host, values) if "host" in values else "",
+        host=fill(step.host, values),
         subject=fill(step.subject, values),
+        identity=values["identity"].lower(),
     )
 
 

@@ -49,6 +49,8 @@ class Permitted(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
     host: str = ""
     subject: str = ""
+    identity: str = "zt-subject"
+    """The header a backend knows the client by."""
 
 
 def faults(
@@ -84,8 +86,8 @@ def _unlike(permitted: Permitted, execution: Execution, scope: Scope, *, lossy: 
         yield f"the method is `{method}`, and {permitted.method} was asked for"
     for host in set(execution.hosts) - {permitted.host}:
         yield f"the host is `{host}`, and `{permitted.host}` was asked for"
-    subject = execution.said("zt-subject")
-    if subject != permitted.subject and not (lossy and "zt-subject" not in execution.identity):
+    subject = execution.said(permitted.identity)
+    if subject != permitted.subject and not (lossy and permitted.identity not in execution.identity):
         yield f"takes the client for `{subject}`, who is `{permitted.subject}`"
 
 

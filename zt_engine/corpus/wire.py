@@ -27,6 +27,10 @@ FILTERS: Mapping[str, Callable[[str], str]] = {
     "quoted": lambda text: quote(text, safe=""),
     "slashes": lambda text: text.replace("/", "//"),
     "wide": lambda text: _first_letter(text, lambda letter: quote(chr(ord(letter) + 0xFEE0))),
+    "underscore": lambda text: text.replace("-", "_"),
+    "dots": lambda text: text.replace("-", "."),
+    "blanks": lambda text: text.replace("-", " "),
+    "lower": str.lower,
     "reversed": lambda text: text[::-1],
 }
 """What may follow a placeholder: `{protected|escape}` is `/%76ault`."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import socketserver
 import threading
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 import msgspec
-from msgspec.structs import replace
 
 from zt_engine.corpus.execution import RECORD, Execution
 from zt_engine.corpus.stacks.wsgi import read_environ
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[ .-]")
 NAME = "php-emulated"
 
 
-def read_head(head: bytes) -> Execution:
+def read_head(head: bytes, names: Sequence[str]) -> Execution:
     """Return what PHP makes of a request head."""
     line, _, rest = head.decode("latin-1").partition("\r\n")
     method, target, *_ = [*line.split(" "), "", ""]
@@ -32,11 +32,12 @@ def read_head(head: bytes) -> Execution:
             environ["HTTP_" + _NAME.sub("_", name.upper())] = value.strip()
     path = unquote(re.sub(r"(?i)^https?://[^/]*", "", target).partition("?")[0], encoding="latin-1")
     environ["PATH_INFO"] = path
-    return replace(read_environ(environ, stack=NAME, target=target), stack=NAME)
+    return read_environ(environ, stack=NAME, target=target, names=names)
 
 
 class _Handler(socketserver.StreamRequestHandler):
     timeout = 5
+    server: _Server
 
     def handle(self) -> None:
         """Answer one request and close."""
@@ -47,7 +48,7 @@ class _Handler(socketserver.StreamRequestHandler):
                 if not line:
                     return
                 head += line
-            body = RECORD + msgspec.json.encode(read_head(head[:-4])) + b"\n"
+            body = RECORD + msgspec.json.encode(read_head(head[:-4], self.server.names)) + b"\n"
             answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
             self.wfile.write(answer)
         except OSError:
@@ -59,6 +60,7 @@ class _Server(socketserver.ThreadingTCPServer):
     block_on_close = False
     allow_reuse_address = True
     request_queue_size = 128
+    names: Sequence[str] = ()
 
 
 class EmulatedPhpStack:
@@ -66,8 +68,10 @@ class EmulatedPhpStack:
 
     name = NAME
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
+        """`names` are the identity headers that are recorded."""
         self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.names = names
         self.address: tuple[str, int] = ("127.0.0.1", int(self._server.server_address[1]))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()

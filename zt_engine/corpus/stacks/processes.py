@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import IO
 
 from zt_engine.core.errors import UnavailableError
-from zt_engine.corpus.execution import IDENTITY, MARK, RECORD
+from zt_engine.corpus.execution import MARK, RECORD
 from zt_engine.corpus.stacks.php_emulated import EmulatedPhpStack
 from zt_engine.corpus.stacks.wsgi import WsgiStack
 
@@ -45,9 +46,9 @@ class NodeStack(_Process):
     name = "node"
 
     @classmethod
-    def start(cls, executable: str) -> NodeStack:
+    def start(cls, executable: str, names: Sequence[str]) -> NodeStack:
         """Start it; raises UnavailableError CORPUS_STACK when it says nothing."""
-        arguments = [",".join(IDENTITY), MARK, RECORD.decode()]
+        arguments = [",".join(names), MARK, RECORD.decode()]
         process = subprocess.Popen(  # noqa: S603  # found on PATH, told nothing that anybody sent
             [executable, str(_file("node.js")), *arguments],
             stdin=subprocess.PIPE,
@@ -69,9 +70,9 @@ class PhpStack(_Process):
     name = "php"
 
     @classmethod
-    def start(cls, executable: str) -> PhpStack:
+    def start(cls, executable: str, names: Sequence[str]) -> PhpStack:
         """Start it; raises UnavailableError CORPUS_STACK when it does not say where it listens."""
-        variables = {"corpus_identity": ",".join(IDENTITY), "corpus_mark": MARK, "corpus_record": RECORD.decode()}
+        variables = {"corpus_identity": ",".join(names), "corpus_mark": MARK, "corpus_record": RECORD.decode()}
         router = _file("router.php")
         process = subprocess.Popen(  # noqa: S603  # found on PATH, told nothing that anybody sent
             [
@@ -104,20 +105,23 @@ class PhpStack(_Process):
 Stack = WsgiStack | NodeStack | PhpStack | EmulatedPhpStack
 
 
-def start_stacks() -> tuple[tuple[Stack, ...], tuple[str, ...]]:
-    """Start what this machine has, and return it with what it lacks. PHP is emulated where it is missing."""
-    stacks: list[Stack] = [WsgiStack()]
+def start_stacks(names: Sequence[str]) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
+    """Start what this machine has, and return it with what it lacks. PHP is emulated where it is missing.
+
+    `names` are the identity headers that are recorded, in lower case.
+    """
+    stacks: list[Stack] = [WsgiStack(names)]
     lacking = []
     node, php = shutil.which("node"), shutil.which("php")
     if node is None:
         lacking.append("node")
     else:
-        stacks.append(NodeStack.start(node))
+        stacks.append(NodeStack.start(node, names))
     if php is None:
         lacking.append("php (emulated)")
-        stacks.append(EmulatedPhpStack())
+        stacks.append(EmulatedPhpStack(names))
     else:
-        stacks.append(PhpStack.start(php))
+        stacks.append(PhpStack.start(php, names))
     return tuple(stacks), tuple(lacking)
 
 

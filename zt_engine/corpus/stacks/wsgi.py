@@ -5,21 +5,21 @@ from __future__ import annotations
 import posixpath
 import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import msgspec
 
-from zt_engine.corpus.execution import IDENTITY, MARK, RECORD, Execution
+from zt_engine.corpus.execution import MARK, RECORD, Execution
 
 OVERRIDES = ("X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method")
 PATHS = ("X-Original-URL", "X-Rewrite-URL")
 PREFIXES = ("X-Script-Name", "X-Forwarded-Prefix")
 
 
-def read_environ(environ: Mapping[str, Any], *, stack: str, target: str) -> Execution:
+def read_environ(environ: Mapping[str, Any], *, stack: str, target: str, names: Sequence[str]) -> Execution:
     """Return what applications make of a CGI-like environment, middleware for proxies included."""
 
     def said(name: str) -> str:
@@ -40,7 +40,7 @@ def read_environ(environ: Mapping[str, Any], *, stack: str, target: str) -> Exec
         methods=tuple(dict.fromkeys([said("REQUEST_METHOD"), *(header(n).upper() for n in OVERRIDES if header(n))])),
         hosts=tuple(dict.fromkeys(host_name(host) for host in hosts if host)),
         resources=tuple(dict.fromkeys(_kept_slash(path, item) for item in resources)),
-        identity={name: header(name) for name in IDENTITY if _variable(name) in environ},
+        identity={name: header(name) for name in names if _variable(name) in environ},
     )
 
 
@@ -60,7 +60,7 @@ def _variable(header: str) -> str:
 
 def application(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer with the record of what was executed."""
-    record = read_environ(environ, stack="wsgi", target=environ["corpus.target"])
+    record = read_environ(environ, stack="wsgi", target=environ["corpus.target"], names=environ["corpus.names"])
     body = RECORD + msgspec.json.encode(record) + b"\n"
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
@@ -71,7 +71,8 @@ class _Handler(WSGIRequestHandler):
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
-        return {**environ, "corpus.target": self.path}
+        names = self.server.names  # type: ignore[attr-defined]  # it is the one below
+        return {**environ, "corpus.target": self.path, "corpus.names": names}
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
         """Say nothing."""
@@ -87,6 +88,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+    names: Sequence[str] = ()
 
     def server_bind(self) -> None:
         """Bind without asking the resolver for this machine's name."""
@@ -105,8 +107,10 @@ class WsgiStack:
 
     name = "wsgi"
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
+        """`names` are the identity headers that are recorded."""
         self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.names = names
         self._server.set_app(application)
         self.address: tuple[str, int] = ("127.0.0.1", self._server.server_port)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
