@@ -158,9 +158,7 @@ class DecisionApp:
             pending = self._pending(refused, NO_PLACE, b"miss", sent_id(sent), now, started)
         else:
             pending = self._decide(request, mount, head, peer, sent.request_id, now, started)
-        if method == b"HEAD" and not pending.outcome.decision.opens:  # an answer to it has no body
-            return pending
-        return self._complete(pending, hook, headers, head)
+        return self._complete(pending, hook, headers, head, bodiless=method == b"HEAD")
 
     def _mounted(self, path: bytes) -> tuple[Mount | None, bytes]:
         """Return the hook that has this path, and what its proxy appended to it."""
@@ -206,15 +204,24 @@ class DecisionApp:
         return self._pending(answer.outcome, answer.place_log, cache, number, now, started)
 
     def _complete(
-        self, pending: Pending, hook: HeaderHook, headers: Mapping[bytes, bytes] | None, head: bytes
+        self,
+        pending: Pending,
+        hook: HeaderHook,
+        headers: Mapping[bytes, bytes] | None,
+        head: bytes,
+        *,
+        bodiless: bool = False,
     ) -> Pending:
-        """Add what this proxy hands on beside the head: header lines of an allow, the page of a denial."""
+        """Add what this proxy hands on beside the head: header lines of an allow, the page of a denial.
+
+        `bodiless`: it asked with HEAD, and what follows the head of an answer to that would be the next answer.
+        """
         outcome = pending.outcome
         assert outcome is not None  # it is a decision
         if outcome.decision.opens:
             if hook.allow_lines:
                 pending.whole = b"".join((outcome.head, pending.number, CRLF, hook.allow_lines, CRLF))
-        elif hook.carries:
+        elif hook.carries and not bodiless:
             pending.whole = self._denials.write(
                 outcome.head, pending.number, spoken(head) if headers is None else headers
             )
