@@ -1,0 +1,109 @@
+"""Settings -> the Caddyfile, and the file from which Caddy reads the proxy's key."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from zt_engine.bootstrap.identity import secret_file
+from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
+from zt_engine.config import UNIX, Proxy, Settings
+from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.sidecar.hooks.caddyfile import CaddySite
+
+TLS_LISTEN = ("443",)
+KEY_SUFFIX = ".caddy.key"
+
+
+def caddy_site(
+    settings: Settings,
+    proxy: Proxy,
+    *,
+    backend: str = BACKEND,
+    listen: Sequence[str] = (),
+    service: str | None = None,
+    server_names: Sequence[str] = (),
+    sidecar: Sequence[str] = (),
+    certificate: Path | None = None,
+    certificate_key: Path | None = None,
+    device_cas: Path | None = None,
+    key_file: Path | None = None,
+    alone: bool = True,
+) -> CaddySite:
+    """Return what the site depends on; what is not given comes from the settings, as for nginx.
+
+    Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN, or PROXY_HOOK_OTHER.
+    """
+    if proxy.hook != "caddy" or proxy.certificate_names:
+        message = f'proxy `{proxy.name}` has `hook = "{proxy.hook}"`; Caddy shows a key or its user id'
+        hint = 'hook = "caddy" and key_file = "keys/pep.key"'
+        raise ConfigError((Problem(code="PROXY_HOOK_OTHER", message=message, where="proxies", hint=hint),))
+    if device_cas is None and certificate is not None:
+        device_cas = settings.path(settings.policy.folder) / "device-cas.pem"
+        device_cas = device_cas if device_cas.exists() else None
+    if proxy.key_file is not None:
+        key_file = key_file or key_copy(settings, proxy.key_file)
+    return CaddySite(
+        proxy=proxy.name,
+        server_names=chosen_hosts(settings, proxy, service=service, server_names=server_names),
+        listen=tuple(listen) or (TLS_LISTEN if certificate is not None else PLAIN_LISTEN),
+        sidecar=_addresses(tuple(sidecar) or settings.sidecar.listen, proxy),
+        backend=_upstream(backend),
+        key_file="" if proxy.key_file is None else _text(key_file),
+        certificate=_text(certificate),
+        certificate_key=_text(certificate_key),
+        device_cas=_text(device_cas),
+        enforces=tuple(proxy.enforces),
+        alone=alone,
+    )
+
+
+def key_copy(settings: Settings, key_file: Path) -> Path:
+    """Return the path of the copy for Caddy: beside the key, with another ending."""
+    return settings.path(key_file).with_suffix(KEY_SUFFIX).resolve()
+
+
+def write_key_copy(settings: Settings, proxy: Proxy) -> Path | None:
+    """Write Caddy's copy of the key anew if the key has changed, for its owner's eyes only; returns its path if it did.
+
+    It is a copy because Caddy reads it as its own user, and the sidecar's file may belong to nobody but the sidecar.
+    """
+    if proxy.key_file is None:
+        return None
+    content = secret_file(settings.path(proxy.key_file))
+    path = key_copy(settings, proxy.key_file)
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == content and path.stat().st_mode & 0o077 == 0:
+            return None
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        fresh.replace(path)
+    except OSError as error:
+        problem = Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path))
+        raise ConfigError((problem,)) from None
+    return path
+
+
+def _addresses(listen: Sequence[str], proxy: Proxy) -> tuple[str, ...]:
+    """Prefer a Unix socket, which is faster; a proxy that is known by its user id needs one."""
+    unix = tuple(address for address in listen if address.startswith(UNIX))
+    if not unix and proxy.key_file is None:
+        hint = 'sidecar.listen = ["unix:/run/zt/sidecar.sock"]'
+        message = f"proxy `{proxy.name}` is known by its user id, and the sidecar listens on no Unix socket"
+        raise ConfigError((Problem(code="CONFIG_LISTEN", message=message, where="sidecar.listen", hint=hint),))
+    return tuple(map(_upstream, unix or listen))
+
+
+def _upstream(address: str) -> str:
+    return "unix/" + os.path.abspath(address[len(UNIX) :]) if address.startswith(UNIX) else address
+
+
+def _text(path: Path | None) -> str:
+    return "" if path is None else str(path.absolute())

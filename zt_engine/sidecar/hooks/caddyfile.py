@@ -1,0 +1,133 @@
+"""The Caddyfile that makes Caddy ask this sidecar: settings in, text out.
+
+The text is what the tests run, so what an operator pastes is what was tested.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import msgspec
+from jinja2 import Environment, StrictUndefined
+
+from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
+from zt_engine.sidecar.hooks.caddy import FAMILY
+from zt_engine.sidecar.hooks.headers import FRAMING, METHOD_OVERRIDES, RESERVED_NAMES
+from zt_engine.sidecar.hooks.snippet import ENGINE_OWNED, FORWARDED
+
+SET_FOR_BACKEND = frozenset(
+    {"zt-request-id", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"}
+)
+"""Reserved names to which the site gives a value of its own on the way to the backend."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]")
+_ADDRESS = re.compile(r"[A-Za-z0-9.-]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}|unix//[A-Za-z0-9_./@+-]+")
+_LISTEN = re.compile(r"(?:(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?\d{1,5}")
+_PATH = re.compile(r"/[A-Za-z0-9_./ @+-]+")
+_ENFORCES = frozenset({"no_store"})
+
+
+class CaddySite(msgspec.Struct, frozen=True, kw_only=True):
+    """What one site depends on. Addresses as Caddy writes them."""
+
+    proxy: str
+    server_names: tuple[str, ...]
+    """The hosts of one service, and all that this site serves."""
+    listen: tuple[str, ...]
+    """Ports, or addresses with one port: Caddy names a site by host and port, and binds it to addresses."""
+    sidecar: tuple[str, ...]
+    backend: str
+    key_file: str = ""
+    """The file from which Caddy reads the proxy's key; empty when the sidecar knows Caddy by its user id."""
+    certificate: str = ""
+    certificate_key: str = ""
+    device_cas: str = ""
+    enforces: tuple[str, ...] = ()
+    alone: bool = True
+    """Whether this is the whole Caddyfile; otherwise a site to be imported beside others."""
+
+    @property
+    def unenforced(self) -> tuple[str, ...]:
+        """Obligations that the settings promise in Caddy's name, and that this site does not carry out."""
+        return tuple(name for name in self.enforces if name not in _ENFORCES)
+
+
+def render(site: CaddySite) -> str:
+    """Return the text; raises ConfigError CONFIG_VALUE for a value that Caddy would read as something else."""
+    _check(site)
+    port, bind = _where(site.listen)
+    source = (resources.files("zt_engine.pages") / "templates" / "Caddyfile.j2").read_text(encoding="utf-8")
+    # Not HTML: every value has passed `_check`, which lets no quote, brace or backtick through.
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    scheme = "https" if site.certificate else "http"
+    return environment.from_string(source).render(
+        proxy=site.proxy,
+        addresses=", ".join(f"{scheme}://{name}:{port}" for name in site.server_names),
+        everything=f"{scheme}://:{port}",
+        hosts=" ".join(site.server_names),
+        bind=" ".join(bind),
+        sidecar=" ".join(site.sidecar),
+        several=len(site.sidecar) > 1,
+        backend=site.backend,
+        key_file=site.key_file,
+        certificate=site.certificate,
+        certificate_key=site.certificate_key,
+        device_cas=site.device_cas,
+        no_store="no_store" in site.enforces,
+        identity=" ".join(("Zt-Decision", *IDENTITY_HEADERS)),
+        literal=any(name.startswith("[") for name in site.server_names),
+        alone=site.alone,
+        hook_cleared=hook_cleared(),
+        backend_cleared=backend_cleared(),
+    )
+
+
+def hook_cleared() -> tuple[str, ...]:
+    """Headers that are taken away on the way to the hook: honest, but not for it to judge, or about a body."""
+    return _titles(({name.lower() for name in FORWARDED} | FRAMING | {"connection", "x-real-ip"}) - set(FAMILY.known))
+
+
+def backend_cleared() -> tuple[str, ...]:
+    """Headers that never reach the backend: reserved ones to which the site gives no value, and method overrides."""
+    known = {name for name in FAMILY.known if name.startswith(("x-", "zt-", "client-"))}
+    named = {name.lower() for name in (*FORWARDED, *ENGINE_OWNED, "Proxy")}
+    return _titles((named | known | RESERVED_NAMES | METHOD_OVERRIDES) - SET_FOR_BACKEND)
+
+
+def _titles(names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted("-".join(part.capitalize() for part in name.split("-")) for name in names))
+
+
+def _where(listen: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the one port and the addresses to bind to, none for all."""
+    places = [place.rpartition(":") for place in listen]
+    ports = {port for _, _, port in places}
+    if len(ports) > 1:
+        raise _fault("listen", "one site has one port: print another for the other", "")
+    bind = tuple(address.strip("[]") for address, _, _ in places if address)
+    if bind and len(bind) != len(places):
+        raise _fault("listen", "either every address is named or none", "")
+    return ports.pop(), bind
+
+
+def _check(site: CaddySite) -> None:
+    checks = [("proxy", _NAME, (site.proxy,)), ("server_name", _HOST, site.server_names)]
+    checks += [("listen", _LISTEN, site.listen), ("sidecar", _ADDRESS, site.sidecar)]
+    checks += [("backend", _ADDRESS, (site.backend,))]
+    files = (site.key_file, site.certificate, site.certificate_key, site.device_cas)
+    checks += [("file", _PATH, tuple(path for path in files if path))]
+    for key, pattern, values in checks:
+        if not values and key != "file":
+            raise _fault(key, "at least one is required", "")
+        for value in values:
+            if pattern.fullmatch(value) is None:
+                raise _fault(key, f"`{value}` cannot stand in a Caddyfile", "")
+    if bool(site.certificate) != bool(site.certificate_key):
+        raise _fault("certificate", "a certificate needs its key, and a key its certificate", "")
+
+
+def _fault(where: str, message: str, hint: str) -> ConfigError:
+    return ConfigError((Problem(code="CONFIG_VALUE", message=message, where=where, hint=hint),))
