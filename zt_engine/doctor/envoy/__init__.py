@@ -1,0 +1,1 @@
+"""Envoy: `ext_authz` over HTTP and gRPC, in a bootstrap or in files of resources."""
