@@ -38,16 +38,18 @@ from zt_engine.sidecar.authzen.peps import Pep
 from zt_engine.sidecar.hooks.caddy import CaddyHook
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials
 from zt_engine.sidecar.hooks.denials import Denials
+from zt_engine.sidecar.hooks.envoy import EnvoyHook
 from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.hooks.pages import DeniedPages
 from zt_engine.sidecar.hooks.reading import HeaderHook
+from zt_engine.sidecar.hooks.traefik import TraefikHook
 from zt_engine.sidecar.listener import Limits
 from zt_engine.sidecar.principals import Principals
 from zt_engine.sidecar.replica import Replica
 
 T = TypeVar("T")
 
-HOOKS: tuple[type[HeaderHook], ...] = (NginxHook, CaddyHook)
+HOOKS: tuple[type[HeaderHook], ...] = (NginxHook, CaddyHook, EnvoyHook, TraefikHook)
 """The hooks over HTTP/1.1; those that no proxy of the settings uses are not served."""
 
 RELOADABLE = {
