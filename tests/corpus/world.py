@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from tests.sidecar_support import Process, ask, edit, logged, wait_for
+from tests.sidecar_support import Process, ask, edit, wait_for
+from zt_engine.bootstrap.corpus_witness import LoggedDecisions
 from zt_engine.bootstrap.demo_world import HEALTHY, STAFF
-from zt_engine.bootstrap.identity import secret_file
 from zt_engine.bootstrap.packs import compiled_bundle
 from zt_engine.bootstrap.sandbox import Sandbox
 from zt_engine.config import load
-from zt_engine.corpus.execution import Allow
 from zt_engine.corpus.wire import Address
-from zt_engine.sidecar.targets import KeyedHash
 
 HOST = "app.example"
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
@@ -25,32 +21,6 @@ CHANGES = (
     ('      - {path: "/closing/*", methods: [GET, HEAD, POST]}\n', '      - {path: "/opening/*", methods: [GET]}\n'),
     ('{path: "/raising/*", methods: [GET]}', '{path: "/raising/*", methods: [GET], label: C2}'),
 )
-
-
-class Decisions:
-    """The allows of a decision log."""
-
-    def __init__(self, world: World) -> None:
-        self._digest = world.digest
-        allows = [event for event in logged(world.sandbox) if event["effect"] in ("allow", "observe")]
-        self._known = {event["decision_id"]: _allow(event) for event in allows}
-        self._paths = {allow.path_digest: allow for allow in self._known.values()}
-
-    def allow(self, decision: str) -> Allow | None:
-        return self._known.get(decision)
-
-    def allow_of_path(self, digest: str) -> Allow | None:
-        return self._paths.get(digest)
-
-    def digest(self, path: bytes) -> str:
-        return self._digest(path).decode()
-
-
-def _allow(event: Mapping[str, Any]) -> Allow:
-    return Allow(
-        decision=event["decision_id"], method=event["method"], host=event["host"], path_digest=event["path_hmac"],
-        subject=event["subject"], device=event["device"], label=event["label"], trust=str(event["trust"]),
-    )  # fmt: skip
 
 
 class World:
@@ -66,7 +36,6 @@ class World:
             self._person(person)
         self.laptop = self.sandbox.device("laptop-1", assigned=["tanaka"], facts=HEALTHY)
         self.settings = load(self.sandbox.config, {})
-        self.digest = KeyedHash(secret_file(self.settings.path(self.settings.log.path_key_file)))
         self.sidecar = Process(self.sandbox).started()
         self._revoked = f"revoked-{time.time_ns()}"
 
@@ -131,8 +100,8 @@ class World:
 
         wait_for(settled, "the change to be in force")
 
-    def decisions(self) -> Decisions:
-        return Decisions(self)
+    def decisions(self) -> LoggedDecisions:
+        return LoggedDecisions(self.settings)
 
     def close(self) -> None:
         self.sidecar.close()

@@ -26,7 +26,17 @@ CODE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 SUFFIX = re.compile(r"(?:_[A-Z][A-Z0-9]*)+")
 """A code whose first word is the kind of file it is about: `_VALUE` becomes CATALOGUE_VALUE."""
 NO_CODES = frozenset(
-    {"LC_ALL", "LC_MESSAGES", "LISTEN_PID", "XDG_STATE_HOME", "ZT_CONFIG", "PATH_INFO", "REQUEST_METHOD"}
+    {
+        "LC_ALL",
+        "LC_MESSAGES",
+        "LISTEN_PID",
+        "XDG_STATE_HOME",
+        "ZT_CONFIG",
+        "PATH_INFO",
+        "REQUEST_METHOD",
+        "CORPUS_TOKEN",
+        "CORPUS_HEADER",
+    }
 )
 """Names of environment variables, and of CGI's."""
 

@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "hook": "Print what a reverse proxy needs.",
         "doctor": "Find what is unsafe in a reverse proxy.",
         "authzen": "Rules for AuthZEN callers.",
+        "corpus": "Send what attackers send through a proxy, and see what its backend executes.",
         "policy": "Check, test, build and publish policy.",
         "bundle": "Carry releases to a site without a connection.",
         "audit": "Verify and replay the decision log.",

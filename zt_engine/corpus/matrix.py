@@ -53,3 +53,18 @@ def holes(results: Mapping[str, Sequence[Report]]) -> list[str]:
         for number, title in CLASSES.items()
         if not any(report.probe.number == number and report.outcome in judged for report in reports)
     ]
+
+
+def document(reports: Sequence[Report]) -> list[dict[str, object]]:
+    """Return the reports for programs."""
+    return [
+        {
+            "id": report.probe.id,
+            "class": report.probe.number,
+            "advisory": report.probe.advisory,
+            "outcome": str(report.outcome),
+            "details": list(report.details),
+            "statuses": list(report.statuses),
+        }
+        for report in reports
+    ]
