@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -15,42 +17,81 @@ from zt_engine.doctor.nginx.question import SENT
 from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.hooks.nginx import FAMILY
 
-PRINTED = sorted(command.name or command.callback.__name__ for command in hook.app.registered_commands)
+PRINTED = {command.callback.__name__: command.callback for command in hook.app.registered_commands}
+ENDINGS = {"traefik": ".yaml", "envoy": ".yaml", "haproxy": ".cfg"}
+SIDECAR_TLS = {"sidecar_ca": "/etc/zt/ca.pem", "client_certificate": "/etc/zt/me.pem", "client_key": "/etc/zt/me.key"}
+SITE_TLS = {
+    "certificate": "/etc/tls/site.pem",
+    "certificate_key": "/etc/tls/site.key",
+    "device_cas": "/etc/tls/cas.pem",
+}
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("printed") / "site"
+def site(folder: Path, kind: str, config: str = "") -> Path:
     made = CliRunner().invoke(app, ["init", str(folder), "--pack", "corp"])
     assert made.exit_code == 0, made.output
-    return folder
+    settings = folder / "zt.toml"
+    text = settings.read_text(encoding="utf-8")
+    settings.write_text(text.replace('hook = "nginx"', f'hook = "{kind}"{config}'), encoding="utf-8")
+    return settings
 
 
-def printed(site: Path, command: str, *options: str) -> str:
-    words = ["hook", command, "--config", str(site / "zt.toml"), "--service", "wiki", *options]
+def printed(settings: Path, command: str, *options: str) -> str:
+    words = ["hook", command, "--config", str(settings), "--service", "wiki", *options]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, (result.output, result.exception)
     return result.stdout
 
 
-def test_nginx_is_among_the_hooks_that_print() -> None:
-    assert "nginx" in PRINTED
+def options(command: str, given: dict[str, str]) -> list[str]:
+    """Those of the options that a command has."""
+    known = inspect.signature(PRINTED[command]).parameters
+    return [word for name, value in given.items() if name in known for word in ("--" + name.replace("_", "-"), value)]
+
+
+def test_a_command_of_every_proxy_with_rules_is_looked_at() -> None:
+    assert {"nginx", "caddy"} <= set(PRINTED)
+    assert set(PRINTED) <= {*CHECKS, "traefik", "haproxy", "apache"}
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("command", PRINTED)
-def test_what_is_printed_has_no_findings(command: str, tls: bool, site: Path, tmp_path: Path) -> None:
-    kind = command.split("-")[0]
-    if kind not in CHECKS:
-        pytest.skip(f"no rules for {kind}")
-    options = ("--certificate", "/etc/tls/site.pem", "--certificate-key", "/etc/tls/site.key") if tls else ()
-    path = tmp_path / f"{kind}.conf"
-    path.write_text(printed(site, command, *options), encoding="utf-8")
+@pytest.mark.parametrize("command", sorted(PRINTED))
+def test_what_is_printed_has_no_findings(command: str, tls: bool, tmp_path: Path) -> None:
+    if command not in CHECKS:
+        pytest.skip(f"no rules for {command}")
+    settings = site(tmp_path / "site", command)
+    given = {name: str(value) for name, value in (SITE_TLS if tls else {}).items()}
+    if command == "traefik":
+        given |= {**SIDECAR_TLS, "sidecar": "sidecar.example:9443"}
+    chosen = options(command, given)
+    texts = [printed(settings, command, *chosen)]
+    if "static" in inspect.signature(PRINTED[command]).parameters:
+        texts.append(printed(settings, command, *chosen, "--static"))
+    paths = [tmp_path / f"printed-{number}{ENDINGS.get(command, '.conf')}" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text, encoding="utf-8")
+
+    report = check([str(path) for path in paths])
+
+    assert report.proxy == command
+    assert (report.findings, report.unreadable) == ((), ())
+
+
+@pytest.mark.skipif("envoy" not in PRINTED, reason="`zt hook envoy` is not there")
+def test_what_is_printed_for_envoy_over_grpc_has_no_findings(tmp_path: Path) -> None:
+    settings = site(tmp_path / "site", "envoy_grpc")
+    text = re.sub(r"(?m)^key_file = .*$", "socket_uids = [101]", settings.read_text(encoding="utf-8"))
+    settings.write_text(
+        text.replace("[sidecar]\n", '[sidecar]\ngrpc_listen = ["unix:/run/zt/grpc.sock"]\n'), encoding="utf-8"
+    )
+    path = tmp_path / "printed.yaml"
+    path.write_text(
+        printed(settings, "envoy", "--grpc", *options("envoy", {**SITE_TLS, **SIDECAR_TLS})), encoding="utf-8"
+    )
 
     report = check([str(path)])
 
-    assert report.proxy == kind
-    assert (report.findings, report.unreadable) == ((), ())
+    assert (report.proxy, report.findings, report.unreadable) == ("envoy", (), ())
 
 
 def test_the_doctor_knows_the_headers_of_hook_and_backend() -> None:

@@ -8,7 +8,7 @@ import re
 _LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 _PORT = re.compile(r":\d*$")
 _SCHEME = re.compile(r"^(?:[a-z0-9+.-]+)://", re.IGNORECASE)
-_UNIX = re.compile(r"^(?:[a-z0-9+]+:/*)?(?:unix[:/@]|unix@|/|@)", re.IGNORECASE)
+_UNIX = re.compile(r"(?:[a-z]+://)?(?:unix(?:\+h2c)?[:/@]|abns@|/(?!/)|@)", re.IGNORECASE)
 
 _WIDEST = {4: 8, 6: 16}
 """A shorter prefix is no list of one's own proxies."""
@@ -24,7 +24,7 @@ def host_of(address: str) -> str:
 
 def is_socket(address: str) -> bool:
     """Whether an address is a Unix socket."""
-    return _UNIX.match(_SCHEME.sub("", address.strip()) if "://unix" in address else address.strip()) is not None
+    return _UNIX.match(address.strip()) is not None
 
 
 def stays_here(address: str) -> bool:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from zt_engine.core.errors import ConfigError
+from zt_engine.doctor.caddy import check as caddy
 from zt_engine.doctor.envoy import check as envoy
 from zt_engine.doctor.finding import Finding, Report, in_order
 from zt_engine.doctor.kinds import KINDS, Kind, kind_of
@@ -15,7 +16,9 @@ from zt_engine.doctor.sources import Sources, fault
 
 Check = Callable[[Sequence[str], Sources], Iterator[Finding]]
 
-CHECKS: Final[Mapping[Kind, Check]] = MappingProxyType({"nginx": nginx.check, "envoy": envoy.check})
+CHECKS: Final[Mapping[Kind, Check]] = MappingProxyType(
+    {"nginx": nginx.check, "caddy": caddy.check, "envoy": envoy.check}
+)
 
 
 def check(paths: Sequence[str], kind: Kind | None = None) -> Report:

@@ -44,7 +44,7 @@ def kind_of(path: str, text: str) -> Kind | None:
     for pattern, kind in _NAMES:
         if re.fullmatch(pattern, name):
             return kind
-    json = text.lstrip()[:1] == "{" and '"' in text[:200]
+    json = re.match(r'\s*\{\s*"', text) is not None
     rules = _IN_TREES if json or name.endswith(_TREES) else _IN_TEXT
     head = text[:HEAD]
     for pattern, kind in rules:

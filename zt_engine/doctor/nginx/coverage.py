@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from zt_engine.doctor.directive import Directive
 from zt_engine.doctor.finding import Finding
 from zt_engine.doctor.nginx.model import Level, NginxConfig
-from zt_engine.doctor.nginx.syntax import Directive
 
 
 def satisfy(config: NginxConfig) -> Iterator[Finding]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from zt_engine.doctor.directive import Directive
 from zt_engine.doctor.finding import Finding
 from zt_engine.doctor.nginx.model import Level, NginxConfig
-from zt_engine.doctor.nginx.syntax import Directive
 
 REFUSALS = frozenset({"401", "403"})
 BROKEN = "500"

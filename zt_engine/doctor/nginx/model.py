@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
+from zt_engine.doctor.directive import Directive
 from zt_engine.doctor.finding import Place
-from zt_engine.doctor.nginx.syntax import Directive
 
 HANDLERS = ("proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass")
 CONTENT = (*HANDLERS, "root", "alias", "try_files", "autoindex", "stub_status", "dav_methods", "content_by_lua_block")

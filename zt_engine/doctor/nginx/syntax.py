@@ -9,9 +9,8 @@ import os
 import re
 from collections.abc import Iterator
 
-import msgspec
-
 from zt_engine.core.errors import ConfigError
+from zt_engine.doctor.directive import Directive
 from zt_engine.doctor.finding import Place
 from zt_engine.doctor.sources import Sources, fault
 
@@ -29,15 +28,6 @@ _TOKEN = re.compile(
 _ESCAPE = re.compile(r"\\([\"'\\ ;{}])")
 _HARMLESS = ("mime.types",)
 """A file of types that often is not there when a configuration is looked at on another machine."""
-
-
-class Directive(msgspec.Struct):
-    """A name with arguments; `block` is None for one that ends in `;`."""
-
-    name: str
-    args: tuple[str, ...]
-    place: Place
-    block: list[Directive] | None = None
 
 
 class Parser:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from zt_engine.doctor.sources import Sources
 from zt_engine.doctor.trees import json_text, toml_text, yaml_text
 from zt_engine.doctor.trees.node import Node
@@ -12,6 +14,6 @@ def read_tree(path: str, sources: Sources) -> list[Node]:
     text = sources.read(path)
     if path.endswith(".toml"):
         return [toml_text.read(text, path)]
-    if path.endswith(".json") or text.lstrip().startswith("{\n") or text.lstrip().startswith('{"'):
+    if path.endswith(".json") or re.match(r'\s*\{\s*"', text) is not None:
         return [json_text.read(text, path)]
     return yaml_text.read(text, path)
