@@ -14,6 +14,7 @@ import structlog
 from zt_engine.adapters.log_segments import DecisionLog
 from zt_engine.bootstrap.authzen_callers import authzen_tls
 from zt_engine.bootstrap.authzen_rules import RulesFollower, types_of
+from zt_engine.bootstrap.authzen_searching import SearchProcess
 from zt_engine.bootstrap.identity import home_issuer
 from zt_engine.bootstrap.listening import AUTHZEN
 from zt_engine.bootstrap.sockets import address_of
@@ -21,12 +22,16 @@ from zt_engine.bootstrap.wiring import Shared, Wiring
 from zt_engine.config import Settings
 from zt_engine.ports import Clock
 from zt_engine.sidecar.authorize import Authorizer
+from zt_engine.sidecar.authzen.answering import Answering
 from zt_engine.sidecar.authzen.app import AuthzenApp
 from zt_engine.sidecar.authzen.evaluation import Evaluator
+from zt_engine.sidecar.authzen.jobs import Ground
 from zt_engine.sidecar.authzen.metadata import document
+from zt_engine.sidecar.authzen.pages import Pages
 from zt_engine.sidecar.authzen.peps import Peps
 from zt_engine.sidecar.authzen.principals import StatedPrincipals
 from zt_engine.sidecar.authzen.rules import Rules
+from zt_engine.sidecar.authzen.searches import Searches
 from zt_engine.sidecar.authzen.server import AuthzenServer, Limits
 from zt_engine.sidecar.meters import Meters
 from zt_engine.sidecar.recorder import Numbers, Origin
@@ -79,6 +84,8 @@ class AuthzenListener:
         self._rules = Rules(types_of(settings))
         self._follower = RulesFollower(settings, self._rules, around.log)
         self._task: asyncio.Task[None] | None = None
+        self._search: SearchProcess | None = None
+        self._wiring: Wiring | None = None
         self.addresses: list[str] = []
 
     async def listen(self, sockets: dict[str, socket.socket], wiring: Wiring) -> None:
@@ -91,17 +98,27 @@ class AuthzenListener:
         around, wanted = self._around, self._settings.authzen
         self.addresses = [address_of(sock) for sock in own]
         sidecar = self._settings.sidecar
-        app = AuthzenApp(
-            peps=Peps(wiring.trusted.callers),
-            evaluator=self._evaluator(wiring),
-            texts=around.shared.texts,
-            authorizer=around.authorizer,
-            decision_log=SharedLog(around.log, self._busy),
+        answering = Answering(
+            self._evaluator(wiring),
+            around.shared.texts,
             clock=around.clock,
             numbers=Numbers(f"{sidecar.id}-{os.urandom(4).hex()}"),
             meters=around.meters,
             origin=Origin(sidecar.id, sidecar.tenant).members(),
-            metadata=document(self._identifier(secured=tls is not None), searches=False),
+        )
+        self._wiring = wiring
+        pages = Pages(wiring.trusted.path_key)
+        self._search = SearchProcess(
+            self._ground, authorizer=around.authorizer, replica=around.shared.replica, rules=self._follower
+        )
+        app = AuthzenApp(
+            peps=Peps(wiring.trusted.callers),
+            answering=answering,
+            searches=Searches(self._search, pages, around.shared.replica, seconds=wanted.search_seconds),
+            authorizer=around.authorizer,
+            journal=SharedLog(around.log, self._busy),
+            meters=around.meters,
+            metadata=document(self._identifier(secured=tls is not None)),
         )
         limits = Limits(
             connections=wanted.connections,
@@ -117,8 +134,9 @@ class AuthzenListener:
 
     async def rewire(self, settings: Settings, wiring: Wiring) -> None:
         """Take up who may ask, and what for, between two requests."""
-        self._settings = settings
-        if self._server is not None:
+        self._settings, self._wiring = settings, wiring
+        if self._server is not None and self._search is not None:
+            await self._search.close()  # the next search is told everything anew
             await self._follower.rely_on(settings)
             self._server.app.rewire(Peps(wiring.trusted.callers), self._evaluator(wiring))
 
@@ -129,11 +147,27 @@ class AuthzenListener:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._search is not None:
+            await self._search.close()
         self._follower.close()
 
     def _identifier(self, *, secured: bool) -> str:
         scheme = "https" if secured else "http"
         return self._settings.authzen.identifier or f"{scheme}://{self.addresses[0]}"
+
+    def _ground(self) -> Ground:
+        assert self._wiring is not None  # nobody searches before the listener serves
+        settings = self._settings
+        return Ground(
+            archive=str(settings.path(settings.log.dir) / "archive"),
+            path_key=self._wiring.trusted.path_key,
+            home=home_issuer(settings),
+            mappings={config.issuer: config.mapping for config in self._wiring.trusted.issuers},
+            types=types_of(settings),
+            tick_seconds=settings.sidecar.tick_seconds,
+            budget_ms=settings.policy.budget_ms,
+            memory_mib=settings.policy.memory_mib,
+        )
 
     def _evaluator(self, wiring: Wiring) -> Evaluator:
         believed = StatedPrincipals(

@@ -75,7 +75,7 @@ class Replayer:
 
 def _decider(archive: ArchiveReader, bundle: str, catalogue: str, trust: str) -> Decider:
     parts = activation.Parts(
-        bundle=_unsigned(archive.read("bundle", bundle)),
+        bundle=open_archived(archive.read("bundle", bundle)),
         catalogue=activation.read_catalogue(archive.read("catalogue", catalogue), where=f"catalogue {catalogue}"),
         catalogue_digest=catalogue,
         trust=activation.read_trust(archive.read("trust", trust), where=f"trust {trust}"),
@@ -84,7 +84,7 @@ def _decider(archive: ArchiveReader, bundle: str, catalogue: str, trust: str) ->
     return Decider(parts, activation.make_engine(parts.bundle, PolicySettings()))
 
 
-def _unsigned(raw: bytes) -> Bundle:
+def open_archived(raw: bytes) -> Bundle:
     """Open an archived bundle without its signature.
 
     Its signature was checked when it was activated; here the log names it by digest, and the log proves itself. A key

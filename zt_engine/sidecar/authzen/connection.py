@@ -15,7 +15,7 @@ import httptools
 import structlog
 
 from zt_engine.sidecar.authzen import replies
-from zt_engine.sidecar.authzen.app import Asked, Pending
+from zt_engine.sidecar.authzen.pending import Asked, Pending
 from zt_engine.sidecar.authzen.wire import MAX_BODY
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ MAX_EVALUATIONS = 512
 
 Json = Mapping[str, object]
 Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
+What = Literal["subject", "resource", "action"]
 SEMANTICS = ("execute_all", "deny_on_first_deny", "permit_on_first_permit")
 PARTS = ("subject", "resource", "action", "context")
 NOTHING: Json = {}
@@ -50,6 +51,22 @@ class Question(NamedTuple):
             "action": {"name": self.action.id, "properties": self.action.properties},
             "context": self.context,
         }
+
+
+class Search(NamedTuple):
+    """A question with one unknown: `what` says which."""
+
+    what: What
+    subject: Entity
+    resource: Entity
+    action: Entity
+    context: Json
+
+    def about(self, identity: str) -> Question:
+        """Return the question about one candidate."""
+        parts = {"subject": self.subject, "resource": self.resource, "action": self.action}
+        parts[self.what] = parts[self.what]._replace(id=identity)
+        return Question(**parts, context=self.context)
 
 
 class Batch(NamedTuple):
@@ -93,6 +110,17 @@ def read_batch(body: Json) -> Question | Batch:
         if not isinstance(body.get(name, NOTHING), dict):
             raise malformed(f"`{name}` is no object")
     return Batch([_item(item, body, number) for number, item in enumerate(items)], semantic)
+
+
+def read_search(body: Json, what: What) -> Search:
+    """Return a search; what is looked for needs its type alone, and an action nothing."""
+    return Search(
+        what,
+        entity(body.get("subject"), "subject", without_id=what == "subject"),
+        entity(body.get("resource"), "resource", without_id=what == "resource"),
+        Entity("", "", NOTHING) if what == "action" else action(body.get("action")),
+        context(body),
+    )
 
 
 def _item(item: object, defaults: Json, number: int) -> Question | InputError:
