@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -55,6 +56,32 @@ class Nginx:
         self._process.stop()
 
 
+class Laboratory:
+    """A proxy of `tests/proxies`, which has a class that is given addresses and a key."""
+
+    notes = ""
+
+    def __init__(self, name: str, peer: str, made_by: str, **more: Any) -> None:
+        """`made_by` is `module.Class`, imported when it is needed; `more` goes to the class."""
+        self.name = name
+        self._peer = peer
+        self._made_by = made_by
+        self._more = more
+
+    def start(self, world: World, backend: str, folder: Path) -> tuple[str, int]:
+        module, _, name = self._made_by.rpartition(".")
+        made = getattr(import_module(f"tests.proxies.{module}"), name)
+        where = {"sidecar_address": world.address, "backend_address": backend, "host": HOST}
+        self._lab = made(find_peer(self._peer), folder, **where, key=world.key(self._peer), **self._more)
+        if hasattr(self._lab, "start"):
+            self._lab.start()
+        address: tuple[str, int] = self._lab.address
+        return address
+
+    def stop(self) -> None:
+        self._lab.stop()
+
+
 class Candidate(msgspec.Struct, frozen=True):
     """A proxy, the peers it needs, and what is true of it that the runner has to know."""
 
@@ -70,4 +97,5 @@ class Candidate(msgspec.Struct, frozen=True):
 CANDIDATES: Mapping[str, Candidate] = {
     "nginx (Debian)": Candidate(lambda: Nginx("nginx (Debian)"), ("nginx (Debian)",)),
     "nginx (wheel)": Candidate(lambda: Nginx("nginx (wheel)"), ("nginx (wheel)",)),
+    "Caddy": Candidate(lambda: Laboratory("Caddy", "caddy", "caddy.CaddyLab"), ("caddy",)),
 }

@@ -15,6 +15,16 @@ from zt_engine.corpus.wire import Address
 
 HOST = "app.example"
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
+KEYED = ("caddy",)
+"""Hooks beside nginx's whose proxies show a key."""
+PROXY = """\
+[[proxies]]
+name = "{hook}"
+hook = "{hook}"
+key_file = "keys/{hook}.key"
+enforces = ["no_store", "no_download", "watermark"]
+
+"""
 PEOPLE = ("tanaka", "suzuki", "sato")
 CHANGES = (
     ('      - {path: "/leaving/*", methods: [GET], label: C0}\n', ""),
@@ -31,13 +41,20 @@ class World:
             folder / "zt", pack="jp-gov", listen=listen, bundle=compiled_bundle("jp-gov"),
             catalogue=CATALOGUE.read_bytes(), enforces=("no_store", "no_download", "watermark"),
         )  # fmt: skip
-        edit(self.sandbox, "zt.toml", ("[policy]\n", "[policy]\nbudget_ms = 250\n"))
+        for hook in KEYED:
+            self.sandbox.write(f"keys/{hook}.key", self.key(hook) + b"\n")
+        proxies = "".join(PROXY.format(hook=hook) for hook in KEYED)
+        edit(self.sandbox, "zt.toml", ("[policy]\n", f"{proxies}[policy]\nbudget_ms = 250\n"))
         for person in PEOPLE:
             self._person(person)
         self.laptop = self.sandbox.device("laptop-1", assigned=["tanaka"], facts=HEALTHY)
         self.settings = load(self.sandbox.config, {})
         self.sidecar = Process(self.sandbox).started()
         self._revoked = f"revoked-{time.time_ns()}"
+
+    def key(self, hook: str) -> bytes:
+        """The key that a proxy of this kind shows."""
+        return f"key-of-{hook}-0123456789abcdef0123456789".encode()
 
     @property
     def address(self) -> str:
