@@ -20,6 +20,7 @@ from zt_engine.core.guards import Change, Guards, ShadowReport
 from zt_engine.ports.inventory import SidecarRecord
 
 OVERLAY = {"id": "rain", "scope": "tenant", "effect": "deny", "not_before": NOW, "not_after": NOW + 3600}
+OWNED = OVERLAY | {"owner": "admin:security"}
 RINGS = [{"name": "canary", "sidecars": ["edge-1"]}, {"name": "tokyo", "labels": {"site": "tokyo"}}]
 PLAN: dict[str, Any] = {"rings": [*RINGS, {"name": "all", "percent": 100}]}
 GOOD = ShadowReport(ref_seq=1, began_at=NOW, keys=500, decided=500, subjects=50, p99_us=900)
@@ -62,7 +63,7 @@ def test_an_overlay_goes_out_ring_by_ring_and_holds_for_everybody_in_the_end(con
     assert overlays(control) == ["rain"]
     told = control.announced()
     assert [kind for kind, _ in told] == ["overlay.changed", "rollout.advanced", "rollout.advanced"]
-    assert told[0][1]["record"] == OVERLAY
+    assert told[0][1]["record"] == OWNED
     assert told[0][1]["staged"]["ref_seq"] == 1
     assert told[2][1] == {"ref_seq": 1, "ring": "all"}
     assert [event.action for event in control.audit()] == [
@@ -87,7 +88,7 @@ def test_a_snapshot_tells_what_is_under_way_with_the_rings_reached(control: Cont
 
     with control.store.reading(TENANT) as tx:
         told = [json.loads(data) for kind, data in situation_data(tx, NOW) if kind == "overlay.changed"]
-    assert told == [{"staged": told[0]["staged"], "record": OVERLAY, "reached": ["canary", "tokyo"]}]
+    assert told == [{"staged": told[0]["staged"], "record": OWNED, "reached": ["canary", "tokyo"]}]
 
 
 def test_one_record_has_one_rollout_and_what_is_said_to_everybody_takes_its_place(control: Control) -> None:

@@ -44,12 +44,22 @@ def test_an_overlay_is_told_as_it_was_written_and_again_when_it_goes(control: Co
     gone = control.call("DELETE", "/v1/situation/overlays/o1?reason=over", who="security")
 
     assert [put.status_code, gone.status_code] == [200, 204]
-    assert control.announced() == [("overlay.changed", OVERLAY), ("overlay.changed", {"id": "o1", "removed": True})]
+    owned = OVERLAY | {"owner": "admin:security"}
+    assert control.announced() == [("overlay.changed", owned), ("overlay.changed", {"id": "o1", "removed": True})]
     assert [(event.action, event.reason) for event in control.audit()] == [
         ("overlay.changed", ""),
         ("overlay.removed", "over"),
     ]
     assert control.call("DELETE", "/v1/situation/overlays/o1").json()["code"] == "RECORD_NOT_FOUND"
+
+
+def test_an_overlay_is_whose_who_raised_it_whatever_it_says(control: Control) -> None:
+    for who in ("security", "owner"):
+        control.call("PUT", "/v1/situation/overlays/o1", OVERLAY | {"owner": "admin:somebody"}, who=who)
+
+    assert [told["owner"] for _, told in control.announced()] == ["admin:security", "admin:owner"]
+    assert control.call("GET", "/v1/situation").json()["overlays"][0]["owner"] == "admin:owner"
+    assert b'"owner":"admin:owner"' in control.audit()[-1].after
 
 
 @pytest.mark.parametrize(

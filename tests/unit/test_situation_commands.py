@@ -135,6 +135,7 @@ def test_an_overlay_has_an_end_and_is_taken_back(control: Control) -> None:
     assert (told["not_after"] - told["not_before"], told["cause"]) == (86_400, "incident 42")
     assert gone == {"id": "incident-42", "removed": True}
     assert "overlay:incident-42  ceiling:100  ownership:byod" in shown
+    assert "raised by admin:owner" in shown
     assert "nothing else is in force" in zt("show")
 
 

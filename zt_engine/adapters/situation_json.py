@@ -68,6 +68,8 @@ class OverlayRecord(Struct, frozen=True, forbid_unknown_fields=True):
     cause: Words = ""
     severity: Words = ""
     exercise: bool = False
+    owner: Words = ""
+    """Who raised it, as the control plane says: it stands beside the cause for people and decides nothing."""
     approvals: tuple[Approval, ...] = ()
 
 

@@ -48,6 +48,7 @@ _TEXTS: Final[Mapping[str, Mapping[Language, str]]] = {
         "en": "no such device is known; the revocation is recorded and holds for whoever enrolls under this id",
         "ja": "このIDの端末は登録されていません。失効は記録され、今後このIDで登録される端末にも適用されます",
     },
+    "owner": {"en": "raised by {owner}", "ja": "宣言者 {owner}"},
     "staged": {
         "en": "staged, rollout {number} (reached: {rings})",
         "ja": "段階的に展開中、展開 {number}（到達: {rings}）",
@@ -83,7 +84,8 @@ def show(json_: AsJson = False) -> None:
         until = _text("until", until=_instant(record["not_after"])) if "not_after" in record else ""
         why = record.get("reason") or record.get("cause") or ""
         name = f"{kind}:{record['id']}" if record.get("id") else kind
-        print("  ".join(part for part in (name, what, until, why) if part))
+        owner = _text("owner", owner=record["owner"]) if record.get("owner") else ""
+        print("  ".join(part for part in (name, what, until, owner, why) if part))
     if not lines:
         _say("none")
     _say("revocations", count=found["revocations_in_force"])

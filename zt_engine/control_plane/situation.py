@@ -41,6 +41,7 @@ class Declarations:
         """Insert or replace a record; ConfigError with the sidecar reader's codes, RECORD_ID, RECORDS_FULL, GRANT_*."""
         if record.get("id") != id_:
             raise InputError("RECORD_ID", "the record has another id than its URL", where="id")
+        record = owned(kind, record, actor)
         raw = _written(record)
         self._plane.records.check(kind, raw)
         held = tx.situation.all(kind)
@@ -170,6 +171,11 @@ def _staged(held: Held) -> dict[str, Any]:
         "rings": [ring.name for ring in held.staged.rings],
         "record": msgspec.json.decode(held.record),
     }
+
+
+def owned(kind: str, record: Mapping[str, Any], actor: str) -> Mapping[str, Any]:
+    """Return a record with its owner: an overlay is whose who raised it, whatever it says."""
+    return {**record, "owner": actor} if kind == "overlay" else record
 
 
 def forget_ended(tx: Transaction, *, before: int) -> int:

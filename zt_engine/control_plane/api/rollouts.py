@@ -20,6 +20,7 @@ from zt_engine.control_plane.idempotency import Answer, Writing, once
 from zt_engine.control_plane.problem import problems
 from zt_engine.control_plane.routes import Model, Reason, strict_router
 from zt_engine.control_plane.shadow_reports import reports_of
+from zt_engine.control_plane.situation import owned
 from zt_engine.core.errors import InputError
 from zt_engine.core.guards import MAX_CHANGES, ShadowReport, suspicions
 from zt_engine.ports.inventory import SidecarRecord, Transaction
@@ -79,7 +80,7 @@ def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
         """Begin to roll a change of the situation out; a release is begun where it is released."""
 
         def work(tx: Transaction) -> Answer:
-            plan, (id_, raw) = rollouts.read_plan(body.plan), _checked(plane, tx, body)
+            plan, (id_, raw) = rollouts.read_plan(body.plan), _checked(plane, tx, body, actor=who.actor)
             if body.kind == "grant":
                 declare(tx, body.record, actor=who.actor, now=plane.now())
             staged = rollouts.begin(
@@ -147,8 +148,8 @@ def shown(held: rollouts.Held) -> dict[str, Any]:
     return {**staged, **found}
 
 
-def _checked(plane: ControlPlane, tx: Transaction, body: BeginBody) -> tuple[str, bytes]:
-    raw = json.dumps(body.record, separators=(",", ":"), ensure_ascii=False).encode()
+def _checked(plane: ControlPlane, tx: Transaction, body: BeginBody, *, actor: str) -> tuple[str, bytes]:
+    raw = json.dumps(owned(body.kind, body.record, actor), separators=(",", ":"), ensure_ascii=False).encode()
     if body.kind == "threat_level":
         level = body.record.get("threat_level")
         if set(body.record) != {"threat_level"} or type(level) is not int or not 0 <= level <= 4:
