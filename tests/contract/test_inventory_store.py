@@ -340,12 +340,13 @@ def test_sidecars_are_kept(store: SqlStore) -> None:
     with store.writing(TENANT) as tx:
         tx.sidecars.put(joined)
         tx.sidecars.put(replace(joined, id="s0"))
-        tx.sidecars.put(later)
+        tx.sidecars.put_all([later, replace(joined, id="s3")])
+        tx.sidecars.put_all([])
 
     with store.reading(TENANT) as tx:
         assert tx.sidecars.get("s1") == later
         assert tx.sidecars.get("s2") is None
-        assert [one.id for one in tx.sidecars.all()] == ["s0", "s1"]
+        assert [one.id for one in tx.sidecars.all()] == ["s0", "s1", "s3"]
 
 
 def test_subjects_come_in_the_order_of_issuer_and_id(store: SqlStore) -> None:

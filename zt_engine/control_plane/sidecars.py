@@ -241,10 +241,15 @@ class Sidecars:
             return
         try:
             with self._plane.store.writing(self._plane.settings.tenant) as tx:
-                for told in heard.values():
-                    known = tx.sidecars.get(told.id)
-                    if known is not None and known.public_key == told.public_key and known.seen_at <= told.seen_at:
-                        tx.sidecars.put(_as_held(told, known))
+                # Read and written together: the thread that does it is the one that sends revocations.
+                held = {known.id: known for known in tx.sidecars.all() if known.id in heard}
+                tx.sidecars.put_all(
+                    [
+                        _as_held(heard[known.id], known)
+                        for known in held.values()
+                        if known.public_key == heard[known.id].public_key and known.seen_at <= heard[known.id].seen_at
+                    ]
+                )
         except UnavailableError:
             with self._lock:
                 self._heard = heard | self._heard

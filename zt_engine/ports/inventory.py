@@ -210,8 +210,12 @@ class SidecarStore(Protocol):
         """Insert or replace."""
         ...
 
+    def put_all(self, sidecars: Sequence[SidecarRecord]) -> None:
+        """Insert or replace many."""
+        ...
+
     def all(self) -> Sequence[SidecarRecord]:
-        """Return every sidecar."""
+        """Return every sidecar, locked for the rest of a writing transaction."""
         ...
 
 

@@ -76,6 +76,12 @@ class Session:
         self._may_write()
         return self._execute(upsert.of(self._dialect), [values | {"tenant": self.tenant}])[1] > 0
 
+    def upsert_all(self, upsert: Upsert, rows: Sequence[dict[str, object]]) -> None:
+        """Insert or replace rows."""
+        self._may_write()
+        if rows:
+            self._execute(upsert.of(self._dialect), [row | {"tenant": self.tenant} for row in rows])
+
     def upserted(self, upsert: Upsert, **values: object) -> Row[Any]:
         """Insert or replace one row, and return what it returns."""
         self._may_write()

@@ -37,6 +37,10 @@ class SqlSidecars:
         """Insert or replace."""
         self._session.upsert(_put, id=sidecar.id, body=encode(sidecar))
 
+    def put_all(self, sidecars: Sequence[SidecarRecord]) -> None:
+        """Insert or replace many."""
+        self._session.upsert_all(_put, [{"id": one.id, "body": encode(one)} for one in sidecars])
+
     def all(self) -> Sequence[SidecarRecord]:
-        """Return every sidecar, in the order of their ids."""
+        """Return every sidecar in the order of their ids, locked for the rest of a writing transaction."""
         return tuple(_decode(row.body) for row in self._session.locked_rows(_all.order_by(sidecars.c.id)))
