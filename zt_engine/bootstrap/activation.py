@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -37,6 +38,13 @@ OFFERED = frozenset(INSIDE_WASM | REGISTRY.keys())
 """Every builtin that a policy may use."""
 
 
+REMEMBERED = 2
+"""Texts of each kind: of what is in force and of what comes next."""
+ReadT = TypeVar("ReadT")
+_catalogues: dict[tuple[str, bytes], Catalogue] = {}
+_trust_models: dict[tuple[str, bytes], TrustModel] = {}
+
+
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The three things a policy is made of, each checked by itself, with the digest of the text it came from."""
 
@@ -58,12 +66,24 @@ def read_bundle(raw: bytes, keys: Mapping[str, BundlePublicKey], *, baselines: C
 
 def read_catalogue(raw: bytes, *, where: str) -> Catalogue:
     """Read the classification catalogue; raises ConfigError with every fault."""
-    return load_catalogue(raw, where=where)
+    return _remembered(_catalogues, raw, where, lambda: load_catalogue(raw, where=where))
 
 
 def read_trust(raw: bytes, *, where: str) -> TrustModel:
     """Read the trust model; raises ConfigError with every fault."""
-    return load_trust(raw.decode("utf-8", "replace"), where=where)
+    return _remembered(_trust_models, raw, where, lambda: load_trust(raw.decode("utf-8", "replace"), where=where))
+
+
+def _remembered(known: dict[tuple[str, bytes], ReadT], raw: bytes, where: str, read: Callable[[], ReadT]) -> ReadT:
+    """Read a text unless it is one of the last few: most releases leave it as it is. What was read is frozen."""
+    name = where, hashlib.sha256(raw).digest()
+    found = known.pop(name, None)
+    if found is None:
+        found = read()
+    known[name] = found
+    for old in tuple(known)[:-REMEMBERED]:
+        known.pop(old, None)
+    return found
 
 
 def make_engine(bundle: Bundle, settings: PolicySettings) -> PolicyEngine:

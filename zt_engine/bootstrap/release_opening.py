@@ -70,9 +70,9 @@ def open_release(notice: ReleaseNotice, raw: bytes, trust: ReleaseTrust, *, tena
     catalogue, model = _held(bundle.catalogue, CATALOGUE), _held(bundle.trust, TRUST)
     parts = activation.Parts(
         bundle=bundle,
-        catalogue=activation.read_catalogue(catalogue, where=f"{where}: {CATALOGUE}"),
+        catalogue=activation.read_catalogue(catalogue, where=CATALOGUE),
         catalogue_digest=activation.digest(catalogue),
-        trust=activation.read_trust(model, where=f"{where}: {TRUST}"),
+        trust=activation.read_trust(model, where=TRUST),
         trust_digest=activation.digest(model),
     )
     return Opened(
