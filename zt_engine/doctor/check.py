@@ -13,11 +13,12 @@ from zt_engine.doctor.finding import Finding, Report, in_order
 from zt_engine.doctor.kinds import KINDS, Kind, kind_of
 from zt_engine.doctor.nginx import check as nginx
 from zt_engine.doctor.sources import Sources, fault
+from zt_engine.doctor.traefik import check as traefik
 
 Check = Callable[[Sequence[str], Sources], Iterator[Finding]]
 
 CHECKS: Final[Mapping[Kind, Check]] = MappingProxyType(
-    {"nginx": nginx.check, "caddy": caddy.check, "envoy": envoy.check}
+    {"nginx": nginx.check, "caddy": caddy.check, "envoy": envoy.check, "traefik": traefik.check}
 )
 
 

@@ -1,0 +1,1 @@
+"""Traefik: `forwardAuth` in files of the static and the dynamic configuration, YAML or TOML."""
