@@ -33,20 +33,26 @@ def test_a_safe_configuration_has_no_findings(path: Path) -> None:
     assert report.proxy == path.parent.name
 
 
+def changed(text: str, pieces: dict[str, str]) -> str:
+    for old, new in pieces.items():
+        assert old in text, f"good has no {old!r}"
+        text = text.replace(old, new, 1)
+    return text
+
+
 @pytest.mark.parametrize(("folder", "seed"), seeds())
 def test_a_seed_is_found_exactly(folder: Path, seed: dict[str, Any], tmp_path: Path) -> None:
     base = good(folder, seed.get("base"))
-    text = base.read_text(encoding="utf-8")
-    for old, new in {seed["old"]: seed["new"], **seed.get("also", {})}.items():
-        assert old in text, f"good has no {old!r}"
-        text = text.replace(old, new, 1)
+    pieces = {seed["old"]: seed["new"]} if "old" in seed else {}
     broken = tmp_path / base.name
-    broken.write_text(text, encoding="utf-8")
-    lines = text.splitlines()
+    broken.write_text(changed(base.read_text(encoding="utf-8"), pieces | seed.get("also", {})), encoding="utf-8")
+    for beside in folder.glob("*.lua"):
+        text = changed(beside.read_text(encoding="utf-8"), seed.get("script", {}))
+        (tmp_path / beside.name).write_text(text, encoding="utf-8")
 
     report = check([str(broken)])
 
-    found = {finding.code: lines[finding.place.line - 1] for finding in report.findings}
+    found = {item.code: Path(item.place.file).read_text().splitlines()[item.place.line - 1] for item in report.findings}
     assert report.unreadable == ()
     assert set(found) == set(seed["finds"]), report.findings
     for code, part in seed["finds"].items():

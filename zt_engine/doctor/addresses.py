@@ -8,6 +8,9 @@ import re
 _LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 _PORT = re.compile(r":\d*$")
 _SCHEME = re.compile(r"^(?:[a-z0-9+.-]+)://", re.IGNORECASE)
+_FAMILY = re.compile(r"^ipv[46]@", re.IGNORECASE)
+"""HAProxy's way to say which."""
+
 _UNIX = re.compile(r"(?:[a-z]+://)?(?:unix(?:\+h2c)?[:/@]|abns@|/(?!/)|@)", re.IGNORECASE)
 
 _WIDEST = {4: 8, 6: 16}
@@ -16,7 +19,7 @@ _WIDEST = {4: 8, 6: 16}
 
 def host_of(address: str) -> str:
     """Return the host of `scheme://host:port/path`, `host:port`, `[v6]:port` or `:port` (which is empty)."""
-    text = _SCHEME.sub("", address.strip()).split("/", 1)[0].rsplit("@", 1)[-1]
+    text = _FAMILY.sub("", _SCHEME.sub("", address.strip())).split("/", 1)[0].rsplit("@", 1)[-1]
     if text.startswith("["):
         return text[1:].split("]", 1)[0].lower()
     return _PORT.sub("", text).lower() if text.count(":") <= 1 else text.lower()

@@ -10,6 +10,7 @@ from zt_engine.core.errors import ConfigError
 from zt_engine.doctor.caddy import check as caddy
 from zt_engine.doctor.envoy import check as envoy
 from zt_engine.doctor.finding import Finding, Report, in_order
+from zt_engine.doctor.haproxy import check as haproxy
 from zt_engine.doctor.kinds import KINDS, Kind, kind_of
 from zt_engine.doctor.nginx import check as nginx
 from zt_engine.doctor.sources import Sources, fault
@@ -18,7 +19,13 @@ from zt_engine.doctor.traefik import check as traefik
 Check = Callable[[Sequence[str], Sources], Iterator[Finding]]
 
 CHECKS: Final[Mapping[Kind, Check]] = MappingProxyType(
-    {"nginx": nginx.check, "caddy": caddy.check, "envoy": envoy.check, "traefik": traefik.check}
+    {
+        "nginx": nginx.check,
+        "traefik": traefik.check,
+        "caddy": caddy.check,
+        "envoy": envoy.check,
+        "haproxy": haproxy.check,
+    }
 )
 
 
