@@ -61,6 +61,14 @@ Serve = Annotated[str, AfterValidator(_serves)]
 """Where a control plane serves; off loopback it needs TLS, which its section sees to."""
 
 
+def _serves_or_unix(listen: str) -> str:
+    return listen if listen.startswith(UNIX) else _serves(listen)
+
+
+Grpc = Annotated[str, AfterValidator(_serves_or_unix)]
+"""A Unix socket, or an address with TLS."""
+
+
 def check_plane_url(url: str) -> None:
     """Raise ValueError unless this is an https address, or an http one on loopback, with nothing behind the port."""
     parts = urlsplit(url)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from zt_engine.config.addresses import Listen, Serve, check_floor_url, check_plane_url
+from zt_engine.config.addresses import UNIX, Grpc, Listen, Serve, check_floor_url, check_plane_url
 from zt_engine.config.section import Channel, Name, Seconds, Section
 
 
@@ -25,6 +25,8 @@ class Sidecar(Section):
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     """CA certificates (PEM) of proxies: ours alone, since whoever has a certificate of theirs may be a proxy."""
+    grpc_listen: tuple[Grpc, ...] = ()
+    """Where Envoy asks over gRPC: `unix:/path`, or an address with the TLS of `tls_listen`."""
     admin_listen: Listen = "127.0.0.1:9192"
     state_dir: Path = Path("state")
     tick_seconds: Annotated[int, Field(ge=1, le=60)] = 5
@@ -36,8 +38,10 @@ class Sidecar(Section):
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Sidecar:
-        if self.tls_listen and None in (self.tls_certificate, self.tls_key, self.tls_client_ca):
-            raise ValueError("`tls_listen` takes `tls_certificate`, `tls_key` and `tls_client_ca`")
+        secured = self.tls_listen or [listen for listen in self.grpc_listen if not listen.startswith(UNIX)]
+        if secured and None in (self.tls_certificate, self.tls_key, self.tls_client_ca):
+            name = "tls_listen" if self.tls_listen else "grpc_listen"
+            raise ValueError(f"`{name}` takes `tls_certificate`, `tls_key` and `tls_client_ca`")
         return self
 
 
@@ -78,6 +82,8 @@ class Proxy(Section):
             return self
         if [self.key_file is not None, bool(self.socket_uids), bool(self.certificate_names)].count(True) != 1:
             raise ValueError("a proxy proves itself by `key_file`, `socket_uids` or `certificate_names`, one of them")
+        if self.hook == "envoy_grpc" and self.key_file is not None:
+            raise ValueError("over gRPC a proxy proves itself by `socket_uids` or `certificate_names`")
         return self
 
 

@@ -1,0 +1,126 @@
+"""Settings -> Envoy's configuration, and the file with the proxy's key for its environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from zt_engine.bootstrap.identity import secret_file
+from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
+from zt_engine.config import UNIX, Proxy, Settings
+from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.sidecar.hooks.envoy_config import SESSION_SECONDS, EnvoyConfig, key_line
+
+TLS_LISTEN = ("0.0.0.0:443", "[::]:443")
+ENVIRONMENT_SUFFIX = ".envoy.env"
+
+
+def envoy_config(
+    settings: Settings,
+    proxy: Proxy,
+    *,
+    grpc: bool = False,
+    backend: str = BACKEND,
+    listen: Sequence[str] = (),
+    service: str | None = None,
+    server_names: Sequence[str] = (),
+    sidecar: Sequence[str] = (),
+    certificate: Path | None = None,
+    certificate_key: Path | None = None,
+    device_cas: Path | None = None,
+    client_certificate: Path | None = None,
+    client_key: Path | None = None,
+    sidecar_ca: Path | None = None,
+    sidecar_name: str = "",
+    session: int = SESSION_SECONDS,
+) -> EnvoyConfig:
+    """Return what the configuration depends on; what is not given comes from the settings, as for nginx.
+
+    Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN, or PROXY_HOOK_OTHER.
+    """
+    wanted = "envoy_grpc" if grpc else "envoy"
+    if proxy.hook != wanted or (proxy.certificate_names and not grpc):
+        message = f'proxy `{proxy.name}` has `hook = "{proxy.hook}"`, and this configuration is for `{wanted}`'
+        hint = "over HTTP Envoy shows a key or its user id; over gRPC (`--grpc`) its user id or its certificate"
+        raise ConfigError((Problem(code="PROXY_HOOK_OTHER", message=message, where="proxies", hint=hint),))
+    if device_cas is None and certificate is not None:
+        device_cas = settings.path(settings.policy.folder) / "device-cas.pem"
+        device_cas = device_cas if device_cas.exists() else None
+    return EnvoyConfig(
+        proxy=proxy.name,
+        hosts=chosen_hosts(settings, proxy, service=service, server_names=server_names),
+        listen=tuple(listen) or (TLS_LISTEN if certificate is not None else PLAIN_LISTEN),
+        sidecar=_addresses(tuple(sidecar) or _asked(settings, grpc=grpc), proxy),
+        backend=backend if not backend.startswith(UNIX) else UNIX + os.path.abspath(backend[len(UNIX) :]),
+        grpc=grpc,
+        keyed=proxy.key_file is not None,
+        certificate=_text(certificate),
+        certificate_key=_text(certificate_key),
+        device_cas=_text(device_cas),
+        client_certificate=_text(client_certificate),
+        client_key=_text(client_key),
+        sidecar_ca=_text(sidecar_ca),
+        sidecar_name=sidecar_name,
+        enforces=tuple(proxy.enforces),
+        session=session,
+    )
+
+
+def key_environment(settings: Settings, key_file: Path) -> Path:
+    """Return the path of the file for Envoy's environment: beside the key, with another ending."""
+    return settings.path(key_file).with_suffix(ENVIRONMENT_SUFFIX).resolve()
+
+
+def write_key_environment(settings: Settings, proxy: Proxy) -> Path | None:
+    """Write that file anew if the key has changed, for its owner's eyes only; returns its path if it did."""
+    if proxy.key_file is None:
+        return None
+    content = key_line(secret_file(settings.path(proxy.key_file))).encode("ascii")
+    path = key_environment(settings, proxy.key_file)
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == content and path.stat().st_mode & 0o077 == 0:
+            return None
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        fresh.replace(path)
+    except OSError as error:
+        problem = Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path))
+        raise ConfigError((problem,)) from None
+    return path
+
+
+def _asked(settings: Settings, *, grpc: bool) -> tuple[str, ...]:
+    if not grpc:
+        return settings.sidecar.listen
+    if not settings.sidecar.grpc_listen:
+        hint = 'sidecar.grpc_listen = ["unix:/run/zt/grpc.sock"]'
+        problem = Problem(code="CONFIG_LISTEN", message="nothing listens for gRPC", where="sidecar", hint=hint)
+        raise ConfigError((problem,))
+    return settings.sidecar.grpc_listen
+
+
+def _addresses(listen: Sequence[str], proxy: Proxy) -> tuple[str, ...]:
+    """Return where this proxy can show what it is known by; of several the Unix socket, which is faster."""
+    unix = tuple(UNIX + os.path.abspath(address[len(UNIX) :]) for address in listen if address.startswith(UNIX))
+    tcp = tuple(address for address in listen if not address.startswith(UNIX))
+    if proxy.certificate_names:
+        chosen, known, wanted = tcp, "certificate", "HOST:PORT"
+    else:
+        chosen = unix or (tcp if proxy.key_file is not None else ())
+        known, wanted = "user id", "unix:/run/zt/sidecar.sock"
+    if chosen:
+        return chosen
+    message = f"proxy `{proxy.name}` is known by its {known}, and nothing listens where it could show it"
+    problem = Problem(code="CONFIG_LISTEN", message=message, where="sidecar", hint=f"listen at `{wanted}`")
+    raise ConfigError((problem,))
+
+
+def _text(path: Path | None) -> str:
+    return "" if path is None else str(path.absolute())
