@@ -83,11 +83,33 @@ def test_an_empty_or_odd_file_is_survived(kind: str | None, text: str, tmp_path:
     assert sane(check([str(path)], kind))
 
 
-def test_a_file_that_includes_itself_ends(tmp_path: Path) -> None:
-    (tmp_path / "a.conf").write_text("server { include b.conf; }", encoding="utf-8")
-    (tmp_path / "b.conf").write_text("include a.conf;", encoding="utf-8")
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("nginx", "server { include %s; }"),
+        ("apache", "<Location />\nInclude %s\n</Location>"),
+        ("caddy", "a.example {\nimport %s\n}"),
+    ],
+)
+def test_a_file_that_includes_itself_ends(kind: str, text: str, tmp_path: Path) -> None:
+    for name, other in (("a.conf", "b.conf"), ("b.conf", "a.conf")):
+        (tmp_path / name).write_text(text % other, encoding="utf-8")
 
-    assert refused(check([str(tmp_path / "a.conf")], "nginx")) == {"DOCTOR_SYNTAX"}
+    assert refused(check([str(tmp_path / "a.conf")], kind)) == {"DOCTOR_SYNTAX"}
+
+
+def test_a_snippet_that_imports_itself_ends(tmp_path: Path) -> None:
+    path = tmp_path / "Caddyfile"
+    path.write_text("(a) {\n" + "import a\n" * 9 + "}\nsite.example {\nimport a\n}\n", encoding="utf-8")
+
+    assert refused(check([str(path)])) <= {"DOCTOR_SYNTAX", "DOCTOR_TOO_LARGE"}
+
+
+def test_a_lua_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "haproxy.cfg"
+    path.write_text("global\n    lua-load gone.lua\n", encoding="utf-8")
+
+    assert refused(check([str(path)])) == {"DOCTOR_UNREADABLE"}
 
 
 def test_includes_that_multiply_end(tmp_path: Path) -> None:

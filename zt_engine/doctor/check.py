@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from zt_engine.core.errors import ConfigError
+from zt_engine.doctor.apache import check as apache
 from zt_engine.doctor.caddy import check as caddy
 from zt_engine.doctor.envoy import check as envoy
 from zt_engine.doctor.finding import Finding, Report, in_order
@@ -25,6 +26,7 @@ CHECKS: Final[Mapping[Kind, Check]] = MappingProxyType(
         "caddy": caddy.check,
         "envoy": envoy.check,
         "haproxy": haproxy.check,
+        "apache": apache.check,
     }
 )
 
