@@ -22,6 +22,7 @@ from types import ModuleType
 import structlog
 
 from benchmarks import (
+    authzen,
     conformance,
     engines,
     enrolling,
@@ -44,6 +45,7 @@ LATEST = ROOT / "benchmarks/results/latest.json"
 PARTIAL = ROOT / ".cache/benchmarks/partial.json"
 SECTIONS: tuple[ModuleType, ...] = (
     conformance, engines, in_process, over_http, through_nginx, fleet, replica_memory, shadow, enrolling,
+    authzen,
 )  # fmt: skip
 BY_NAME: tuple[ModuleType, ...] = (fleet_growth,)
 """What takes a quarter of an hour, and is run only when it is asked for."""
@@ -108,7 +110,7 @@ def run(sections: Sequence[ModuleType], *, quick: bool, keep: bool) -> tuple[Rep
             if section.NAME in report.missing:
                 continue
             print(f"{section.NAME}: {(section.__doc__ or '').splitlines()[0]}", flush=True)
-            os.sched_setaffinity(0, {client_core if section in (over_http, through_nginx) else core})
+            os.sched_setaffinity(0, {client_core if section in (over_http, through_nginx, authzen) else core})
             try:
                 section.measure(whole)
             except BenchmarkError as error:

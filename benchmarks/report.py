@@ -83,6 +83,17 @@ BARS: Mapping[str, Bar] = {
     "device_seen_cache_loss": Bar(
         "remembered decisions while 83 devices report each second, against none", "x", ">=", 0.95
     ),
+    "authzen_vs_opa": Bar("AuthZEN evaluations of a hot set, against an OPA server", "x", ">=", 12),
+    "authzen_vs_cerbos": Bar("AuthZEN evaluations of a hot set, against Cerbos", "x", ">=", 15),
+    "authzen_rate": Bar("AuthZEN evaluations", "1/s"),
+    "authzen_p50_us": Bar("p50 of AuthZEN evaluations", "us"),
+    "authzen_p99_us": Bar("p99 of AuthZEN evaluations", "us"),
+    "authzen_opa_rate": Bar("OPA server, the same rules and questions", "1/s"),
+    "authzen_opa_p50_us": Bar("p50 of the OPA server, the same", "us"),
+    "authzen_opa_p99_us": Bar("p99 of the OPA server, the same", "us"),
+    "authzen_cerbos_rate": Bar("Cerbos, equivalent rules and the same questions", "1/s"),
+    "authzen_cerbos_p50_us": Bar("p50 of Cerbos, the same", "us"),
+    "authzen_cerbos_p99_us": Bar("p99 of Cerbos, the same", "us"),
     "decision_repeat_us": Bar("one decision in process, remembered, its head as before", "us"),
 }
 

@@ -16,14 +16,15 @@ from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.sidecar.authorize import Authorizer
 from zt_engine.sidecar.authzen import replies
 from zt_engine.sidecar.authzen.answering import Answering
-from zt_engine.sidecar.authzen.evaluation import Evaluated, Evaluator
+from zt_engine.sidecar.authzen.evaluation import Evaluator
 from zt_engine.sidecar.authzen.metadata import EVALUATION, EVALUATIONS, SEARCHES, WELL_KNOWN
-from zt_engine.sidecar.authzen.pending import Asked, Journal, Pending
+from zt_engine.sidecar.authzen.pending import Asked, Journal, Pending, Warm
 from zt_engine.sidecar.authzen.peps import Pep, Peps
-from zt_engine.sidecar.authzen.repeats import Repeats, Warm
+from zt_engine.sidecar.authzen.repeats import Repeats
 from zt_engine.sidecar.authzen.searches import Searches
 from zt_engine.sidecar.authzen.wire import Question, read_batch, read_body, read_question
 from zt_engine.sidecar.meters import Meters
+from zt_engine.sidecar.outcomes import Outcome
 
 log = structlog.get_logger()
 
@@ -70,20 +71,7 @@ class AuthzenApp:
         found = self._repeats.find(raw, names)
         if found is None:
             return None
-        warm, number = found
-        answering, memory = self._answering, warm.memory
-        now, evaluator = answering.now(), answering.evaluator
-        if evaluator.stands(memory, now):
-            done = Evaluated(memory.outcome, True, memory.place_log)
-        else:
-            done = evaluator.again(memory, now, number.decode("ascii"))
-            if done.memory is not None:
-                warm.memory = done.memory
-
-        def again() -> Evaluated:
-            return answering.evaluator.again(memory, answering.now(), number.decode("ascii"))
-
-        return answering.single(warm.pep, done, number, now, started, again)
+        return self._answering.repeat(found[0], found[1], started)
 
     def answer(self, asked: Asked) -> Pending | Coroutine[Any, Any, Pending]:
         """Answer one request; what takes longer than a turn may is given as a coroutine."""
@@ -129,16 +117,10 @@ class AuthzenApp:
         return self._peps.of_certificate(asked.names) if asked.names else None
 
     def _evaluate(self, pep: Pep, question: Question, number: bytes, asked: Asked) -> Pending:
-        answering = self._answering
-        started, now = time.perf_counter_ns(), answering.now()
-
-        def decide() -> Evaluated:
-            return answering.evaluator.decide(pep, question, now, number.decode("ascii"))
-
-        done = decide()
+        pending, done = self._answering.single(pep, question, number)
         if done.memory is not None and asked.raw:
             self._repeats.keep(asked.raw, asked.names, Warm(done.memory, pep))
-        return answering.single(pep, done, number, now, started, decide)
+        return pending
 
     # -- the end of a turn
 
@@ -147,34 +129,34 @@ class AuthzenApp:
         if self._log.generation != self._generation:
             # The file was changed since these were decided: what they rest on has to stand in the new one as well.
             self._renew()
-            answers = [pending if pending.redo is None else pending.redo() for pending in answers]
-        fresh = []
+            answers = list(map(self._answering.redone, answers))
+        fresh: list[Outcome] = []
         try:
             for pending in answers:
-                for outcome, body in pending.records:
-                    self._log.append(body, sync=outcome.sync)
-                    if outcome.document:
-                        self._log.store_input(outcome.digest, outcome.document)
-                        fresh.append(outcome)
+                if pending.outcome is not None:
+                    self._append(pending.outcome, pending.line, fresh)
+                for outcome, line in pending.records:
+                    self._append(outcome, line, fresh)
             self._log.flush()
         except UnavailableError as error:
             log.error("log.unavailable", error=str(error))
-            return [unlogged(pending) for pending in answers]
+            return list(map(self._answering.unlogged, answers))
         except Exception as error:
             self._log.discard()
             log.exception("log.failed", error=type(error).__name__)
-            return [unlogged(pending) for pending in answers]
+            return list(map(self._answering.unlogged, answers))
         for outcome in fresh:
             outcome.document = b""
         if self._log.generation != self._generation:
             self._renew()
         return [pending.response for pending in answers]
 
+    def _append(self, outcome: Outcome, line: bytes, fresh: list[Outcome]) -> None:
+        self._log.append(line, sync=outcome.sync)
+        if outcome.document:
+            self._log.store_input(outcome.digest, outcome.document)
+            fresh.append(outcome)
+
     def _renew(self) -> None:
         self._generation = self._log.generation
         self._authorizer.forget()
-
-
-def unlogged(pending: Pending) -> bytes:
-    """Return the answer without a record: a denial, or what was no decision anyway."""
-    return pending.response if pending.unlogged is None else pending.unlogged()

@@ -251,7 +251,9 @@ class AuthzenConnection(asyncio.Protocol):
             self._transport.close()
             return
         self._transport.write(response)
-        self._clear()
+        if self._pieces:  # and not a repeat, which the parser never saw
+            self._clear()
+        self._begun = self._waiting = False
         self._last = now
 
     def overdue(self, now: float) -> bool:

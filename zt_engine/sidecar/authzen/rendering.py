@@ -17,8 +17,8 @@ from zt_engine.sidecar.outcomes import Outcome
 
 MAX_RENDERED = 20_000
 BARE = {True: b'{"decision":true}', False: b'{"decision":false}'}
-ALLOWED = b'{"decision":true,"context":{"id":"%b"'
-DENIED = b'{"decision":false,"context":{"id":"%b"'
+ALLOWED = b'{"decision":true,"context":{"id":"'
+DENIED = b'{"decision":false,"context":{"id":"'
 Texts = Mapping[str, Code]
 
 
@@ -31,11 +31,16 @@ class Renderings:
 
     def of(self, outcome: Outcome, number: bytes) -> bytes:
         """Return a decision with its context, in which `number` is its id."""
+        before, after = self.around(outcome)
+        return before + number + after
+
+    def around(self, outcome: Outcome) -> tuple[bytes, bytes]:
+        """Return what stands before a decision's id, and what stands behind it."""
         rest = self._known.get(outcome)
         if rest is None:
             rest = self._rest(outcome)
             self._known.put(outcome, rest)
-        return (ALLOWED if outcome.decision.opens else DENIED) % number + rest
+        return (ALLOWED if outcome.decision.opens else DENIED), rest
 
     def _rest(self, outcome: Outcome) -> bytes:
         decision = outcome.decision
@@ -44,7 +49,7 @@ class Renderings:
             said = {**({} if decision.opens else said), **outcome.said}
             said.pop("id", None)  # the decision's own stands there
         members = encoded(said)[1:-1]
-        return (b"," + members if members else b"") + b"}}"
+        return b'"' + (b"," + members if members else b"") + b"}}"
 
     def _allowed(self, outcome: Outcome) -> dict[str, Any]:
         said: dict[str, Any] = {}

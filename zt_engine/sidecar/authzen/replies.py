@@ -4,6 +4,10 @@ from __future__ import annotations
 
 CRLF = b"\r\n"
 _HEAD = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nCache-Control: no-store\r\n%b\r\n%b"
+_WARM = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"
+NUMBERED = _WARM + b"X-Request-ID: %b\r\n\r\n%b%b%b"
+PLAIN = _WARM + b"%b\r\n%b%b%b"
+"""A 200 by length, request id (empty: without its line) and the three parts of its body."""
 JSON, TEXT = b"application/json", b"text/plain; charset=utf-8"
 CLOSE = b"Connection: close\r\n"
 

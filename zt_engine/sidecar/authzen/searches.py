@@ -12,7 +12,7 @@ from zt_engine.sidecar.authzen.answering import Answering
 from zt_engine.sidecar.authzen.finding import told
 from zt_engine.sidecar.authzen.jobs import Found, Job
 from zt_engine.sidecar.authzen.pages import Page, Pages
-from zt_engine.sidecar.authzen.pending import Pending, Record
+from zt_engine.sidecar.authzen.pending import NONE, Denied, Pending, Record
 from zt_engine.sidecar.authzen.peps import Pep
 from zt_engine.sidecar.authzen.wire import Json, Search, What, encoded, read_search
 from zt_engine.sidecar.replica import Replica
@@ -66,11 +66,8 @@ class Searches:
                 await asyncio.sleep(0)
         token = self._pages.write(pep, path, body, after=found.after, now=now) if found.more else ""
         why = {"context": {"reason_admin": {"403": found.code}}} if found.code else {}
-        return Pending(
-            replies.success(_listed(results, token, why), number),
-            lambda: replies.success(_listed([], "", {"context": {"reason_admin": {"403": "LOG_UNAVAILABLE"}}}), number),
-            tuple(records),
-        )
+        told_results = replies.success(_listed(results, token, why), number)
+        return Pending(told_results, records=tuple(records), denied=Denied(pep.context, number, NONE))
 
     def _job(self, pep: Pep, search: Search, page: Page, now: float) -> Job:
         device = search.subject.properties.get("device_id")
