@@ -14,10 +14,10 @@ from zt_engine.adapters.release_fetch import BundleFetcher
 from zt_engine.bootstrap import activation
 from zt_engine.bootstrap.following_control import ControlFollower
 from zt_engine.bootstrap.following_releases import ReleaseFollower
-from zt_engine.bootstrap.release_opening import Opened, ReleaseTrust, believed, open_release
+from zt_engine.bootstrap.release_opening import Opened, ReleaseTrust, believed, open_release, warm_release
 from zt_engine.bootstrap.wiring import Wiring
 from zt_engine.core.errors import BundleError
-from zt_engine.core.release import ReleaseNotice
+from zt_engine.core.release import Release, ReleaseNotice
 from zt_engine.sidecar.authorize import Authorizer
 
 
@@ -30,6 +30,7 @@ class Compiled:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[str, Opened] = {}
+        self._warmed: dict[str, object] = {}
 
     def open(self, notice: ReleaseNotice, raw: bytes, trust: ReleaseTrust, *, tenant: str) -> Opened:
         """Do what `open_release` does, and compile only what nobody here has compiled."""
@@ -43,6 +44,14 @@ class Compiled:
                 # Others decide by it when one client has left it. It ends with the process.
                 known.engine.close = _nothing  # type: ignore[method-assign]
         return msgspec.structs.replace(known, notice=notice, release=release, raw=raw)
+
+
+    def warm(self, release: Release, raw: bytes, trust: ReleaseTrust) -> object:
+        """Do what `warm_release` does, once."""
+        with self._lock:
+            if release.bundle_digest not in self._warmed:
+                self._warmed = {release.bundle_digest: warm_release(release, raw, trust)}
+            return self._warmed[release.bundle_digest]
 
 
 def _nothing() -> None:
@@ -75,7 +84,7 @@ class Switched:
         self.follower = ReleaseFollower(
             control.sync, tenant=control.member.membership.tenant, disk=ReleaseDisk(control.member.folder / "release"),
             fetcher=self.fetcher, stage=self, trust=lambda: wiring.release_trust, now=control.now, draw=control.draw,
-            changed=control.updates.set, opener=compiled.open,
+            changed=control.updates.set, opener=compiled.open, warm=compiled.warm,
         )  # fmt: skip
         control.releases = self.follower
 

@@ -22,7 +22,7 @@ from zt_engine.config import Policy as PolicySettings
 from zt_engine.core import bundle_archive
 from zt_engine.core.bundle import MANIFEST
 from zt_engine.core.errors import BundleError, UnavailableError
-from zt_engine.core.release import ReleaseNotice, read_release
+from zt_engine.core.release import Release, ReleaseNotice, read_release
 from zt_engine.core.rollout import Staged
 
 KEY, OTHER = BundleSigningKey.generate("site-1"), BundleSigningKey.generate("site-1")
@@ -53,6 +53,8 @@ class World:
         self.urls: tuple[str, ...] = ("one", "two")
         self.answers: Callable[[str, bytearray, bytes], None] = lambda url, into, raw: into.extend(raw[len(into) :])
         self.switched: list[int] = []
+        self.warmed: list[int] = []
+        """What was got ready before it was told."""
         self.code = ""
         self.full = False
         self.begin()
@@ -62,7 +64,7 @@ class World:
         self.follower = ReleaseFollower(
             self, tenant="default", disk=ReleaseDisk(self.folder / "release"), fetcher=BundleFetcher(self),
             stage=self, trust=lambda: self.trust, now=self.clock.now, draw=lambda: 0.5,
-            **({"opener": opened} if self.light else {}),
+            **({"opener": opened, "warm": self.warm} if self.light else {}),
         )  # fmt: skip
         asyncio.run(self.follower.load())
 
@@ -81,6 +83,10 @@ class World:
         self.answers(url, into, raw)
 
     # -- what decides
+
+    def warm(self, release: Release, raw: bytes, trust: ReleaseTrust) -> object:
+        self.warmed.append(release.seq)
+        return raw
 
     def archive(self, opened: Opened) -> None:
         if self.full:

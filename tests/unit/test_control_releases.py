@@ -64,6 +64,26 @@ def test_a_release_is_put_in_force_and_told_as_its_publisher_signed_it(control: 
     assert [(event.action, event.actor) for event in control.audit()] == [("release.released", "admin:security")]
 
 
+def test_a_record_is_shown_to_whoever_gets_ready_while_it_is_examined_and_only_if_a_key_of_ours_signed_it(
+    control: Publishing,
+) -> None:
+    shown: list[int] = []
+    control.plane.extras["releases"].offered = lambda record: shown.append(
+        read_release(record, {KEY.key_id: KEY.public()}).seq
+    )
+
+    assert control.publish("1").status_code == 201
+    raw = bundle_of("2")
+    control.upload(raw)
+    assert control.call("POST", "/v1/releases", {"record": write_release(record_of(raw, 2), OTHER)}).status_code == 422
+    raw = bundle_of("3")
+    control.upload(raw)
+    answer = control.call("POST", "/v1/releases", {"record": write_release(record_of(raw, 7), KEY)})
+    assert code(answer)[1] == "RELEASE_CONFLICT"
+
+    assert shown == [1]
+
+
 def test_the_same_submission_sent_twice_releases_once(control: Publishing) -> None:
     raw = bundle_of("1")
     control.upload(raw)

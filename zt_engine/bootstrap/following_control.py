@@ -220,6 +220,8 @@ class ControlFollower:
                     self._commit(kind, raw)
                 elif kind in KINDS:
                     await waiting.put((kind, raw))
+                elif kind == "offer" and self.releases is not None:
+                    self.releases.offered(raw)
 
     async def _apply(self, waiting: asyncio.Queue[tuple[str, bytes]]) -> None:
         deadline = self._elapsed() + SILENCE_SECONDS

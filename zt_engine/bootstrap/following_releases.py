@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import structlog
 
 from zt_engine.adapters.release_disk import ReleaseDisk, Which
-from zt_engine.adapters.release_fetch import BundleFetcher
 from zt_engine.adapters.stream_http import Pace
-from zt_engine.bootstrap.release_opening import Opened, ReleaseTrust, believed, open_release
+from zt_engine.bootstrap.release_ahead import Ahead, Fetches, Warm
+from zt_engine.bootstrap.release_opening import Opened, ReleaseTrust, believed, open_release, warm_release
 from zt_engine.core.errors import BundleError, ConfigError, InputError, Problem, UnavailableError, ZtError
 from zt_engine.core.release import Release, ReleaseNotice, check_turn, is_expired
 from zt_engine.core.rollout import Staged
@@ -67,13 +67,14 @@ class ReleaseFollower:
         *,
         tenant: str,
         disk: ReleaseDisk,
-        fetcher: BundleFetcher,
+        fetcher: Fetches,
         stage: Stage,
         trust: Callable[[], ReleaseTrust],
         now: Callable[[], float],
         draw: Callable[[], float],
         changed: Callable[[], None] = lambda: None,
         opener: Callable[..., Opened] = open_release,
+        warm: Warm = warm_release,
     ) -> None:
         """`trust` says whose releases count now; `changed` is called when there is something to acknowledge."""
         self.active: Opened | None = None
@@ -83,7 +84,7 @@ class ReleaseFollower:
         self._told = told
         self._tenant = tenant
         self._disk = disk
-        self._fetcher = fetcher
+        self._fetcher = Ahead(fetcher, tenant=tenant, trust=trust, now=now, warm=warm)
         self._stage = stage
         self._trust = trust
         self._now = now
@@ -96,6 +97,8 @@ class ReleaseFollower:
         self._deciding = False
         self._refused: dict[int, tuple[ReleaseNotice, Problem]] = {}
         self._faults: dict[str, Problem] = {}
+        self._known: tuple[ReleaseNotice, ReleaseTrust, Release] | None = None
+        """The notice that was believed last, under whose keys, and what it says."""
         self._going = False
 
     # -- how it stands
@@ -118,6 +121,11 @@ class ReleaseFollower:
     def state(self) -> dict[str, object]:
         """Return how it stands, for operators."""
         return {"seq": self.bundle_seq, "digest": self.bundle_digest, "refused": sorted(self._refused)}
+
+    def offered(self, record: bytes) -> None:
+        """Get ready for a release that may be told next."""
+        if not self._going:
+            self._fetcher.offered(record, above=self.floor)
 
     def wake(self) -> None:
         """Look again at what was told."""
@@ -170,6 +178,7 @@ class ReleaseFollower:
 
     async def close(self) -> None:
         """Free the engine."""
+        self._fetcher.drop()
         if self.active is not None:
             await asyncio.to_thread(self.active.engine.close)
 
@@ -304,7 +313,12 @@ class ReleaseFollower:
         return None
 
     def _due(self, notice: ReleaseNotice, trust: ReleaseTrust, *, floor: int) -> Release:
-        release = believed(notice, trust, tenant=self._tenant)
+        known = self._known
+        if known is not None and known[0] is notice and known[1] is trust:
+            release = known[2]
+        else:
+            release = believed(notice, trust, tenant=self._tenant)
+            self._known = notice, trust, release
         check_turn(release, active_seq=floor, minimum_seq=self._told.minimum_release, now=self._now())
         return release
 

@@ -9,6 +9,7 @@ import msgspec
 
 from zt_engine.adapters.approvals import Approvers, verify_approvals
 from zt_engine.adapters.bundle_signing import BundlePublicKey
+from zt_engine.adapters.engine_wasm import WasmEngine
 from zt_engine.bootstrap import activation
 from zt_engine.config import Policy as PolicySettings
 from zt_engine.core.bundle import CATALOGUE, TRUST, Bundle
@@ -83,6 +84,17 @@ def open_release(notice: ReleaseNotice, raw: bytes, trust: ReleaseTrust, *, tena
         engine=_engine(bundle, trust.settings),
         key=trust.keys.get(bundle.key_id) if bundle.key_id is not None else None,
     )
+
+
+def warm_release(release: Release, raw: bytes, trust: ReleaseTrust) -> object:
+    """Verify and compile what may be released, and return what keeps it compiled; raises ZtError. In a thread."""
+    if hashlib.sha256(raw).hexdigest() != release.bundle_digest:
+        raise BundleError("BUNDLE_RELEASE", "these are not the bytes the record is of")
+    bundle = activation.read_bundle(raw, trust.keys, baselines=trust.settings.baselines)
+    check_bundle(release, bundle)
+    activation.read_catalogue(_held(bundle.catalogue, CATALOGUE), where=CATALOGUE)
+    activation.read_trust(_held(bundle.trust, TRUST), where=TRUST)
+    return WasmEngine.compile(bundle.wasm) if trust.settings.engine == "wasm" else None
 
 
 def _held(content: bytes | None, name: str) -> bytes:

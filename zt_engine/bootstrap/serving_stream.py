@@ -71,6 +71,8 @@ def open_stream(
     sidecars.ended = origin.cut
     sidecars.listening = lambda: origin.hub.connected
     plane.store.on_commit(origin.wake)
+    if isinstance(releases, Releases):
+        releases.offered = origin.offer
     plane.extras["stream"] = origin
     plane.extras["sidecars"] = sidecars
     return origin

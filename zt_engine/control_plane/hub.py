@@ -201,6 +201,13 @@ class Hub:
             if everybody or not listener.live:
                 listener.put(wire, chunk)
 
+    def offer(self, wire: bytes) -> None:
+        """Send what may come next to everybody who has reached the end."""
+        chunk = framed(wire)
+        for listener in self._listeners:
+            if listener.live:
+                listener.put(wire, chunk)
+
     def mark(self, signed: bytes, wire: bytes) -> None:
         """Send a watermark to everybody."""
         self.watermark = signed

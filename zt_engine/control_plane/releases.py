@@ -62,6 +62,8 @@ class Releases:
         self.stage: Stage = _no_stages
         self.changed: Callable[[], None] = lambda: None
         """Told after each commit that put something in force."""
+        self.offered: Callable[[str], None] = lambda _record: None
+        """Told of each record that is being examined: whoever will have to take it up may get ready."""
         self._plane = plane
         self._tenant = plane.settings.tenant
         self._examiner = examiner or Examiner()
@@ -116,6 +118,7 @@ class Releases:
             raise BundleError("RELEASE_BUNDLE_MISSING", "what is in force is not here to compare with")
         people = self.judge.approved(release, approvals)
         seq = 0 if active is None else active.seq
+        self.offered(record)
         examined = self._examiner.run(lambda: self.judge.examine(release, raw, before, active_seq=seq, now=now))
         return Candidate(
             record=record,

@@ -119,6 +119,10 @@ class Origin:
         """End the streams of a sidecar. From any thread."""
         self._send(self.hub.cut, sidecar)
 
+    def offer(self, record: str) -> None:
+        """Show those who listen here the signed record of a release that is being examined. From any thread."""
+        self._send(self.hub.offer, wire("offer", record.encode("ascii")))
+
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin; what there is to send is sent on this loop."""
         self._loop = loop
