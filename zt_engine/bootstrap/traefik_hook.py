@@ -1,0 +1,76 @@
+"""Settings -> the configuration of Traefik."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
+from zt_engine.config import Proxy, Settings
+from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.sidecar.hooks.traefik_config import TraefikConfig
+
+TLS_LISTEN = ":443"
+FOLDER = Path("/etc/traefik/dynamic")
+WILDCARDS = ("0.0.0.0:", "[::]:")
+
+
+def traefik_config(
+    settings: Settings,
+    proxy: Proxy,
+    *,
+    sidecar_ca: Path,
+    client_certificate: Path,
+    client_key: Path,
+    backend: str = BACKEND,
+    listen: str = "",
+    service: str | None = None,
+    server_names: Sequence[str] = (),
+    sidecar: str = "",
+    folder: Path = FOLDER,
+    certificate: Path | None = None,
+    certificate_key: Path | None = None,
+    device_cas: Path | None = None,
+    trusted: Sequence[str] = (),
+) -> TraefikConfig:
+    """Return what the texts depend on; what is not given comes from the settings, as for nginx.
+
+    Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN, or PROXY_HOOK_OTHER.
+    """
+    if proxy.hook != "traefik" or not proxy.certificate_names:
+        message = f'proxy `{proxy.name}` has `hook = "{proxy.hook}"`; Traefik shows a client certificate'
+        hint = 'hook = "traefik" and certificate_names = ["front.proxy.internal"]'
+        raise ConfigError((Problem(code="PROXY_HOOK_OTHER", message=message, where="proxies", hint=hint),))
+    if device_cas is None and certificate is not None:
+        device_cas = settings.path(settings.policy.folder) / "device-cas.pem"
+        device_cas = device_cas if device_cas.exists() else None
+    return TraefikConfig(
+        proxy=proxy.name,
+        server_names=chosen_hosts(settings, proxy, service=service, server_names=server_names),
+        listen=listen or (TLS_LISTEN if certificate is not None else PLAIN_LISTEN[0]),
+        sidecar=sidecar or _sidecar(settings),
+        backend=backend,
+        sidecar_ca=_text(sidecar_ca),
+        client_certificate=_text(client_certificate),
+        client_key=_text(client_key),
+        folder=_text(folder),
+        certificate=_text(certificate),
+        certificate_key=_text(certificate_key),
+        device_cas=_text(device_cas),
+        trusted=tuple(trusted),
+        enforces=tuple(proxy.enforces),
+    )
+
+
+def _sidecar(settings: Settings) -> str:
+    """Return the first TLS listener, unless it is every address of a machine whose name nobody has said."""
+    for address in settings.sidecar.tls_listen:
+        if not address.startswith(WILDCARDS):
+            return address
+    message = "where Traefik reaches the sidecar over TLS is not said"
+    hint = 'sidecar.tls_listen = ["127.0.0.1:9443"], or --sidecar HOST:PORT'
+    raise ConfigError((Problem(code="CONFIG_LISTEN", message=message, where="sidecar.tls_listen", hint=hint),))
+
+
+def _text(path: Path | None) -> str:
+    return "" if path is None else str(path.absolute())

@@ -1,0 +1,146 @@
+"""The configuration that makes Traefik ask this sidecar, static and dynamic: settings in, text out.
+
+The texts are what the tests run, so what an operator pastes is what was tested.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+from importlib import resources
+
+import msgspec
+from jinja2 import Environment, StrictUndefined
+
+from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
+from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES
+from zt_engine.sidecar.hooks.snippet import ENGINE_OWNED, FORWARDED
+from zt_engine.sidecar.hooks.traefik import FAMILY, PATH
+
+SET_BY_TRAEFIK = frozenset(
+    {"x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-server"}
+)
+"""Reserved names that Traefik sets itself, whatever the client sent."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_ADDRESS = re.compile(r"[A-Za-z0-9.-]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
+_LISTEN = re.compile(r"(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]|):\d{1,5}")
+_PATH = re.compile(r"/[A-Za-z0-9_./ @+-]+")
+_NETWORK = re.compile(r"[0-9A-Fa-f:.]+(?:/\d{1,3})?")
+_ENFORCES = frozenset({"no_store"})
+
+
+class TraefikConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What both texts depend on."""
+
+    proxy: str
+    server_names: tuple[str, ...]
+    """The hosts of one service, and all that its router serves."""
+    listen: str
+    """The address of the entry point: `:443` or `127.0.0.1:8000`."""
+    sidecar: str
+    """One of `sidecar.tls_listen`, under a name that its certificate has."""
+    backend: str
+    sidecar_ca: str
+    """CA certificates (PEM) that the sidecar's certificate is verified with."""
+    client_certificate: str
+    """What Traefik shows the sidecar; its name is one of `certificate_names`."""
+    client_key: str
+    folder: str
+    """From which Traefik reads dynamic configuration."""
+    certificate: str = ""
+    certificate_key: str = ""
+    device_cas: str = ""
+    trusted: tuple[str, ...] = ()
+    """Networks of proxies in front of Traefik whose `X-Forwarded-*` it may believe."""
+    enforces: tuple[str, ...] = ()
+
+    @property
+    def unenforced(self) -> tuple[str, ...]:
+        """Obligations that the settings promise in Traefik's name, and that this configuration does not carry out."""
+        return tuple(name for name in self.enforces if name not in _ENFORCES)
+
+
+def render_static(config: TraefikConfig) -> str:
+    """Return the static configuration, of which one Traefik has one; raises ConfigError CONFIG_VALUE."""
+    return _render("traefik.yaml.j2", config)
+
+
+def render_dynamic(config: TraefikConfig) -> str:
+    """Return the dynamic configuration of one service; raises ConfigError CONFIG_VALUE."""
+    return _render("traefik-service.yaml.j2", config)
+
+
+def _render(template: str, config: TraefikConfig) -> str:
+    _check(config)
+    source = (resources.files("zt_engine.pages") / "templates" / template).read_text(encoding="utf-8")
+    # Not HTML: every value has passed `_check`, which lets no quote, backslash, line end or backtick through.
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    return environment.from_string(source).render(
+        config=config,
+        hosts=" ".join(config.server_names),
+        name=f"zt-{config.proxy}-" + re.sub(r"[^a-z0-9-]", "_", config.server_names[0]),
+        rule=" || ".join(f"Host(`{host}`)" for host in config.server_names),
+        port=config.listen.rpartition(":")[2],
+        address=f"https://{config.sidecar}{PATH.decode('ascii')}",
+        identity=("Zt-Decision", *IDENTITY_HEADERS),
+        no_store="no_store" in config.enforces,
+        client_cleared=client_cleared(),
+        backend_cleared=backend_cleared(),
+    )
+
+
+def client_cleared() -> tuple[str, ...]:
+    """Headers that go before the question: honest, but not to be judged, or Traefik's alone to set."""
+    own = {name for name in FAMILY.known if name.startswith("x-")} | {"x-forwarded-tls-client-cert-info"}
+    return _titles(({name.lower() for name in FORWARDED} | own) - SET_BY_TRAEFIK)
+
+
+def backend_cleared() -> tuple[str, ...]:
+    """Headers that never reach the backend. The sidecar refuses most of them; this holds without it as well."""
+    named = {name.lower() for name in (*ENGINE_OWNED, "Zt-Pep-Key", "Zt-Request-Id", "Proxy")}
+    family = {"x-forwarded-tls-client-cert", "x-forwarded-tls-client-cert-info"}
+    plain = _titles((named | family | RESERVED_NAMES | METHOD_OVERRIDES) - SET_BY_TRAEFIK)
+    return (*plain, *dotted(("Zt-Decision", *IDENTITY_HEADERS)))
+
+
+def dotted(names: Iterable[str]) -> tuple[str, ...]:
+    """Return every spelling of the names with a dot for a hyphen, which some backends read as the name itself."""
+    found = []
+    for name in names:
+        parts = name.split("-")
+        for signs in itertools.product("-.", repeat=len(parts) - 1):
+            if "." in signs:
+                found.append("".join(itertools.chain(*zip(parts, (*signs, ""), strict=True))))
+    return tuple(found)
+
+
+def _titles(names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted("-".join(part.capitalize() for part in name.split("-")) for name in names))
+
+
+def _check(config: TraefikConfig) -> None:
+    files = (
+        config.sidecar_ca, config.client_certificate, config.client_key, config.folder,
+        *filter(None, (config.certificate, config.certificate_key, config.device_cas)),
+    )  # fmt: skip
+    checks = (
+        ("proxy", _NAME, (config.proxy,)), ("server_name", _HOST, config.server_names),
+        ("listen", _LISTEN, (config.listen,)), ("sidecar", _ADDRESS, (config.sidecar,)),
+        ("backend", _ADDRESS, (config.backend,)), ("trusted", _NETWORK, config.trusted), ("file", _PATH, files),
+    )  # fmt: skip
+    for key, pattern, values in checks:
+        for value in values:
+            if pattern.fullmatch(value) is None:
+                raise _fault(key, f"`{value}` cannot stand in a configuration of Traefik")
+    if not config.server_names:
+        raise _fault("server_name", "at least one is required")
+    if bool(config.certificate) != bool(config.certificate_key):
+        raise _fault("certificate", "a certificate needs its key, and a key its certificate")
+
+
+def _fault(where: str, message: str) -> ConfigError:
+    return ConfigError((Problem(code="CONFIG_VALUE", message=message, where=where, hint=""),))
