@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
@@ -36,16 +37,22 @@ END = b"\r\n\r\n"
 
 
 def credential(
-    *, hosts: Iterable[str] = (), uids: Iterable[int] = (), key: bytes = KEY, hook: str = "nginx"
+    *,
+    hosts: Iterable[str] = (),
+    uids: Iterable[int] = (),
+    key: bytes = KEY,
+    hook: str = "nginx",
+    names: Iterable[str] = (),
 ) -> Credential:
     return Credential(
         name="front",
         hook=hook,
         channel="open",
-        proof="socket" if uids else "key",
+        proof="socket" if uids else "mtls" if names else "key",
         hosts=frozenset(hosts),
-        key_digests=() if uids else (key_digest(key),),
+        key_digests=() if uids or names else (key_digest(key),),
         uids=frozenset(uids),
+        names=frozenset(names),
     )
 
 
@@ -155,14 +162,16 @@ class LoopThread:
 class Served:
     """A listener that serves an application on a socket."""
 
-    def __init__(self, app: Any, sock: socket.socket, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, app: Any, sock: socket.socket, *, limits: Limits | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.thread = LoopThread()
         self.app = app
         self.family = sock.family
         self.address = sock.getsockname()
         sock.setblocking(False)
         self.server = self.thread.call(lambda: DecisionServer(app, limits or Limits(), self.thread.loop))
-        self.thread.run(self.server.listen(sock))
+        self.thread.run(self.server.listen(sock, tls=tls))
 
     @property
     def faults(self) -> list[dict[str, Any]]:
