@@ -1,4 +1,4 @@
-"""`zt doctor`: what is unsafe in a proxy's configuration."""
+"""`zt doctor`: what is unsafe in a proxy's configuration, and what a running proxy lets through."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from zt_engine.cli.output import Language, chosen_language, describe
 from zt_engine.doctor.check import check as check_files
 from zt_engine.doctor.finding import Finding, Report
 from zt_engine.doctor.kinds import Kind
+from zt_engine.doctor.probe.run import probe as run_probe
+from zt_engine.doctor.probe.target import target
+from zt_engine.doctor.probe.wire import ask
 from zt_engine.pages.registry import registry
 
 app = typer.Typer(no_args_is_help=True)
@@ -21,6 +24,10 @@ TEXTS = {
     "none": (
         "{files}個のファイルに問題は見つかりませんでした（{proxy}）。",
         "Nothing unsafe in {files} files ({proxy}).",
+    ),
+    "refused": (
+        "通過したリクエストはありませんでした（{proxy}）。",
+        "Nothing passed ({proxy}).",
     ),
     "some": ("問題が{count}件あります（{proxy}）。", "Findings: {count} ({proxy})."),
     "blind": (
@@ -54,6 +61,27 @@ def check(
     raise typer.Exit(report.status)
 
 
+@app.command()
+def probe(
+    url: Annotated[str, typer.Argument(metavar="URL", help="A running proxy, such as https://portal.example/.")],
+    protected: Annotated[str, typer.Option(help="A path that needs a decision; default: the path of the URL.")] = "",
+    public: Annotated[str, typer.Option(help="A folder that everybody may see, to leave it by `..`.")] = "/",
+    host: Annotated[str, typer.Option(help="The host to ask for; default: the one of the URL.")] = "",
+    insecure: Annotated[bool, typer.Option("--insecure", help="Take any certificate.")] = False,
+    shape: Shape = "text",
+    lang: Lang = None,
+) -> None:
+    """Send harmless requests without credentials to a proxy of yours, and report which of them it lets through.
+
+    Exit status: 0 nothing passed, 1 findings, 2 nothing could be told.
+    """
+    language = chosen_language(lang)
+    chosen = target(url, protected=protected, host=host, public=public)
+    report = run_probe(chosen, lambda request: ask(chosen, request.raw, verify=not insecure))
+    _show(report, shape, language)
+    raise typer.Exit(report.status)
+
+
 def _show(report: Report, shape: str, language: Language) -> None:
     if shape == "json":
         print(json.dumps(_document(report, language), ensure_ascii=False, indent=2))
@@ -68,7 +96,8 @@ def _show(report: Report, shape: str, language: Language) -> None:
     if report.findings:
         print(TEXTS["some"][at].format(count=len(report.findings), proxy=report.proxy))
     elif not report.unreadable:
-        print(TEXTS["none"][at].format(files=len(report.files), proxy=report.proxy))
+        text = TEXTS["none"] if report.files else TEXTS["refused"]
+        print(text[at].format(files=len(report.files), proxy=report.proxy))
 
 
 def _lines(finding: Finding, language: Language) -> list[str]:

@@ -10,13 +10,13 @@ from zt_engine.core.errors import Problem
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A line of a file, as an editor counts."""
+    """A line of a file, as an editor counts; line 0 is no line but a request."""
 
     file: str
     line: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""A running proxy, asked from outside: a set of harmless requests, and what it lets through."""
