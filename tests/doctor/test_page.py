@@ -28,6 +28,12 @@ def test_every_command_answers_what_the_page_shows(tmp_path: Path, monkeypatch: 
     assert answers == [output for _, output in shown]
 
 
+def test_the_page_names_every_code_of_the_doctor() -> None:
+    codes = {name for name in registry() if name.startswith(("DOCTOR_", "PROBE_"))}
+
+    assert {name for name in codes if f"`{name}`" not in PAGE} == {"PROBE_URL", "PROBE_UNREACHABLE"}
+
+
 @pytest.mark.parametrize("language", ["ja", "en"])
 def test_findings_speak_the_language_that_is_asked_for(
     language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -207,9 +207,10 @@ def test_a_real_nginx_with_a_line_of_somebody_elses_is_found_out(
         back = re.search(r"upstream (\S+_backend) ", text)[1]
         hook = back.removesuffix("_backend")
         assert old in text
+        line = new.replace("PASS_BACK", f"proxy_pass http://{back};").replace("PASS_HOOK", f"proxy_pass http://{hook};")
         return text.replace(
             old,
-            new.replace("PASS_BACK", f"proxy_pass http://{back};").replace("PASS_HOOK", f"proxy_pass http://{hook};"),
+            line,
             1,
         )
 
