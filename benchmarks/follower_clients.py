@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import sys
@@ -235,6 +236,10 @@ async def serve(clients: Sequence[Client]) -> None:
         tasks += [loop.create_task(task) for task in client.follower.tasks()]
         if not await client.follower.reached(START_SECONDS):
             raise RuntimeError(f"not reached: {client.follower.state()} {client.follower.problems}")
+    # As a sidecar does (`bootstrap.collector`): what a hundred of them hold would be gone through again and again.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     tell({"clients": len(clients), "devices": len(clients[0].replica.devices)})
     tasks.append(loop.create_task(ask_always(clients)))
     reader = asyncio.StreamReader()

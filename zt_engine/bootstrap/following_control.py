@@ -41,7 +41,7 @@ STATUS_SECONDS = 10.0
 EAGER_SECONDS = 1.0
 """The shortest time between two acknowledgements."""
 SPREAD_SECONDS = 1.0
-"""Over how long the acknowledgements of one change are spread."""
+"""Over how long the acknowledgements of one change are spread, from a quarter of that on: by then it has gone out."""
 THREAD_BYTES = 48 << 10
 """A larger message is read in a thread, so that decisions do not wait for it."""
 COMPACT_SECONDS = 600.0
@@ -281,7 +281,7 @@ class ControlFollower:
                 async with asyncio.timeout(STATUS_SECONDS * (0.75 + self.draw() / 2) if confirmed else EAGER_SECONDS):
                     await self.updates.wait()
                     # Everybody hears of a change at once; they do not all say so at once.
-                    await asyncio.sleep(SPREAD_SECONDS * self.draw())
+                    await asyncio.sleep(SPREAD_SECONDS * (0.25 + self.draw()))
 
     async def _tell(self) -> bool:
         self.updates.clear()
