@@ -14,9 +14,13 @@ def alternatives(config: ApacheConfig) -> Iterator[Finding]:
     for host in config.hosts:
         for section in host.asking:
             yield from _alternatives(section)
-        for line in flat(host.lines) if host.asking else ():
+        for group in flat(host.lines):
+            granted = [item for item in group.block or () if item.name == "require" and _granted(item)]
+            if group.name == "requireany" and granted and len(group.block or ()) > len(granted):
+                yield Finding("DOCTOR_SATISFY_ANY", group.place, "`Require all granted` makes the rest idle")
+        for line in flat(host.lines):
             if line.name == "satisfy" and line.first.lower() == "any":
-                yield Finding("DOCTOR_SATISFY_ANY", line.place, "`Satisfy Any` beside the authorizer", "Satisfy All")
+                yield Finding("DOCTOR_SATISFY_ANY", line.place, "`Satisfy Any`: an address is enough", "Satisfy All")
 
 
 def _alternatives(section: Section) -> Iterator[Finding]:

@@ -9,6 +9,15 @@ from functools import cached_property
 from zt_engine.doctor.addresses import host_of, stays_here
 from zt_engine.doctor.directive import Directive
 
+_BUILT_IN = frozenset(
+    {
+        "all", "dbm-file-group", "dbm-group", "env", "expr", "file-group", "file-owner", "forward-dns", "group", "host",
+        "ip", "ldap-attribute", "ldap-dn", "ldap-filter", "ldap-group", "ldap-search", "ldap-user", "local", "method",
+        "not", "ssl", "ssl-verify-client", "user", "valid-user", "dbd-group", "dbd-login", "dbd-logout",
+    }
+)  # fmt: skip
+"""What `Require` knows by itself; anything else is an authorizer that some file defines."""
+
 GROUPS = frozenset({"requireall", "requireany", "requirenone"})
 _EVERYTHING = re.compile(r"\^?(?:/|/?\.\*|/\.\*)?\$?")
 _AUTHORITY = re.compile(r"[a-z+]+://([^/\s|]+)", re.IGNORECASE)
@@ -86,7 +95,12 @@ class Host:
         self.config = config
         around = config.lines if directive is not None else []
         self.lines = [*around, *lines]
+        bare = [line for line in lines if line.block is None or line.name in GROUPS or line.name.startswith("limit")]
         self.sections = [Section(line, config.providers) for line in self.lines if line.block is not None]
+        if any(line.name == "require" for line in flat(bare)):
+            # A `.htaccess`, or the lines of a section whose brackets stand in another file.
+            place = next(line.place for line in flat(bare) if line.name == "require")
+            self.sections.insert(0, Section(Directive("location", ("/",), place, bare), config.providers))
 
     @cached_property
     def asking(self) -> list[Section]:
@@ -151,7 +165,7 @@ class ApacheConfig:
             line.args[1].lower() if line.name == "authnzfcgidefineprovider" else line.first.lower()
             for line in named
             if len(line.args) > 1
-        )
+        ) | {line.first.lower() for line in self.all if line.name == "require" and line.first.lower() not in _BUILT_IN}
         hosts = [Host(line, line.block or [], self) for line in lines if line.name == "virtualhost"]
         server = Host(None, self.lines, self)
         self.hosts = [*hosts, server] if not hosts or any(server.passes()) else hosts

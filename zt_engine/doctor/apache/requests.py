@@ -57,8 +57,6 @@ def _overwrites(line: Directive) -> bool:
 def paths(config: ApacheConfig) -> Iterator[Finding]:
     """Another path for the backend than for the sidecar, or two readings of one."""
     for host in config.hosts:
-        if not host.asking:
-            continue
         for line in flat(host.lines):
             word = line.first.lower()
             if line.name == "allowencodedslashes" and word in {"on", "nodecode"}:
@@ -71,9 +69,9 @@ def paths(config: ApacheConfig) -> Iterator[Finding]:
                 yield Finding(
                     "DOCTOR_HEADER_ALIASES", line.place, "`HttpProtocolOptions Unsafe`", "HttpProtocolOptions Strict"
                 )
-            elif rewrites(line):
+            elif host.asking and rewrites(line):
                 yield Finding("DOCTOR_PATH_CHANGED", line.place, f"`RewriteRule {' '.join(line.args[:2])}`")
-        for path, target, line in host.passes():
+        for path, target, line in host.passes() if host.asking else ():
             if line.name == "proxypass" and _moves(path, target):
                 detail = f"`{path}` becomes `{urlsplit(_url(target)).path or '/'}` at the backend"
                 yield Finding("DOCTOR_PATH_CHANGED", line.place, detail)

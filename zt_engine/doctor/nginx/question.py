@@ -37,13 +37,20 @@ def exposed(config: NginxConfig) -> Iterator[Finding]:
             handler = level.handler
             if level.internal or handler is None or not handler.args or _hidden(level):
                 continue
-            question = id(level) in config.questions
-            if not question and (
-                level.uri.startswith(_OPEN_PATHS) or not config.sidecars.intersection(config.addresses(handler.args[0]))
-            ):
+            to_sidecar = config.sidecars.intersection(config.addresses(handler.args[0])) and not (
+                level.uri.startswith(_OPEN_PATHS) or _for_proxies(config, server)
+            )
+            if not to_sidecar and id(level) not in config.questions:
                 continue
             detail = f"`location {' '.join(level.directive.args) if level.directive else ''}` is not `internal`"
             yield Finding("DOCTOR_HOOK_EXPOSED", level.place, detail, "internal;")
+
+
+def _for_proxies(config: NginxConfig, server: Level) -> bool:
+    """A server of its own in front of the sidecar, for proxies that show a certificate or are on this machine."""
+    listens = [item.args[0] for item in server.own.get("listen", ()) if item.args]
+    local = bool(listens) and all(stays_here(address) for address in listens)
+    return not config.protects(server) and (local or server.value("ssl_verify_client") == "on")
 
 
 def _hidden(level: Level) -> bool:

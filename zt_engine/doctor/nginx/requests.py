@@ -66,7 +66,7 @@ def alias(config: NginxConfig) -> Iterator[Finding]:
 
 def spellings(config: NginxConfig) -> Iterator[Finding]:
     """Header names that a backend folds onto ours."""
-    for level in config.levels if config.protected else ():
+    for level in config.levels:
         for name, unsafe in (("underscores_in_headers", "on"), ("ignore_invalid_headers", "off")):
             for item in level.own.get(name, ()):
                 if item.args[:1] == (unsafe,):
@@ -113,7 +113,7 @@ def listeners(config: NginxConfig) -> Iterator[Finding]:
 
 def trusted(config: NginxConfig) -> Iterator[Finding]:
     """A client that names its own address."""
-    for level in config.levels if config.protected else ():
+    for level in config.levels:
         for item in level.own.get("set_real_ip_from", ()):
             if item.args and trusts_everybody(item.args[0]):
                 yield Finding("DOCTOR_FORWARDED_TRUSTED", item.place, f"`{item.args[0]}` is everybody")

@@ -110,9 +110,9 @@ class TraefikConfig:
 
     @cached_property
     def entries(self) -> list[tuple[str, Node]]:
-        """The entry points through which requests come that are asked about; without any router, all."""
+        """The entry points through which requests come that are asked about; without any such router, all."""
         used = {id(entry) for router in self.protected for entry in router.entry_points}
-        return [(name, node) for name, node in self.entry_points.items() if id(node) in used or not self.routers]
+        return [(name, node) for name, node in self.entry_points.items() if id(node) in used or not self.protected]
 
     @cached_property
     def sidecars(self) -> frozenset[str]:
