@@ -1,6 +1,6 @@
 """How many AuthZEN evaluations a second does one core answer, beside an OPA server and Cerbos with equivalent rules?
 
-Three contestants decide the same 2,000 questions by the same eight rules: our sidecar through a plain Rego entrypoint,
+Three contestants decide the same 2,000 questions by the same fifteen rules: our sidecar by a plain Rego entrypoint,
 a stock OPA server through the same Rego, Cerbos at its own AuthZEN endpoint. Everything the rules need is in the
 question, as Cerbos wants it. All three write every decision to a file. Our sidecar and Cerbos get the same bytes; OPA
 gets the question as `input`. Each has core 0 to itself while it is measured, wrk has core 1 and sixteen connections.
@@ -33,6 +33,7 @@ NAME = "authzen"
 NEEDS = ("wrk", "opa")
 QUESTIONS = 2000
 KEY = "k" * 40
+REGIONS = ["hokkaido", "kanto", "kansai", "kyushu"]
 POLICY = Path(__file__).with_name("authzen_policy")
 ROOT = Path(__file__).resolve().parent.parent
 CERBOS_PACKAGE = "@cerbos/cerbos-linux-x64@0.55.0"
@@ -91,30 +92,46 @@ def measure(run: Run) -> None:
 def questions() -> list[dict[str, Any]]:
     """Return distinct questions about two hundred people and their records; a good third of them is permitted."""
     lots = random.Random(SEED)
-    units = [f"unit-{number}" for number in range(12)]
-    people = [
-        (f"person-{number:03}", lots.choice(units), lots.choice(("staff", "staff", "lead"))) for number in range(200)
-    ]
+    units, projects = [f"unit-{number}" for number in range(12)], [f"project-{number}" for number in range(40)]
+    people = [person(lots, number, units, projects) for number in range(200)]
     found: dict[str, dict[str, Any]] = {}
     while len(found) < QUESTIONS:
-        person, unit, role = lots.choice(people)
-        owner = person if lots.random() < 0.3 else lots.choice(people)[0]
+        subject = lots.choice(people)
+        about = subject["properties"]
+        near = lots.random() < 0.5  # people ask about what they have to do with
         question = {
-            "subject": {"type": "user", "id": person, "properties": {"role": role, "unit": unit}},
+            "subject": subject,
             "resource": {
                 "type": "record",
                 "id": f"record-{lots.randrange(5000)}",
                 "properties": {
-                    "owner": owner,
-                    "unit": lots.choice((unit, *units)),
+                    "owner": subject["id"] if lots.random() < 0.3 else lots.choice(people)["id"],
+                    "unit": about["unit"] if near else lots.choice(units),
+                    "project": lots.choice(about["projects"] if near else projects),
+                    "classification": lots.randrange(4),
+                    "regions": lots.sample(REGIONS, 2),
+                    "shared_with": [other["id"] for other in lots.sample([*people[:40], subject], 3)],
                     "state": lots.choice(("draft", "filed", "closed")),
-                    "open": lots.random() < 0.2,
                 },
             },
-            "action": {"name": lots.choice(("view", "view", "edit", "delete"))},
-        }  # fmt: skip
+            "action": {"name": lots.choice(("view", "view", "view", "edit", "approve", "share", "delete"))},
+        }
         found.setdefault(json.dumps(question, sort_keys=True), question)
     return list(found.values())
+
+
+def person(lots: random.Random, number: int, units: list[str], projects: list[str]) -> dict[str, Any]:
+    """Return a subject with what its directory says."""
+    about = {
+        "role": lots.choice(("staff", "staff", "lead", "auditor", "contractor")),
+        "unit": lots.choice(units),
+        "projects": lots.sample(projects, 3),
+        "clearance": lots.randrange(4),
+        "region": lots.choice(REGIONS),
+        "mfa": lots.random() < 0.8,
+        "managed": lots.random() < 0.7,
+    }
+    return {"type": "user", "id": f"person-{number:03}", "properties": about}
 
 
 def request(number: int, question: Mapping[str, Any]) -> bytes:
