@@ -34,14 +34,21 @@ PROOF = {
 """Where a key is no proof: what stands in its place, and where the sidecar listens besides."""
 
 
-def site(folder: Path, kind: str) -> Path:
-    made = CliRunner().invoke(app, ["init", str(folder), "--pack", "corp"])
-    assert made.exit_code == 0, made.output
-    settings = folder / "zt.toml"
-    text = settings.read_text(encoding="utf-8").replace('hook = "nginx"', f'hook = "{kind}"')
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("printed") / "site"
+    result = CliRunner().invoke(app, ["init", str(folder), "--pack", "corp"])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def site(made: Path, kind: str) -> Path:
+    """The settings of an installation whose proxy is of a kind."""
+    text = (made / "zt.toml").read_text(encoding="utf-8").replace('hook = "nginx"', f'hook = "{kind}"')
     if kind in PROOF:
         proof, listen = PROOF[kind]
         text = re.sub(r"(?m)^key_file = .*$", proof, text).replace("[sidecar]\n", f"[sidecar]\n{listen}")
+    settings = made / f"{kind}.toml"
     settings.write_text(text, encoding="utf-8")
     return settings
 
@@ -61,19 +68,20 @@ def options(command: str, given: dict[str, str]) -> list[str]:
 
 def test_a_command_of_every_proxy_with_rules_is_looked_at() -> None:
     assert {"nginx", "caddy"} <= set(PRINTED)
-    assert set(PRINTED) <= {*CHECKS, "traefik", "haproxy", "apache"}
+    assert set(PRINTED) <= set(CHECKS)
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+MORE = {"traefik": ["--trusted", "10.1.2.3/32"], "caddy": ["--site"], "nginx": ["--listen", "127.0.0.1:8443"]}
+
+
+@pytest.mark.parametrize("variant", ["plain", "tls", "more"])
 @pytest.mark.parametrize("command", sorted(PRINTED))
-def test_what_is_printed_has_no_findings(command: str, tls: bool, tmp_path: Path) -> None:
-    if command not in CHECKS:
-        pytest.skip(f"no rules for {command}")
-    settings = site(tmp_path / "site", command)
-    given = {name: str(value) for name, value in (SITE_TLS if tls else {}).items()}
+def test_what_is_printed_has_no_findings(command: str, variant: str, made: Path, tmp_path: Path) -> None:
+    settings = site(made, command)
+    given = dict(SITE_TLS) if variant != "plain" else {}
     if command == "traefik":
         given |= {**SIDECAR_TLS, "sidecar": "sidecar.example:9443"}
-    chosen = options(command, given)
+    chosen = options(command, given) + (MORE.get(command, []) if variant == "more" else [])
     texts = [printed(settings, command, *chosen)]
     if "static" in inspect.signature(PRINTED[command]).parameters:
         texts.append(printed(settings, command, *chosen, "--static"))
@@ -88,8 +96,8 @@ def test_what_is_printed_has_no_findings(command: str, tls: bool, tmp_path: Path
 
 
 @pytest.mark.skipif("envoy" not in PRINTED, reason="`zt hook envoy` is not there")
-def test_what_is_printed_for_envoy_over_grpc_has_no_findings(tmp_path: Path) -> None:
-    settings = site(tmp_path / "site", "envoy_grpc")
+def test_what_is_printed_for_envoy_over_grpc_has_no_findings(made: Path, tmp_path: Path) -> None:
+    settings = site(made, "envoy_grpc")
     path = tmp_path / "printed.yaml"
     path.write_text(printed(settings, "envoy", "--grpc", *options("envoy", SITE_TLS)), encoding="utf-8")
 

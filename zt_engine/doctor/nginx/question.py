@@ -24,7 +24,11 @@ LONGEST = 5.0
 """Seconds after which a wait is none that anybody meant."""
 
 _CREDENTIAL = re.compile(r"\$\{?(?:http_authorization|http_cookie|http_dpop|cookie_\w+|ssl_client_\w+)")
-_KEY_PARTS = {"`$request_uri`": r"\$\{?request_uri", "`$request_method`": r"\$\{?request_method", "`$host`": r"host"}
+_KEY_PARTS = {
+    "`$request_uri`": r"\$\{?request_uri",
+    "`$request_method`": r"\$\{?request_method",
+    "`$host`": r"\$\{?(?:http_)?host\b",
+}
 _OPEN_PATHS = ("/access/", "/.well-known/")
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w|M|y)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "M": 2592000.0, "y": 31536000.0}

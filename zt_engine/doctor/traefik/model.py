@@ -103,10 +103,8 @@ class TraefikConfig:
 
     @cached_property
     def questions(self) -> list[Node]:
-        """Each `forwardAuth` that a router uses; of a file without routers, each there is."""
-        if not self.routers:
-            return [node.get("forwardAuth") for node in self.middlewares.values() if node.get("forwardAuth").present]
-        return list({id(item): item for router in self.protected if (item := router.question) is not None}.values())
+        """Each `forwardAuth` there is, also one that no router uses yet."""
+        return [node.get("forwardAuth") for node in self.middlewares.values() if node.get("forwardAuth").present]
 
     @cached_property
     def entries(self) -> list[tuple[str, Node]]:
