@@ -39,6 +39,7 @@ from zt_engine.sidecar.hooks.caddy import CaddyHook
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials
 from zt_engine.sidecar.hooks.denials import Denials
 from zt_engine.sidecar.hooks.envoy import EnvoyHook
+from zt_engine.sidecar.hooks.haproxy import HaproxyHook
 from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.hooks.pages import DeniedPages
 from zt_engine.sidecar.hooks.reading import HeaderHook
@@ -49,7 +50,7 @@ from zt_engine.sidecar.replica import Replica
 
 T = TypeVar("T")
 
-HOOKS: tuple[type[HeaderHook], ...] = (NginxHook, CaddyHook, EnvoyHook, TraefikHook)
+HOOKS: tuple[type[HeaderHook], ...] = (NginxHook, CaddyHook, EnvoyHook, TraefikHook, HaproxyHook)
 """The hooks over HTTP/1.1; those that no proxy of the settings uses are not served."""
 
 RELOADABLE = {

@@ -11,12 +11,14 @@ import typer
 from zt_engine.bootstrap.nginx_hook import BACKEND, find_proxy, nginx_block, write_key_include
 from zt_engine.cli.hook_caddy import caddy
 from zt_engine.cli.hook_envoy import envoy
+from zt_engine.cli.hook_haproxy import haproxy
 from zt_engine.cli.hook_traefik import traefik
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
 from zt_engine.sidecar.hooks.snippet import render
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(haproxy)
 app.command()(caddy)
 app.command()(traefik)
 app.command()(envoy)
