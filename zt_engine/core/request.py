@@ -51,11 +51,19 @@ class RequestTarget(msgspec.Struct, frozen=True):
     raw_path: str
 
     @property
+    def origin(self) -> bytes:
+        """Scheme and authority as a browser writes them in Origin (RFC 6454, 6.1)."""
+        return f"{self.scheme}://{self._authority}".encode("ascii")
+
+    @property
+    def _authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
     def url(self) -> str:
         """The target without query, as RFC 9449 compares it with `htu`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        authority = host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-        return f"{self.scheme}://{authority}{self.raw_path}"
+        return f"{self.scheme}://{self._authority}{self.raw_path}"
 
 
 class AccessRequest(msgspec.Struct, frozen=True):
@@ -74,6 +82,8 @@ class AccessRequest(msgspec.Struct, frozen=True):
     authorization: bytes = b""
     dpop: bytes = b""
     client_cert: bytes = b""
+    session: bytes = b""
+    """The handle of a browser's session, from its cookie; empty beside an Authorization header."""
     purpose: str | None = None
 
     def __repr__(self) -> str:

@@ -4,8 +4,9 @@ What an event's `data` is, by its type:
 
 `device.changed` the record as sidecars hold it; `device.seen` `{at, devices: {ID: [RECEIVED_AT, [FACT, ...]]}}`,
 reports that changed nothing but the age of these facts (a bare RECEIVED_AT: of all that came with the last report);
-`subject.changed` the directory's record; `revocation.added` `{kind, key, until}`; `overlay.changed` and `grant.changed`
-the record, or `{id, removed: true}`; `continuity.changed` the declaration, or `{removed: true}`;
+`subject.changed` the directory's record; `session.changed` a browser's session (`core.session`), or
+`{sid, ended: true}`; `revocation.added` `{kind, key, until}`; `overlay.changed` and `grant.changed` the record, or
+`{id, removed: true}`; `continuity.changed` the declaration, or `{removed: true}`;
 `threat_level.changed` `{threat_level}`; `fleet.frozen` `{since, until, max_label}`: ageing stands still, or
 `{removed: true}`. The others belong to releases, and are counted.
 """

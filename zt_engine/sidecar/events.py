@@ -8,7 +8,7 @@ and the lease ends by itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -18,6 +18,7 @@ from zt_engine.core.errors import BundleError, ConfigError, InputError, Problem
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.core.release import ReleaseNotice, read_notice
 from zt_engine.core.rollout import Staged, stageable
+from zt_engine.core.session import SessionRecord
 from zt_engine.core.situation import Continuity, Grant, Overlay, RevocationKind, Situation
 from zt_engine.core.stream import EVENT_TYPES
 from zt_engine.sidecar.replica import Heard, SubjectKey
@@ -45,6 +46,13 @@ class SubjectTold(msgspec.Struct, frozen=True):
 
     key: SubjectKey
     record: SubjectRecord | None
+
+
+class SessionTold(msgspec.Struct, frozen=True):
+    """A browser's session; None: it has ended, or what was told cannot be read."""
+
+    sid: str
+    record: SessionRecord | None
 
 
 class HeardTold(msgspec.Struct, frozen=True):
@@ -134,6 +142,7 @@ class OtherTold(msgspec.Struct, frozen=True):
 Told = (
     DeviceTold
     | SubjectTold
+    | SessionTold
     | HeardTold
     | OverlayTold
     | GrantTold
@@ -226,6 +235,8 @@ class EventReader:
                 return HeardTold(_heard(data))
             case "subject.changed":
                 return self._subject(data, where, problems)
+            case "session.changed":
+                return _session(data, where, problems)
             case "revocation.added":
                 return self.revocation(data, where)
             case "continuity.changed":
@@ -341,6 +352,23 @@ class EventReader:
         return ContinuityTold(data, found.continuity)
 
 
+class _Session(msgspec.Struct):
+    sid: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    ended: bool = False
+
+
+def _session(data: bytes, where: str, problems: list[Problem]) -> SessionTold:
+    """Read a session; one that does not read opens nothing."""
+    named = msgspec.json.decode(data, type=_Session)
+    if named.ended:
+        return SessionTold(named.sid, None)
+    try:
+        return SessionTold(named.sid, msgspec.json.decode(data, type=SessionRecord))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        problems.append(Problem(code="SESSION_RECORD", message=str(error)[:200], where=where))
+        return SessionTold(named.sid, None)
+
+
 def _document(kind: str, data: bytes) -> bytes:
     return b'{"threat_level":0,"%b":[%b]}' % (kind.encode(), data)
 
@@ -369,6 +397,8 @@ def subject_of(told: Told) -> str:
     match told:
         case DeviceTold():
             return f"device:{told.device_id}"
+        case SessionTold():
+            return f"session:{told.sid[:8]}"
         case SubjectTold():
             return f"subject:{told.key[0]}|{told.key[1]}"
     if isinstance(told, StagedTold):

@@ -19,6 +19,7 @@ from zt_engine.core.generations import Generations
 from zt_engine.core.identity import ANONYMOUS, Subject, SubjectRecord, VerifiedCertificate, VerifiedToken
 from zt_engine.core.issuer import IssuerMapping, subject_name
 from zt_engine.core.request import AccessRequest
+from zt_engine.core.session import SessionRecord, sid_of
 from zt_engine.core.situation import RevocationKind, Situation
 from zt_engine.core.tick import tick_at
 from zt_engine.ports import CertificateVerifier, DpopVerifier, TokenVerifier
@@ -70,8 +71,8 @@ class Principal:
 
     __slots__ = (
         "assigned", "authorization", "binding", "client_cert", "device", "has_credential", "issuer", "keys",
-        "keys_version", "names", "phase", "profile", "records", "revocable", "scheme", "serial", "since", "situation",
-        "state", "strange_at", "subject", "tick", "token", "until",
+        "keys_version", "names", "phase", "profile", "records", "revocable", "scheme", "serial", "session", "since",
+        "situation", "state", "strange_at", "subject", "tick", "token", "until",
     )  # fmt: skip
 
     def __init__(self, serial: int, *, since: float, until: float, situation: Situation) -> None:
@@ -99,6 +100,8 @@ class Principal:
         self.revocable: tuple[tuple[RevocationKind, str], ...] = ()
         self.records: DirectoryRecords = ()
         self.token: VerifiedToken | None = None
+        self.session: SessionRecord | None = None
+        """The browser's session that stands for a token."""
         self.profile: object = None
         """What the subject says before the clock is asked, and `tick`, what is so now: both are `Moments`' to fill."""
         self.tick: object = None
@@ -131,7 +134,7 @@ class Principals:
         self._replica = replica
         self._keys = keys
         self._tick_seconds = tick_seconds
-        self._known: Generations[tuple[bytes, bytes, str], Principal] = Generations(MAX_PRINCIPALS)
+        self._known: Generations[tuple[bytes, bytes, str, bytes], Principal] = Generations(MAX_PRINCIPALS)
         self._serial = 0
 
     def of(self, request: AccessRequest, now: float) -> Principal:
@@ -140,13 +143,13 @@ class Principals:
         A principal is established anew in every tick at least, so that no rule about the age of keys is outlived.
         """
         jkt = self._prove(request, now) if request.dpop else ""
-        key = (request.authorization, request.client_cert, jkt)
+        key = (request.authorization, request.client_cert, jkt, request.session)
         before = self._known.get(key)
         if before is not None and before.since <= now < before.until and self.holds(before):
             return before
         principal = self._establish(request, jkt, now, before)
         self._known.put(key, principal)
-        principal.authorization, principal.client_cert, _ = key
+        principal.authorization, principal.client_cert, _, _ = key
         return principal
 
     def forget(self) -> None:
@@ -167,6 +170,9 @@ class Principals:
         if device is not None and records.devices.get(device.device_id) is not device:
             return False
         if principal.strange_at is not None and principal.strange_at != records.keys.version:
+            return False
+        session = principal.session
+        if session is not None and records.sessions.get(session.sid) is not session:
             return False
         for key, record in principal.records:
             if records.subjects.get(key) is not record:
@@ -198,6 +204,7 @@ class Principals:
         certificate = self._certificates.verify(request.client_cert, now=now) if request.client_cert else None
         scheme, text = credentials(request.authorization)
         token = self._tokens.verify(text, now=now) if scheme else None
+        session = self._session(request, now) if request.session and not scheme else None
         if (token is None) == bool(scheme) or (certificate is None) == bool(request.client_cert):
             raise TypeError("a verifier returned nothing: who sends a credential is never taken for one who sends none")
         situation = self._replica.situation
@@ -207,8 +214,14 @@ class Principals:
         until = now + self._tick_seconds
         principal = Principal(self._serial, since=now, until=until, situation=situation)
         try:
+            if session is not None:
+                same = before is not None and before.session is session and before.token is not None
+                token = before.token if same and before is not None else token_of(session)
+                principal.session = session
             if token is not None:
                 self._take_token(principal, token, certificate, jkt, scheme, before)
+            if session is not None and principal.binding == "none":
+                principal.binding = "session"
             self._find_device(principal, certificate, jkt, now)
             if before is not None and before.subject is principal.subject and before.device is principal.device:
                 principal.names = before.names
@@ -223,6 +236,19 @@ class Principals:
             subject = self._name(token) if token is not None else ""
             raise PrincipalRefused(error, subject=subject, device=self._named(certificate, jkt, now)) from error
         return principal
+
+    def _session(self, request: AccessRequest, now: float) -> SessionRecord:
+        """Return the session of a cookie; raises InputError SESSION_UNKNOWN, SESSION_FOREIGN, SESSION_EXPIRED."""
+        found = self._replica.sessions.get(sid_of(request.session))
+        if found is None:
+            raise InputError("SESSION_UNKNOWN", "nobody is signed in with this cookie")
+        if found.host != request.target.host:
+            raise InputError("SESSION_FOREIGN", "this cookie was given out at another host")
+        if now >= found.until:
+            raise InputError("SESSION_EXPIRED", "the session has not been refreshed in time")
+        if found.issuer not in self._mappings:
+            raise InputError("TOKEN_ISSUER_UNKNOWN", "the session's issuer is not trusted here")
+        return found
 
     def _name(self, token: VerifiedToken) -> str:
         home = self._mappings[token.issuer].home or token.issuer
@@ -310,6 +336,28 @@ def credentials(authorization: bytes) -> tuple[str, bytes]:
     return name.decode("ascii"), token.lstrip(b" ")
 
 
+def token_of(session: SessionRecord) -> VerifiedToken:
+    """Return what a session says as a token says it: the control plane verified it, and the stream's key signs it."""
+    return VerifiedToken(
+        issuer=session.issuer,
+        subject=session.subject,
+        client_id=session.client_id,
+        claims=session.claims,
+        expires_at=session.until,
+        not_before=0,
+        jti=session.sid,
+        key_id="",
+        x5t=session.x5t,
+        jkt="",
+        session=session.provider_session,
+        acr=session.acr,
+        amr=session.amr,
+        auth_time=session.auth_time,
+        actor=None,
+        digest=session.sid,
+    )
+
+
 def revocable(
     principal: Principal, token: VerifiedToken | None, certificate: VerifiedCertificate | None
 ) -> tuple[tuple[RevocationKind, str], ...]:
@@ -324,6 +372,8 @@ def revocable(
         found += [("subject", f"{token.issuer}|{token.subject}"), ("subject", token.subject), ("jti", token.jti)]
         if token.session:
             found.append(("session", token.session))
+        if principal.session is not None:
+            found.append(("session", principal.session.sid))
         for actor in (token.actor, *token.earlier_actors):
             if actor is not None:
                 found += [("subject", f"{actor.issuer}|{actor.id}"), ("subject", actor.id)]

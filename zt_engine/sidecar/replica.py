@@ -9,6 +9,7 @@ import msgspec
 
 from device_inventory.device import DeviceKey, DeviceRecord
 from zt_engine.core.identity import SubjectRecord
+from zt_engine.core.session import SessionRecord
 from zt_engine.core.situation import Situation
 from zt_engine.sidecar.shared_facts import SharedFacts
 
@@ -40,6 +41,7 @@ class Changes(msgspec.Struct, frozen=True):
 
     devices: Mapping[str, DeviceRecord | None] = {}
     subjects: Mapping[SubjectKey, SubjectRecord | None] = {}
+    sessions: Mapping[str, SessionRecord | None] = {}
 
 
 class Heard(msgspec.Struct, frozen=True, gc=False):
@@ -60,9 +62,13 @@ class Records(msgspec.Struct, frozen=True):
     devices: Mapping[str, DeviceRecord] = {}
     subjects: Mapping[SubjectKey, SubjectRecord] = {}
     keys: KeyIndex = KeyIndex()
+    sessions: Mapping[str, SessionRecord] = {}
 
     def changed(self, changes: Changes) -> Records:
         """Return the set after some changes; costs a copy of the tables and work for what really is another record."""
+        if changes.sessions:
+            sessions = _with(self.sessions, _different(self.sessions, changes.sessions))
+            return msgspec.structs.replace(self.changed(Changes(changes.devices, changes.subjects)), sessions=sessions)
         told = _different(self.devices, changes.devices)
         people = _different(self.subjects, changes.subjects)
         if not told:
@@ -91,7 +97,7 @@ class Records(msgspec.Struct, frozen=True):
                     moved = moved or keys.owners.get(name, (None, None))[1] != key
                     owners[name] = (record, key)
         index = KeyIndex(owners, doubled, keys.version + 1 if moved else keys.version)
-        return Records(devices, _with(self.subjects, people) if people else self.subjects, index)
+        return Records(devices, _with(self.subjects, people) if people else self.subjects, index, self.sessions)
 
     def renewed(self, heard: Mapping[str, Heard]) -> Records:
         """Return the set after reports that changed nothing but ages: no key changes hands, no other record is touched.
@@ -115,14 +121,23 @@ class Records(msgspec.Struct, frozen=True):
                 if owner is not None and owner[0] is before:
                     owners[thumbprint(key)] = (record, owner[1])
         keys = KeyIndex(owners, self.keys.doubled, self.keys.version)
-        return Records({**self.devices, **newer}, self.subjects, keys)
+        return Records({**self.devices, **newer}, self.subjects, keys, self.sessions)
 
-    def becoming(self, devices: Iterable[DeviceRecord], subjects: Iterable[SubjectRecord]) -> Records:
+    def becoming(
+        self,
+        devices: Iterable[DeviceRecord],
+        subjects: Iterable[SubjectRecord],
+        sessions: Iterable[SessionRecord] = (),
+    ) -> Records:
         """Return the set that has exactly these records."""
         found = {record.device_id: record for record in devices}
         people = {(record.issuer, record.id): record for record in subjects}
         gone, left = self.devices.keys() - found.keys(), self.subjects.keys() - people.keys()
-        return self.changed(Changes(dict.fromkeys(gone) | found, dict.fromkeys(left) | people))
+        known = {record.sid: record for record in sessions}
+        over = self.sessions.keys() - known.keys()
+        return self.changed(
+            Changes(dict.fromkeys(gone) | found, dict.fromkeys(left) | people, dict.fromkeys(over) | known)
+        )
 
 
 class State(msgspec.Struct, frozen=True):
@@ -148,6 +163,11 @@ class Replica:
     def subjects(self) -> Mapping[SubjectKey, SubjectRecord]:
         """Every subject by issuer and id."""
         return self.state.records.subjects
+
+    @property
+    def sessions(self) -> Mapping[str, SessionRecord]:
+        """Every browser session by the digest of its handle."""
+        return self.state.records.sessions
 
     @property
     def keys(self) -> KeyIndex:

@@ -31,6 +31,7 @@ from zt_engine.sidecar.events import (
     Readers,
     ReleaseTold,
     RevocationTold,
+    SessionTold,
     StagedTold,
     SubjectTold,
     Told,
@@ -238,6 +239,7 @@ class Sync:
         records = self._replica.state.records.becoming(
             (told.record for told in tolds if isinstance(told, DeviceTold) and told.record is not None),
             (told.record for told in tolds if isinstance(told, SubjectTold) and told.record is not None),
+            (told.record for told in tolds if isinstance(told, SessionTold) and told.record is not None),
         )
         self._begun = True
         self._adopt(records, clocks)
@@ -353,12 +355,14 @@ def follow(records: Records, tolds: Sequence[Told]) -> Records:
     """
     devices: dict[str, object] = {}
     subjects: dict[SubjectKey, object] = {}
+    sessions: dict[str, object] = {}
     heard: dict[str, Heard] = {}
 
     def gathered(before: Records) -> Records:
-        after = before.changed(Changes(devices, subjects)) if devices or subjects else before  # type: ignore[arg-type]
+        changed = devices or subjects or sessions
+        after = before.changed(Changes(devices, subjects, sessions)) if changed else before  # type: ignore[arg-type]
         after = after.renewed(heard) if heard else after
-        for told in (devices, subjects, heard):
+        for told in (devices, subjects, sessions, heard):
             told.clear()
         return after
 
@@ -373,6 +377,11 @@ def follow(records: Records, tolds: Sequence[Told]) -> Records:
             case SubjectTold():
                 if _brings(subjects.get(told.key, records.subjects.get(told.key)), told.record):
                     subjects[told.key] = told.record
+            case SessionTold():
+                # One that has ended stays ended: its handle is never given out again.
+                known = sessions.get(told.sid, records.sessions.get(told.sid))
+                if _brings(known, told.record):
+                    sessions[told.sid] = told.record
             case HeardTold():
                 heard.update(told.heard)
     return gathered(records)

@@ -21,6 +21,7 @@ from zt_engine.core.request import (
     canonical_target,
     request_id,
 )
+from zt_engine.core.session import COOKIE, SAFE_METHODS, require_same_origin, session_handle
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials, Peer
 from zt_engine.sidecar.hooks.headers import Family, Layouts
 
@@ -31,6 +32,7 @@ MAX_CREDENTIAL_BYTES = 16384
 MAX_TARGET_BYTES = 16 << 20
 MAX_ADDRESSES = 16_384
 MAX_ADDRESS = 256
+_SAFE = frozenset(name.encode() for name in SAFE_METHODS)
 """Targets and addresses that were proven once. They are bounded, so that inventing more, for which nobody has to sign
 in, costs time and not memory."""
 
@@ -54,6 +56,9 @@ class Sent(msgspec.Struct, gc=False):
     authorization: bytes
     dpop: bytes
     cookie: bytes
+    origin: bytes = b""
+    fetch_site: bytes = b""
+    """What the browser says of the page that asks; read only where a cookie is to change something."""
 
     def __repr__(self) -> str:
         return f"Sent({self.request_id!r})"
@@ -76,6 +81,9 @@ class Prover:
         Raises InputError with the code of the first rule that refuses.
         """
         target = self._target(sent)
+        session = session_handle(sent.cookie) if sent.cookie and not sent.authorization else b""
+        if session and sent.method not in _SAFE:
+            require_same_origin(origin=sent.origin, fetch_site=sent.fetch_site, expected=target.origin)
         if credential.hosts and target.host not in credential.hosts:
             raise InputError("HOST_FOREIGN", "this proxy may not speak for this host")
         return AccessRequest(
@@ -91,6 +99,7 @@ class Prover:
             single(sent.authorization, "authorization"),
             single(sent.dpop, "dpop") if sent.dpop else b"",
             certificate(sent.verify, sent.cert),
+            session,
         )
 
     def _target(self, sent: Sent) -> RequestTarget:
@@ -162,6 +171,8 @@ class HeaderHook:
             self._credentials.of(sole_key(headers, names), hook=self.name, peer=peer)
             raise
         credential = self._credentials.of(sent.pep_key, hook=self.name, peer=peer)
+        if sent.method not in _SAFE and COOKIE in sent.cookie:
+            sent.origin, sent.fetch_site = said_of_page(headers)
         if headers[layout.has_body] not in (b"", b"0"):
             raise InputError("HOOK_FRAMING", "a hook request has no body")
         return sent, credential
@@ -169,6 +180,16 @@ class HeaderHook:
     def prove(self, sent: Sent, credential: Credential) -> AccessRequest:
         """Prove the values; raises InputError with the code of the first rule that refuses."""
         return self._prover.prove(self.name, sent, credential)
+
+
+def said_of_page(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Return Origin and Sec-Fetch-Site; a name that came in two spellings says nothing."""
+    found = {b"origin": b"", b"sec-fetch-site": b""}
+    for name, value in headers.items():
+        lowered = name.lower()
+        if lowered in found:
+            found[lowered] = b"?" if found[lowered] else value
+    return found[b"origin"], found[b"sec-fetch-site"]
 
 
 def _target_size(key: tuple[bytes, bytes, bytes, bytes], _: RequestTarget) -> int:
