@@ -45,7 +45,6 @@ class Compiled:
                 known.engine.close = _nothing  # type: ignore[method-assign]
         return msgspec.structs.replace(known, notice=notice, release=release, raw=raw)
 
-
     def warm(self, release: Release, raw: bytes, trust: ReleaseTrust) -> object:
         """Do what `warm_release` does, once."""
         with self._lock:
@@ -86,6 +85,10 @@ class Switched:
             fetcher=self.fetcher, stage=self, trust=lambda: wiring.release_trust, now=control.now, draw=control.draw,
             changed=control.updates.set, opener=compiled.open, warm=compiled.warm,
         )  # fmt: skip
+        self.deaf = False
+        """Whether nothing is got ready before it is told."""
+        offered = self.follower.offered
+        self.follower.offered = lambda record: None if self.deaf else offered(record)  # type: ignore[method-assign]
         control.releases = self.follower
 
     def archive(self, opened: Opened) -> None:

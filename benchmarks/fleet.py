@@ -8,6 +8,10 @@ to be sent anything, and have nothing behind them, show how much of it is the co
 from the API's answer to when a client decides by it. Then the control plane is killed and started again, and everybody
 comes back at once.
 
+Three kinds of releases are measured: of other rules, which everybody has to compile; of another catalogue, which leaves
+the module as it is; and of other rules to clients that heard no offer of it and begin when they are told, as whoever
+comes back does. How long the control plane examined a release is told beside it, since clients get ready meanwhile.
+
 `stale_allows` counts, over all of it, allows after the lease had ended and allows after a sidecar had acknowledged the
 revocation.
 """
@@ -23,19 +27,26 @@ import msgspec
 
 from benchmarks.bench import Run
 from benchmarks.fleet_parts import Asking, Clients, Readers, Relay, in_memory, whole_sidecar
-from benchmarks.fleet_releases import Publishing, activated, publishing
+from benchmarks.fleet_releases import Kind, Publishing, activated, publishing
 from benchmarks.inventory_site import InventorySite, once, spread
 from benchmarks.processes import BenchmarkError, Contestant
 
 NAME = "fleet"
 NEEDS = ()
-CLIENTS, QUICK_CLIENTS, PROCESSES = 200, 40, 4
+CLIENTS, QUICK_CLIENTS = 200, 40
+PROCESSES = 2
+"""Of clients, one for each core: those of one process compile a module once, and more processes than cores compile it
+more often than any host would."""
 DISTANT = 10
 READERS = 5
 """Streams that are served last, with nothing behind them."""
 DEVICES = 500
 ROUNDS, QUICK_ROUNDS = 20, 5
 RELEASES, QUICK_RELEASES = 5, 2
+KINDS: Mapping[str, tuple[Kind, bool]] = {
+    "rules": ("rules", True), "catalogue": ("catalogue", True), "unprepared": ("rules", False),
+}  # fmt: skip
+"""What a release changes, and whether clients hear that it is offered."""
 STEPS = ("asked", "fetched", "opened", "active")
 RETURN_SECONDS = 120.0
 
@@ -142,15 +153,24 @@ class Fleet:
             sent=delays(self.readers.state()["batches_at"], answered),
         )
 
-    def release(self, publisher: Publishing) -> Mapping[str, list[float]]:
-        """Release policy; return the milliseconds until each client had come to each of the steps."""
+    def release(self, publisher: Publishing, name: str) -> Mapping[str, list[float]]:
+        """Release policy; return the milliseconds until each client had come to each of the steps.
+
+        Of clients that hear no offer the whole sidecar is none, and is left out.
+        """
+        kind, offered = KINDS[name]
+        for process in self.near:
+            process.tell({"do": "offers", "heard": "yes" if offered else "no"})
         wall = time.time() - time.monotonic()
-        seq, answered = publisher.release()
+        seq, answered = publisher.release(kind)
         for process in self.near:
             process.tell({"do": "release", "seq": str(seq)})
         told = [one for process in self.near for one in process.said()]
         found = {step: delays([one[step] for one in told], answered) for step in STEPS}
-        return {**found, "whole": delays([activated(self.whole_log, seq) - wall], answered)}
+        whole = delays([activated(self.whole_log, seq) - wall], answered)
+        assert self.readers is not None
+        sent = delays(self.readers.state()["batches_at"], answered)
+        return {**found, "whole": whole if offered else [], "sent": sent, "examined": [publisher.examined * 1000]}
 
     def state(self) -> dict[str, float]:
         """Return how everybody stands."""
@@ -194,7 +214,7 @@ def measure(run: Run) -> None:
             fleet.start(stack)
             found = [fleet.revoke(number) for number in range(rounds)]
             with publishing(fleet.site, run.bundle) as publisher:
-                taken = [fleet.release(publisher) for _ in range(QUICK_RELEASES if quick else RELEASES)]
+                taken = released(fleet, publisher, QUICK_RELEASES if quick else RELEASES)
             control.kill()
         with fleet.served():
             back, worst = fleet.returned(time.time())
@@ -204,38 +224,61 @@ def measure(run: Run) -> None:
         [delay for one in found for delay in getattr(one, name)] for name in ("near", "near_heard", "far", "sent")
     )
     whole = [one.whole for one in found]
-    asked, fetched, opened, active, whole_active = (
-        [delay for one in taken for delay in one[step]] for step in (*STEPS, "whole")
-    )
     stale = state["stale_allows"] + (fleet.asking.stale_allows if fleet.asking is not None else 0)
     tell(run, "revocations", near)
     tell(run, "  of these until its message was read", heard)
     tell(run, "  until it was sent to whoever is served last", sent)
     tell(run, "behind 800 ms and 5 % loss", far)
     tell(run, "the whole sidecar over HTTP", whole)
-    tell(run, "releases", active)
-    tell(run, "  of these until the bundle was asked for", asked)
-    tell(run, "  until it was there", fetched)
-    tell(run, "  until it was verified, compiled and tried", opened)
-    tell(run, "releases at the whole sidecar", whole_active)
+    tell_releases(run, taken)
     run.say(f"  killed and started: everybody back after {back:.1f} s, oldest watermark meanwhile {worst:.1f} s")
     tell(run, "revocations after that", after.near)
     run.say(f"  {state['asked']:,.0f} decisions, {stale:.0f} of them allowed too late")
     run.report.figure("revoke_p99_ms", spread(near, 0.99))
     run.report.figure("revoke_sent_p99_ms", spread(sent, 0.99))
     run.report.figure("revoke_distant_p99_ms", spread(far, 0.99))
-    run.report.figure("release_p99_ms", spread([*active, *whole_active], 0.99))
     run.report.figure("storm_back_s", back)
     run.report.figure("stale_allows", stale)
     run.report.samples[NAME] = {
         "near_ms": near, "near_heard_ms": heard, "sent_ms": sent, "distant_ms": far, "whole_ms": whole,
-        "release_ms": active, "release_asked_ms": asked, "release_fetched_ms": fetched,
-        "release_opened_ms": opened, "release_whole_ms": whole_active, "back_s": back, "worst_s": worst,
+        "releases": taken, "back_s": back, "worst_s": worst,
         "near_after_ms": after.near,
     }  # fmt: skip
 
 
+def released(fleet: Fleet, publisher: Publishing, times: int) -> dict[str, dict[str, list[float]]]:
+    """Release each kind so many times, in turn; return what was found of each, step by step."""
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in KINDS}
+    for _ in range(times):
+        for name, steps in found.items():
+            for step, delayed in fleet.release(publisher, name).items():
+                steps.setdefault(step, []).extend(delayed)
+    return found
+
+
+def tell_releases(run: Run, taken: Mapping[str, Mapping[str, list[float]]]) -> None:
+    """Say how long releases took."""
+    titles = {
+        "rules": "releases of other rules", "catalogue": "releases of another catalogue",
+        "unprepared": "releases of other rules that nobody was offered",
+    }  # fmt: skip
+    for name, steps in taken.items():
+        tell(run, titles[name], steps["active"])
+        tell(run, "  of these until they were sent to whoever is served last", steps["sent"])
+        tell(run, "  until the bundle was there", steps["fetched"])
+        tell(run, "  until it was verified, compiled and tried", steps["opened"])
+        tell(run, "  at the whole sidecar", steps["whole"])
+        tell(run, "  examined before that by the control plane", steps["examined"])
+    everybody = {name: [*steps["active"], *steps["whole"]] for name, steps in taken.items()}
+    run.report.figure("release_p99_ms", spread(everybody["rules"], 0.99))
+    run.report.figure("release_sent_p99_ms", spread(taken["rules"]["sent"], 0.99))
+    run.report.figure("release_catalogue_p99_ms", spread(everybody["catalogue"], 0.99))
+    run.report.figure("release_unprepared_p99_ms", spread(everybody["unprepared"], 0.99))
+
+
 def tell(run: Run, what: str, found: Sequence[float]) -> None:
     """Say how long it took."""
+    if not found:
+        return
     p50, p99, worst = (spread(found, share) for share in (0.5, 0.99, 1.0))
     run.say(f"  {len(found):,} {what}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, worst {worst:.0f} ms")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.inventory_site import InventorySite
 from benchmarks.processes import BenchmarkError
@@ -16,19 +16,22 @@ from zt_engine.adapters.control_http import ControlClient
 from zt_engine.adapters.releases_http import ReleasesHttp
 from zt_engine.bootstrap.publishing import Publisher
 from zt_engine.core import bundle_archive
-from zt_engine.core.bundle import MANIFEST, WASM, make_bundle
+from zt_engine.core.bundle import CATALOGUE, MANIFEST, SIGNATURES, WASM, make_bundle
 
+Kind = Literal["rules", "catalogue"]
+"""What a release changes."""
 DAYS = 30
 PATIENCE = 120.0
 
 
 class Timed(ReleasesHttp):
-    """A control plane that notes when it has answered a release."""
+    """A control plane that notes when it was handed a release, and when it has answered."""
 
-    answered = 0.0
+    handed = answered = 0.0
 
     def submit(self, notice: Mapping[str, Any]) -> dict[str, Any]:
         """Submit a release."""
+        self.handed = time.monotonic()
         told = super().submit(notice)
         self.answered = time.monotonic()
         return told
@@ -44,19 +47,32 @@ class Publishing:
         self._publisher = Publisher(self._plane, self._key, clock=time.time, days=DAYS, author="benchmark")
         self._number = 0
 
-    def release(self) -> tuple[int, float]:
+    @property
+    def examined(self) -> float:
+        """How many seconds the control plane took to examine the newest release and put it in force."""
+        return self._plane.answered - self._plane.handed
+
+    def release(self, kind: Kind = "rules") -> tuple[int, float]:
         """Put the next version in force; return its number and when the control plane had answered."""
         self._number += 1
-        published = self._publisher.publish(versioned(self._bundle, f"0.0.{self._number}", self._key))
+        self._bundle = changed(self._bundle, f"0.0.{self._number}", self._key, kind=kind)
+        published = self._publisher.publish(self._bundle)
         if published.state != "released":
             raise BenchmarkError(f"release {published.seq} is {published.state}")
         return published.seq, self._plane.answered
 
 
-def versioned(unsigned: bytes, version: str, key: Any) -> bytes:
-    """Return a bundle under another version, signed. It does the same, and everybody has to compile it anew."""
-    files = dict(bundle_archive.read(unsigned))
-    files[WASM] += custom_section(version.encode())
+def changed(bundle: bytes, version: str, key: Any, *, kind: Kind) -> bytes:
+    """Return a bundle under another version, signed, that decides the same.
+
+    Of `rules`: with a module that everybody has to compile anew. Of `catalogue`: with a catalogue that everybody has to
+    read anew, and the module of before.
+    """
+    files = {name: content for name, content in bundle_archive.read(bundle).items() if name != SIGNATURES}
+    if kind == "rules":
+        files[WASM] += custom_section(version.encode())
+    else:
+        files[CATALOGUE] += f"# {version}\n".encode()
     zt = json.loads(files.pop(MANIFEST))["metadata"]["zt"]
     return make_bundle(
         files, pack=zt["pack"], version=version, input_version=zt["input_version"],

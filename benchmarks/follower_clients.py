@@ -8,9 +8,10 @@ each:
 
 `{"clients", "devices"}` once everybody follows; then for `{"do": "revoke", "escaped", "token", "host", "path"}` the
 line `"ready"` when every client allows it and, when every client denies it, for each of them when its replica became
-the one that denies (no allow can be later), and when it had read the message that made it so. For `{"do": "release",
-"seq"}`, once every client decides by that release, when each asked for its bundle, had it, had opened it, and decided
-by it. Clocks are monotonic, and shared by all processes of a machine. For `{"do": "state"}` how they stand.
+the one that denies (no allow can be later), and when it had read the message that made it so.
+For `{"do": "release", "seq"}`, once every client decides by that release, when each asked for its bundle, had it, had
+opened it, and decided by it; after `{"do": "offers", "heard": "no"}` they hear of no release before it is told. Clocks
+are monotonic, and shared by all processes of a machine. For `{"do": "state"}` how they stand.
 """
 
 from __future__ import annotations
@@ -248,6 +249,10 @@ async def serve(clients: Sequence[Client]) -> None:
         question = json.loads(line)
         if question["do"] == "state":
             tell(state(clients))
+            continue
+        if question["do"] == "offers":
+            for client in clients:
+                client.releases.deaf = question["heard"] == "no"
             continue
         if question["do"] == "release":
             await released(clients, int(question["seq"]))

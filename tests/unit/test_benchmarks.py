@@ -11,14 +11,14 @@ import pytest
 
 from benchmarks import data, documents, metrics, over_http, through_nginx, wrk
 from benchmarks.bench import Measured
-from benchmarks.fleet_releases import versioned
+from benchmarks.fleet_releases import changed
 from benchmarks.metrics import Counts
 from benchmarks.processes import BenchmarkError, pinned
 from benchmarks.report import BARS, Report, filled, markdown, paired, rounded, table
 from benchmarks.site import new_directory_entry, new_report
 from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.core import bundle_archive
-from zt_engine.core.bundle import MANIFEST, WASM, make_bundle
+from zt_engine.core.bundle import CATALOGUE, MANIFEST, WASM, make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 ABOUT = {"commit": "abc", "machine": {"cpu": "a processor"}, "quick": False}
@@ -369,10 +369,15 @@ def test_a_release_of_the_benchmark_is_the_pack_under_another_version_with_a_mod
         layers={"unlisted": ("baseline",)}, reads=("/device/facts",), builtins=("count",),
     )  # fmt: skip
 
-    before, after = (bundle_archive.read(raw) for raw in (unsigned, versioned(unsigned, "0.0.2", None)))
+    before, after = (
+        bundle_archive.read(raw) for raw in (unsigned, changed(unsigned, "0.0.2", None, kind="rules"))
+    )  # fmt: skip
 
     old, new = (json.loads(files[MANIFEST])["metadata"]["zt"] for files in (before, after))
     assert new["version"] == "0.0.2"
     assert new["wasm"]["sha256"] != old["wasm"]["sha256"]
     assert after[WASM].startswith(before[WASM])
     assert {**before, MANIFEST: b"", WASM: b""} == {**after, MANIFEST: b"", WASM: b""}
+    other = bundle_archive.read(changed(unsigned, "0.0.3", None, kind="catalogue"))
+    assert {**other, MANIFEST: b"", CATALOGUE: b""} == {**before, MANIFEST: b"", CATALOGUE: b""}
+    assert other[CATALOGUE] == before[CATALOGUE] + b"# 0.0.3\n"
