@@ -61,25 +61,27 @@ class Laboratory:
 
     notes = ""
 
-    def __init__(self, name: str, peer: str, made_by: str, **more: Any) -> None:
-        """`made_by` is `module.Class`, imported when it is needed; `more` goes to the class."""
-        self.name = name
+    def __init__(self, peer: str, made_by: str, given: Callable[[World], Mapping[str, Any]]) -> None:
+        """`made_by` is `module.Class`; `given` says whom it asks, and how it proves itself there."""
+        self.name = made_by
         self._peer = peer
-        self._made_by = made_by
-        self._more = more
+        self._given = given
 
     def start(self, world: World, backend: str, folder: Path) -> tuple[str, int]:
-        module, _, name = self._made_by.rpartition(".")
+        module, _, name = self.name.rpartition(".")
         made = getattr(import_module(f"tests.proxies.{module}"), name)
-        where = {"sidecar_address": world.address, "backend_address": backend, "host": HOST}
-        self._lab = made(find_peer(self._peer), folder, **where, key=world.key(self._peer), **self._more)
-        if hasattr(self._lab, "start"):
-            self._lab.start()
+        self._lab = made(find_peer(self._peer), folder, backend_address=backend, host=HOST, **self._given(world))
+        self._lab.__enter__()
         address: tuple[str, int] = self._lab.address
         return address
 
     def stop(self) -> None:
-        self._lab.stop()
+        self._lab.__exit__(None, None, None)
+
+
+def keyed(hook: str) -> Callable[[World], Mapping[str, Any]]:
+    """A proxy that shows a key as a header."""
+    return lambda world: {"sidecar_address": world.address, "key": world.key(hook)}
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -97,5 +99,12 @@ class Candidate(msgspec.Struct, frozen=True):
 CANDIDATES: Mapping[str, Candidate] = {
     "nginx (Debian)": Candidate(lambda: Nginx("nginx (Debian)"), ("nginx (Debian)",)),
     "nginx (wheel)": Candidate(lambda: Nginx("nginx (wheel)"), ("nginx (wheel)",)),
-    "Caddy": Candidate(lambda: Laboratory("Caddy", "caddy", "caddy.CaddyLab"), ("caddy",)),
+    "Caddy": Candidate(lambda: Laboratory("caddy", "caddy.CaddyLab", keyed("caddy")), ("caddy",)),
+    "HAProxy": Candidate(lambda: Laboratory("haproxy", "haproxy.HaproxyLab", keyed("haproxy")), ("haproxy",)),
+    "Envoy (HTTP)": Candidate(
+        lambda: Laboratory(
+            "envoy", "envoy.EnvoyLab", lambda world: {**keyed("envoy")(world), "key": world.key("envoy").decode()}
+        ),
+        ("envoy",),
+    ),
 }

@@ -63,8 +63,8 @@ def test_nothing_gets_past_a_proxy(name: str, world: World, backend: Backend, tm
         )
         reports = run(packaged(), place, records=backend.take, witness=world.decisions, change=world.change)
     finally:
-        proxy.stop()
         world.restore()
+        proxy.stop()
     RESULTS[name] = reports
 
     assert list(wrong({name: reports})) == []

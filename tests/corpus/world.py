@@ -15,7 +15,7 @@ from zt_engine.corpus.wire import Address
 
 HOST = "app.example"
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
-KEYED = ("caddy",)
+KEYED = ("caddy", "haproxy", "envoy")
 """Hooks beside nginx's whose proxies show a key."""
 PROXY = """\
 [[proxies]]

@@ -126,14 +126,16 @@ def run(
     runs = [_Run(probe, place, serial) for probe in probes if not lacking[probe.id]]
     if records is not None:
         list(records())  # what was executed before is none of ours
-    with ThreadPoolExecutor(parallel) as pool:
-        list(pool.map(_before, runs))
-        late = [one for one in runs if any(step.after for step in one.probe.steps)]
-        if late and change is not None:
-            change()
-            list(pool.map(_after, late))
-    for one in runs:
-        one.close()
+    try:
+        with ThreadPoolExecutor(parallel) as pool:
+            list(pool.map(_before, runs))
+            late = [one for one in runs if any(step.after for step in one.probe.steps)]
+            if late and change is not None:
+                change()
+                list(pool.map(_after, late))
+    finally:
+        for one in runs:
+            one.close()
     executed = list(records()) if records is not None else None
     known = witness() if witness is not None else None
     done = {one.probe.id: _judge(one, executed, known) for one in runs}
