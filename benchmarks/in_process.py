@@ -73,7 +73,7 @@ def targets(run: Run) -> None:
         uri, host = following()
         canonical_target(uri, host, scheme=b"https", port=b"443")
 
-    keep(run, "canonical_us", per_call_us(call, calls=len(paths), repeats=run.plan.repeats))
+    keep(run, "gate_us", per_call_us(call, calls=len(paths), repeats=run.plan.repeats))
 
 
 def matching(run: Run) -> None:

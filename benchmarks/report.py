@@ -63,7 +63,7 @@ BARS: Mapping[str, Bar] = {
     "rego_us": Bar("one evaluation of the pack", "us"),
     "scoring_us": Bar("one trust score of prepared parts", "us"),
     "scoring_device_us": Bar("a new device report prepared for scoring and for Rego", "us"),
-    "canonical_us": Bar("a target made canonical", "us"),
+    "gate_us": Bar("an ordinary target made canonical, or refused", "us", "<=", 3),
     "decision_cold_us": Bar("one decision in process, nothing remembered", "us"),
     "decision_warm_us": Bar("one decision in process, remembered, its head read", "us"),
     "revoke_p99_ms": Bar("a revocation's answer to the last allow of 200 sidecars, p99", "ms", "<=", 250),

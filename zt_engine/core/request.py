@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
+from functools import lru_cache
 
 import msgspec
 
@@ -25,11 +26,14 @@ MAX_PATH_ESCAPES = 384
 """128 characters of Japanese. Checking normal form costs the square of a run of combining marks, so runs are short."""
 MAX_HOST_BYTES = 253
 MAX_REQUEST_ID = 128
+MAX_AUTHORITIES = 1024
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,=:@.-]++)*+/?")
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_~!$&'()*+,=:@.-/"
+_DOTS = frozenset((b".", b".."))
 _ESCAPED_PATH = re.compile(rb"(?:/(?:[A-Za-z0-9_~!$&'()*+,=:@.-]++|%[0-9A-Fa-f]{2})++)*+/?")
-_QUERY = re.compile(rb"[!-\"$-;=?-~<>]*+")  # visible ASCII without `#`; a server may read a fragment as path
+_QUERY = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x23)
+"""Visible ASCII without `#`: a server may read a fragment as path."""
 _HOST = re.compile(rb"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 _METHOD = re.compile(rb"[A-Z]{1,32}")
 _LOWER_ESCAPE = re.compile(rb"%(?:[a-f]|[0-9A-F][a-f])")
@@ -92,10 +96,11 @@ class AccessRequest(msgspec.Struct, frozen=True):
 
 def canonical_path(raw: bytes) -> bytes:
     """Return the canonical form of a path, or raise InputError PATH_AMBIGUOUS or TARGET_TOO_LARGE. Idempotent."""
-    if raw.count(b"/") > MAX_PATH_SEGMENTS or raw.count(b"%") > MAX_PATH_ESCAPES:
+    segments = raw.split(b"/")
+    if len(segments) > MAX_PATH_SEGMENTS + 1 or raw.count(b"%") > MAX_PATH_ESCAPES:
         text = f"a path has at most {MAX_PATH_SEGMENTS} segments and {MAX_PATH_ESCAPES} escapes"
         raise InputError("TARGET_TOO_LARGE", text)
-    if _PLAIN_PATH.fullmatch(raw) is not None:
+    if not raw.translate(None, _PLAIN):  # nothing else is left: three times as fast as a pattern
         canonical = raw
     elif _ESCAPED_PATH.fullmatch(raw) is not None and _DOUBLE.search(raw) is None:
         if _FORBIDDEN_ESCAPE.search(raw) is not None:
@@ -105,13 +110,13 @@ def canonical_path(raw: bytes) -> bytes:
         canonical = raw if _LOWER_ESCAPE.search(raw) is None else _upper_escapes(raw)
         _require_readable(canonical)
     else:
-        raise InputError(
-            "PATH_AMBIGUOUS", "the path has an empty segment, a separator or a byte that servers read differently"
-        )
-    if b"/." in canonical and not {b".", b".."}.isdisjoint(canonical.split(b"/")):
-        raise InputError("PATH_AMBIGUOUS", "the path has a dot segment")
-    if not canonical.startswith(b"/"):
+        raise InputError("PATH_AMBIGUOUS", "the path has a byte that servers read differently")
+    if segments[0] or len(segments) == 1:
         raise InputError("PATH_AMBIGUOUS", "the path does not begin with a slash")
+    if segments.count(b"") > (1 if segments[-1] else 2):  # the one before the first slash, and one behind the last
+        raise InputError("PATH_AMBIGUOUS", "the path has an empty segment")
+    if not _DOTS.isdisjoint(segments):
+        raise InputError("PATH_AMBIGUOUS", "the path has a dot segment")
     return canonical
 
 
@@ -197,24 +202,25 @@ def canonical_target(uri: bytes, host: bytes, *, scheme: bytes, port: bytes) -> 
     """
     if len(uri) > MAX_TARGET_BYTES:
         raise InputError("TARGET_TOO_LARGE", f"the target has {len(uri)} bytes, {MAX_TARGET_BYTES} are allowed")
+    scheme_name, name, number = _authority(host, scheme, port)
+    if not uri.startswith(b"/"):
+        uri = _origin_form(uri, name, scheme)
+    path, question, query = uri.partition(b"?")
+    if question and query.translate(None, _QUERY):
+        raise InputError("PATH_AMBIGUOUS", "the query has a byte that servers read differently")
+    canonical = canonical_path(path)
+    text = canonical.decode("ascii")
+    return RequestTarget(scheme_name, name, number, text, text if canonical is path else path.decode("ascii"))
+
+
+@lru_cache(MAX_AUTHORITIES)
+def _authority(host: bytes, scheme: bytes, port: bytes) -> tuple[str, str, int]:
+    """Return scheme, host and port of an authority. A proxy vouches for a few, again and again; errors are not kept."""
     if scheme not in (b"http", b"https"):
         raise InputError("SCHEME_UNKNOWN", "the scheme is neither `http` nor `https`")
     if not (port.isdigit() and 0 < int(port[:6]) < 65536):
         raise InputError("HOST_AMBIGUOUS", "the port is no port number")
-    name = canonical_host(host)
-    if not uri.startswith(b"/"):
-        uri = _origin_form(uri, name, scheme)
-    path, _, query = uri.partition(b"?")
-    if _QUERY.fullmatch(query) is None:
-        raise InputError("PATH_AMBIGUOUS", "the query has a byte that servers read differently")
-    canonical = canonical_path(path)
-    return RequestTarget(
-        scheme=scheme.decode("ascii"),
-        host=name,
-        port=int(port),
-        path=canonical.decode("ascii"),
-        raw_path=path.decode("ascii"),
-    )
+    return scheme.decode("ascii"), canonical_host(host), int(port)
 
 
 def _origin_form(uri: bytes, host: str, scheme: bytes) -> bytes:
