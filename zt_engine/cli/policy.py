@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zt_engine.authoring.rehearsal import Row
+from zt_engine.bootstrap.new_pack import new_pack, new_service
 from zt_engine.bootstrap.packs import pack_folder
 from zt_engine.bootstrap.workbench import ENGINES, Workbench, read_key
 from zt_engine.cli import publish
@@ -28,6 +29,10 @@ Opa = Annotated[str | None, typer.Option("--opa", envvar="OPA", help="The progra
 Lang = Annotated[str | None, typer.Option("--lang", help="ja or en; default: the environment's.")]
 
 _TEXTS = {
+    "new": {
+        "ja": "{pack} の準備ができました。編集して zt policy test {pack}",
+        "en": "{pack} is ready: edit it, then zt policy test {pack}",
+    },
     "clean": {"ja": "{pack}: 問題はありません。", "en": "{pack}: nothing wrong."},
     "faults": {"ja": "{pack}: {count}件の問題があります。", "en": "{pack}: {count} faults."},
     "rego": {
@@ -58,6 +63,27 @@ def check(packs: list[Pack], opa: Opa = None, lang: Lang = None) -> None:
     bench = Workbench(opa)
     found = [_report(folder, bench.check(folder).problems, language) for folder in map(_folder, packs)]
     raise typer.Exit(1 if any(found) else 0)
+
+
+@app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(help="The pack's folder, such as policies/acme; its name is the pack's.")],
+    like: Annotated[str, typer.Option("--like", help="The shipped pack that it begins as: corp or jp-gov.")] = "corp",
+    service: Annotated[
+        str, typer.Option("--service", help="Add a service to the pack in the folder: layer, tests, scenarios.")
+    ] = "",
+    host: Annotated[str, typer.Option("--host", help="The host of that service.")] = "",
+    lang: Lang = None,
+) -> None:
+    """Begin a pack of one's own, or a service in it, as files that pass every step of publishing as they stand."""
+    language = chosen_language(lang)
+    if service:
+        written = new_service(folder, service, host=host or f"{service.replace('_', '-')}.example")
+        for path in written:
+            print(path)
+    else:
+        new_pack(folder, like=like)
+    print(_say("new", language, pack=folder))
 
 
 @app.command("test")
