@@ -179,6 +179,10 @@ enforces = ["no_store"]           # what the proxy in front carries out; see doc
 [policy]
 folder = "policy"
 keys = ["keys/{bundle_key}.pub.pem"]
+# approvers = [                     # whose signatures approve what loosens; see docs/publishing.md for their keys
+#   {{ person = "yamada", key = "keys/approver-yamada.pem" }},
+#   {{ person = "suzuki", key = "keys/approver-suzuki.pem" }},
+# ]
 
 [log]
 dir = "log"
@@ -187,6 +191,11 @@ checkpoints = "checkpoints"       # better another disk or machine: checkpoints 
 [control]                         # zt control run: the device inventory; see docs/control-plane.md
 listen = {control}
 database = "sqlite:///control/zt.db"
+
+# [publishing]                    # zt policy publish, zt policy watch; see docs/publishing.md
+# key_file = "keys/{bundle_key}.pem"    # better on the publisher's machine alone
+# author = "tanaka"
+# folder = "policies/acme"          # zt policy new policies/acme
 
 # [enrollment]                    # who may enroll devices; see docs/enrollment.md
 # issuer = "..."                  # the one of [[issuers]] that people sign in at

@@ -1,0 +1,58 @@
+"""What `zt init` writes as examples in comments is valid once the marks are taken away."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from zt_engine.adapters.approvals import read_approvers
+from zt_engine.bootstrap.installation import Choices, install
+from zt_engine.bootstrap.publishing_ground import believed_keys, source_of
+from zt_engine.bootstrap.publishing_sources import FolderSource
+from zt_engine.bootstrap.wiring import approver_pems
+from zt_engine.bootstrap.workbench import read_key
+from zt_engine.config import load, load_control
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installation whose examples were taken up, with the approvers' keys that docs/publishing.md makes."""
+    folder = tmp_path_factory.mktemp("init") / "zt"
+    install(folder, Choices(pack="corp"), now=time.time())
+    config = folder / "zt.toml"
+    text = config.read_text()
+    for begins, ends in (("# approvers = [", "# ]\n"), ("# [publishing]", "\n\n")):
+        start = text.index(begins)
+        end = text.index(ends, start) + len(ends)
+        text = text[:start] + re.sub(r"^# ", "", text[start:end], flags=re.MULTILINE) + text[end:]
+    config.write_text(text)
+    for person in ("yamada", "suzuki"):
+        public = Ed25519PrivateKey.generate().public_key()
+        pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (folder / f"keys/approver-{person}.pem").write_bytes(pem)
+    return folder
+
+
+def test_the_approvers_of_the_example_are_read_by_sidecar_and_control_plane(installed: Path) -> None:
+    for settings in (load(installed / "zt.toml"), load_control(installed / "zt.toml")):
+        approvers = read_approvers(approver_pems(settings))
+
+        assert sorted(one.person for one in approvers.values()) == ["suzuki", "yamada"]
+
+
+def test_the_example_of_publishing_signs_with_a_key_that_is_believed_and_follows_a_folder(installed: Path) -> None:
+    settings = load_control(installed / "zt.toml")
+    wanted = settings.publishing
+    assert wanted.key_file is not None
+    key = read_key(settings.path(wanted.key_file), None)
+    source = source_of(settings)
+
+    assert believed_keys(settings)[key.key_id].pem() == key.public().pem()
+    assert settings.path(wanted.admin_key_file).is_file()
+    assert isinstance(source, FolderSource)
+    assert source.folder == installed / "policies/acme"
