@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import resources
 from typing import Annotated, Any
 
@@ -89,6 +90,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(name for text in texts for name in _HOLE.findall(text))
 
 
+@cache
 def packaged() -> tuple[Probe, ...]:
     """Return the probes that are installed with the package; raises ConfigError CORPUS_PROBE with every fault."""
     folder = resources.files("zt_engine.corpus") / "probes"
@@ -109,7 +111,9 @@ def read_probes(text: str, *, where: str) -> tuple[Probe, ...]:
     try:
         document = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
-        raise _refused((str(error).split("\n", 1)[0],), where) from None
+        mark = getattr(error, "problem_mark", None)
+        where = where if mark is None else f"{where}:{mark.line + 1}"
+        raise _refused((str(getattr(error, "problem", None) or error),), where) from None
     if not isinstance(document, dict) or not isinstance(document.get("probes"), list):
         raise _refused(("a file of probes is a mapping with a list `probes`",), where)
     number = document.get("class")
