@@ -16,7 +16,8 @@ from zt_engine.adapters.control_http import ControlClient
 from zt_engine.adapters.releases_http import ReleasesHttp
 from zt_engine.bootstrap.publishing import Publisher
 from zt_engine.core import bundle_archive
-from zt_engine.core.bundle import CATALOGUE, MANIFEST, SIGNATURES, WASM, make_bundle
+from zt_engine.core.bundle import CATALOGUE, MANIFEST, WASM, make_bundle
+from zt_engine.core.bundle_signature import SIGNATURES
 
 Kind = Literal["rules", "catalogue"]
 """What a release changes."""
