@@ -13,9 +13,10 @@ from zt_engine.core.decision import Effect
 from zt_engine.core.errors import InputError, Problem
 from zt_engine.core.session import COOKIE, SessionRecord, make_handle, require_same_origin, session_handle, sid_of
 from zt_engine.core.situation import Situation
-from zt_engine.sidecar.events import EventReader, Readers, SessionTold
+from zt_engine.sidecar.events import EventReader, Readers
 from zt_engine.sidecar.outcomes import Outcome
 from zt_engine.sidecar.replica import Changes
+from zt_engine.sidecar.session_events import SessionTold
 
 HANDLE = make_handle().encode()
 ORIGIN = b"https://portal.example"

@@ -8,7 +8,7 @@ and the lease ends by itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
@@ -18,10 +18,10 @@ from zt_engine.core.errors import BundleError, ConfigError, InputError, Problem
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.core.release import ReleaseNotice, read_notice
 from zt_engine.core.rollout import Staged, stageable
-from zt_engine.core.session import SessionRecord
 from zt_engine.core.situation import Continuity, Grant, Overlay, RevocationKind, Situation
 from zt_engine.core.stream import EVENT_TYPES
 from zt_engine.sidecar.replica import Heard, SubjectKey
+from zt_engine.sidecar.session_events import SessionTold, read_session
 
 EMPTY = b'{"threat_level":0}'
 
@@ -46,13 +46,6 @@ class SubjectTold(msgspec.Struct, frozen=True):
 
     key: SubjectKey
     record: SubjectRecord | None
-
-
-class SessionTold(msgspec.Struct, frozen=True):
-    """A browser's session; None: it has ended, or what was told cannot be read."""
-
-    sid: str
-    record: SessionRecord | None
 
 
 class HeardTold(msgspec.Struct, frozen=True):
@@ -236,7 +229,7 @@ class EventReader:
             case "subject.changed":
                 return self._subject(data, where, problems)
             case "session.changed":
-                return _session(data, where, problems)
+                return read_session(data, where, problems)
             case "revocation.added":
                 return self.revocation(data, where)
             case "continuity.changed":
@@ -350,23 +343,6 @@ class EventReader:
             return ContinuityTold(data, None)
         problems += found.problems
         return ContinuityTold(data, found.continuity)
-
-
-class _Session(msgspec.Struct):
-    sid: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    ended: bool = False
-
-
-def _session(data: bytes, where: str, problems: list[Problem]) -> SessionTold:
-    """Read a session; one that does not read opens nothing."""
-    named = msgspec.json.decode(data, type=_Session)
-    if named.ended:
-        return SessionTold(named.sid, None)
-    try:
-        return SessionTold(named.sid, msgspec.json.decode(data, type=SessionRecord))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        problems.append(Problem(code="SESSION_RECORD", message=str(error)[:200], where=where))
-        return SessionTold(named.sid, None)
 
 
 def _document(kind: str, data: bytes) -> bytes:

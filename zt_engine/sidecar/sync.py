@@ -31,13 +31,13 @@ from zt_engine.sidecar.events import (
     Readers,
     ReleaseTold,
     RevocationTold,
-    SessionTold,
     StagedTold,
     SubjectTold,
     Told,
     subject_of,
 )
 from zt_engine.sidecar.replica import Changes, Heard, Records, Replica, SubjectKey
+from zt_engine.sidecar.session_events import SessionTold
 from zt_engine.sidecar.standing import NOWHERE, Standing
 
 MAX_PARTS = 4096
