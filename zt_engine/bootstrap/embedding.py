@@ -124,7 +124,7 @@ class Engine:
 
         def begin() -> None:
             try:
-                self._turn.add(waiting, decide())  # type: ignore[arg-type]  # it sends and fails as a connection does
+                self._turn.add(waiting, decide())
             except Exception as error:  # INVARIANT: whatever breaks denies.
                 log.exception("decision.failed", request_id=asked.request_id, error=type(error).__name__)
                 waiting.fail()
