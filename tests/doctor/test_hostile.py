@@ -120,6 +120,31 @@ def test_includes_that_multiply_end(tmp_path: Path) -> None:
     assert refused(check([str(tmp_path / "0.conf")], "nginx")) == {"DOCTOR_TOO_LARGE"}
 
 
+def test_a_variable_that_doubles_itself_ends(tmp_path: Path) -> None:
+    path = tmp_path / "apache.conf"
+    path.write_text("Define a x\n" + "Define a ${a}${a}\n" * 60, encoding="utf-8")
+
+    assert refused(check([str(path)])) == {"DOCTOR_TOO_LARGE"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit"),
+    [
+        ("nginx", "server { location /%d { auth_request /q; proxy_pass http://b; } }\n"),
+        ("apache", "<Location /a%d>\nRequire ZT\nProxyPass http://b/\n</Location>\n"),
+        ("apache", "<VirtualHost *:%d>\nProxyPass / http://b/\n</VirtualHost>\n"),
+        ("haproxy", "frontend f%d\n mode http\n default_backend b%d\nbackend b%d\n server a 127.0.0.1:1\n"),
+        ("caddy", "a%d {\nforward_auth b\nreverse_proxy c\n}\n"),
+    ],
+)
+def test_very_many_of_one_thing_end(kind: str, unit: str, tmp_path: Path) -> None:
+    """What compares each with each would still be at it when the test is given up."""
+    path = tmp_path / "many"
+    path.write_text("".join(unit.replace("%d", str(number)) for number in range(5000)), encoding="utf-8")
+
+    assert sane(check([str(path)], kind))
+
+
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_configuration_with_pieces_torn_out_or_doubled_is_survived(data: st.DataObject, place: Path) -> None:

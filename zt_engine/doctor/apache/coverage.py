@@ -97,7 +97,7 @@ def _decides(host: Host, path: str) -> bool:
 
 
 def _unasked(config: ApacheConfig, line: Directive, target: str) -> Iterator[Finding]:
-    if not any(host.asking for host in config.hosts):
+    if not config.asked:
         yield Finding("DOCTOR_NO_HOOK", line.place, f"`{target}` without an authorizer")
     elif authority(target) in config.backends:
         yield Finding("DOCTOR_SERVER_OPEN", line.place, f"`{target}` is also reached through a host that asks")

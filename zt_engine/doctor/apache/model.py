@@ -8,6 +8,7 @@ from functools import cached_property
 
 from zt_engine.doctor.addresses import host_of, stays_here
 from zt_engine.doctor.directive import Directive
+from zt_engine.doctor.sources import fault
 
 _BUILT_IN = frozenset(
     {
@@ -17,6 +18,9 @@ _BUILT_IN = frozenset(
     }
 )  # fmt: skip
 """What `Require` knows by itself; anything else is an authorizer that some file defines."""
+
+MAX_WORK = 2_000_000
+"""Sections that have to be compared with each other."""
 
 GROUPS = frozenset({"requireall", "requireany", "requirenone"})
 _EVERYTHING = re.compile(r"\^?(?:/|/?\.\*|/\.\*)?\$?")
@@ -97,6 +101,8 @@ class Host:
         self.lines = [*around, *lines]
         bare = [line for line in lines if line.block is None or line.name in GROUPS or line.name.startswith("limit")]
         self.sections = [Section(line, config.providers) for line in self.lines if line.block is not None]
+        if len(self.sections) ** 2 > MAX_WORK:
+            raise fault("DOCTOR_TOO_LARGE", "too many sections in one host", str(self.sections[0].place))
         if any(line.name == "require" for line in flat(bare)):
             # A `.htaccess`, or the lines of a section whose brackets stand in another file.
             place = next(line.place for line in flat(bare) if line.name == "require")
@@ -166,7 +172,10 @@ class ApacheConfig:
             for line in named
             if len(line.args) > 1
         ) | {line.first.lower() for line in self.all if line.name == "require" and line.first.lower() not in _BUILT_IN}
-        hosts = [Host(line, line.block or [], self) for line in lines if line.name == "virtualhost"]
+        named_hosts = [line for line in lines if line.name == "virtualhost"]
+        if (len(named_hosts) + 1) * (len(self.lines) + 1) > MAX_WORK:
+            raise fault("DOCTOR_TOO_LARGE", "too many virtual hosts for so many lines around them", str(lines[0].place))
+        hosts = [Host(line, line.block or [], self) for line in named_hosts]
         server = Host(None, self.lines, self)
         self.hosts = [*hosts, server] if not hosts or any(server.passes()) else hosts
 
@@ -174,6 +183,11 @@ class ApacheConfig:
     def backends(self) -> frozenset[str]:
         """The addresses behind a section that asks."""
         return frozenset(authority(target) for host in self.hosts if host.asking for _, target, _ in host.passes())
+
+    @cached_property
+    def asked(self) -> bool:
+        """Whether anything asks anywhere."""
+        return any(host.asking for host in self.hosts)
 
     @cached_property
     def sidecars(self) -> frozenset[str]:

@@ -12,6 +12,8 @@ from zt_engine.doctor.sources import Sources, fault
 
 MAX_DEPTH = 24
 MAX_DIRECTIVES = 100_000
+MAX_EXPANDED = 16_384
+"""Characters that variables may add to a line: one may stand in itself."""
 
 TRANSPARENT = frozenset({"ifmodule", "ifdefine", "ifversion", "ifdirective", "iffile", "ifsection"})
 """Sections whose lines belong to what is around them; both cases of a condition are looked at."""
@@ -45,7 +47,13 @@ class Parser:
             self._count += 1
             if self._count > MAX_DIRECTIVES or len(stack) > MAX_DEPTH:
                 raise fault("DOCTOR_TOO_LARGE", "nested too deeply, or too many lines", str(place))
-            row = _VARIABLE.sub(lambda found: self._defined.get(found[1], found[0]), written)
+            row = (
+                _VARIABLE.sub(lambda found: self._defined.get(found[1], found[0]), written)
+                if "${" in written
+                else written
+            )
+            if len(row) > len(written) + MAX_EXPANDED:
+                raise fault("DOCTOR_TOO_LARGE", "a line grows without end by `Define`", str(place))
             if row.startswith("</"):
                 closed = _CLOSE.fullmatch(row)
                 if closed is None or stack[-1][0] != closed[1].lower():

@@ -22,15 +22,13 @@ _FROM_CLIENT = re.compile(r"\{(?:http\.request\.)?header\.", re.IGNORECASE)
 def identity(config: CaddyConfig) -> Iterator[Finding]:
     """Identity that a client wrote itself."""
     for site in config.sites:
+        behind: dict[int, list[Directive]] = {}
+        for step in site.steps:
+            if step.question is not None and step.directive.name == "reverse_proxy" and not is_question(step.directive):
+                behind.setdefault(id(step.question), []).append(step.directive)
         for question in site.questions:
             copied = _copied(question)
-            proxies = [
-                step.directive
-                for step in site.steps
-                if step.question is question
-                and step.directive.name == "reverse_proxy"
-                and not is_question(step.directive)
-            ]
+            proxies = behind.get(id(question), [])
             lacks = [
                 name
                 for name in IDENTITY

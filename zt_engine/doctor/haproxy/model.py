@@ -15,6 +15,7 @@ from zt_engine.doctor.sources import Sources
 
 _ASKING_NAME = re.compile(r"auth|(?:^|[_.-])zt(?:$|[_.-])", re.IGNORECASE)
 _VARIABLE = re.compile(r"\bvar\(\s*([\w.]+)\s*\)")
+MOST_QUESTIONS = 8
 _CONDITIONS = frozenset({"if", "unless"})
 
 
@@ -80,8 +81,8 @@ class HaproxyConfig:
         return [item for item in self.sections if item.kind in {"frontend", "listen"} and item.http]
 
     def questions(self, section: Section) -> list[Directive]:
-        """The rules that ask."""
-        return [rule for rule in section.rules if self.is_question(rule)]
+        """The first few rules that ask: there is one, or somebody plays with us."""
+        return [rule for rule in section.rules if self.is_question(rule)][:MOST_QUESTIONS]
 
     def is_question(self, rule: Directive) -> bool:
         """Whether a rule is a Lua action that asks: by what its file does, or by its name."""
@@ -99,16 +100,35 @@ class HaproxyConfig:
 
     def reached(self, section: Section) -> list[Section]:
         """The backends of a section; a `listen` section is its own."""
-        names = {line.first for line in section.backends}
-        found = [item for item in self.sections if item.kind == "backend" and item.name in names]
+        names = dict.fromkeys(line.first for line in section.backends)
+        found = [item for name in names for item in self.backends.get(name, ())]
         return [*found, section] if section.kind == "listen" else found
+
+    @cached_property
+    def backends(self) -> dict[str, list[Section]]:
+        """The backends by name."""
+        found: dict[str, list[Section]] = {}
+        for item in self.sections:
+            if item.kind == "backend":
+                found.setdefault(item.name, []).append(item)
+        return found
+
+    @cached_property
+    def behind(self) -> frozenset[str]:
+        """The addresses of servers behind a question."""
+        return frozenset(
+            "".join(item.args[1:2])
+            for section in self.sections
+            if id(section) in self.protected
+            for item in section.of("server")
+        )
 
     @cached_property
     def protected(self) -> set[int]:
         """The backends behind a question, by identity."""
         return {id(item) for section in self.asking for item in (*self.reached(section), section)}
 
-    @property
+    @cached_property
     def asked(self) -> set[str]:
         """The names of backends that are asked: `lua.auth-request BACKEND PATH`."""
         return {rule.args[1] for item in self.asking for rule in self.questions(item) if len(rule.args) > 2}

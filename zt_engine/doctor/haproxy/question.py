@@ -100,8 +100,7 @@ def exposed(config: HaproxyConfig) -> Iterator[Finding]:
         for line in section.backends:
             servers = [
                 "".join(server.args[1:2])
-                for item in config.sections
-                if item.kind == "backend" and item.name == line.first
+                for item in config.backends.get(line.first, ())
                 for server in item.of("server")
             ]
             if line.first in config.asked or asked.intersection(servers):

@@ -31,15 +31,9 @@ def entrances(config: HaproxyConfig) -> Iterator[Finding]:
 
 def _reaches(config: HaproxyConfig, section: Section, backend: Section, line: Directive) -> Iterator[Finding]:
     servers = {"".join(item.args[1:2]) for item in backend.of("server")}
-    behind = {
-        "".join(item.args[1:2])
-        for other in config.sections
-        if id(other) in config.protected
-        for item in other.of("server")
-    }
     if not config.asking:
         yield Finding("DOCTOR_NO_HOOK", line.place, f"`{section.name}` asks nobody")
-    elif servers & behind:
+    elif servers & config.behind:
         yield Finding("DOCTOR_SERVER_OPEN", line.place, f"`{section.name}` asks nobody, and another one does")
 
 

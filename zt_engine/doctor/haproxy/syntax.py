@@ -8,7 +8,7 @@ from zt_engine.doctor.directive import Directive
 from zt_engine.doctor.finding import Place
 from zt_engine.doctor.sources import fault
 
-MAX_LINES = 100_000
+MAX_LINES = 50_000
 
 SECTIONS = frozenset(
     {

@@ -58,7 +58,7 @@ def servers(config: NginxConfig) -> Iterator[Finding]:
             if config.backends.intersection(config.addresses(item.args[0])):
                 detail = f"`{item.args[0]}` is also reached through a server that asks the sidecar"
                 yield Finding("DOCTOR_SERVER_OPEN", item.place, detail)
-            elif not any(config.protects(other) for other in config.servers):
+            elif not config.questions and not config.protected:
                 yield Finding(
                     "DOCTOR_NO_HOOK", item.place, f"`{item.args[0]}` is reached, and no `auth_request` is set"
                 )

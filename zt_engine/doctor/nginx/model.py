@@ -124,6 +124,7 @@ class NginxConfig:
 
     def __init__(self, directives: list[Directive]) -> None:
         self.root = Level(None, directives, None)
+        self._resolved: dict[tuple[int, str], Level | None] = {}
         self._upstreams: dict[str, list[str]] = {}
         for block in _blocks(directives):
             if block.name == "upstream" and block.args and block.block is not None:
@@ -188,11 +189,22 @@ class NginxConfig:
 
     def protects(self, server: Level) -> bool:
         """Whether anything in a server asks."""
-        return any(level.asks for level in (server, *server.below()))
+        return id(server) in self._asking
+
+    @cached_property
+    def _asking(self) -> frozenset[int]:
+        return frozenset(
+            id(server) for server in self.servers if any(level.asks for level in (server, *server.below()))
+        )
 
     def resolve(self, server: Level, uri: str) -> Level | None:
         """Return the location that nginx takes for a fixed address; expressions are not tried."""
-        path = uri.split("?", 1)[0]
+        known = (id(server), uri)
+        if known not in self._resolved:
+            self._resolved[known] = self._resolve(server, uri.split("?", 1)[0])
+        return self._resolved[known]
+
+    def _resolve(self, server: Level, path: str) -> Level | None:
         best: Level | None = None
         for level in server.below():
             if level.kind != "location":
