@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from tests.proxies.process import ProxyProcess, free_port
+from tests.proxies.process import RETRY_SECONDS, START_SECONDS, ProxyProcess, free_port
 from zt_engine.sidecar.hooks.traefik_config import TraefikConfig, render_dynamic, render_static
 
 
@@ -62,6 +66,32 @@ class TraefikLab:
         self.process = ProxyProcess(
             [str(executable), f"--configfile={folder / 'traefik.yaml'}"], folder=folder, address=self.address
         )
+        try:
+            self._await_router(host, encrypted=tls is not None)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _await_router(self, host: str, *, encrypted: bool) -> None:
+        """Traefik listens before it has read what its routers are: until then it answers 404, or with no handshake."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):  # ssl.SSLError is one
+                if self._status(host, encrypted=encrypted) not in (b"", b"404"):
+                    return
+            time.sleep(RETRY_SECONDS)
+        raise AssertionError(f"the router did not come up: {self.said[-2000:]}")
+
+    def _status(self, host: str, *, encrypted: bool) -> bytes:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(socket.create_connection(self.address, timeout=5))
+            if encrypted:
+                client = stack.enter_context(context.wrap_socket(client, server_hostname=host))
+            # Not spelled as a method is, so that the sidecar refuses it and no backend is reached.
+            client.sendall(b"get / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % host.encode("ascii"))
+            return client.recv(4096)[9:12]
 
     @property
     def said(self) -> str:

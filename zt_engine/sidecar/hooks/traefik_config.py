@@ -94,8 +94,11 @@ def _render(template: str, config: TraefikConfig) -> str:
 
 
 def client_cleared() -> tuple[str, ...]:
-    """Headers that go before the question: honest, but not to be judged, or Traefik's alone to set."""
-    own = {name for name in FAMILY.known if name.startswith("x-")} | {"x-forwarded-tls-client-cert-info"}
+    """Headers that go before the question: honest, but not to be judged, or Traefik's alone to set.
+
+    A key in the client's hand would be taken for Traefik's, and a wrong one rules its certificate out.
+    """
+    own = {name for name in FAMILY.known if name.startswith("x-")} | {"x-forwarded-tls-client-cert-info", "zt-pep-key"}
     return _titles(({name.lower() for name in FORWARDED} | own) - SET_BY_TRAEFIK)
 
 
