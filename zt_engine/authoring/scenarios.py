@@ -79,6 +79,19 @@ def read_scenarios(folder: Path) -> tuple[Scenario, ...]:
     return tuple(found)
 
 
+def scenarios_in(files: Mapping[str, bytes]) -> tuple[Scenario, ...]:
+    """Read tables as a bundle holds them, by their names there; ConfigError SCENARIO_MALFORMED."""
+    reading = _Reading()
+    read = {name: reading.text(raw, name) for name, raw in sorted(files.items())}
+    tables = {name: document for name, document in read.items() if name.rpartition("/")[2] != FIXTURES}
+    for name in read.keys() - tables.keys():
+        reading.fixtures(read[name])
+    found = [scenario for document in tables.values() for scenario in reading.scenarios(document)]
+    if reading.problems:
+        raise ConfigError(tuple(reading.problems))
+    return tuple(found)
+
+
 def read_question(
     path: Path,
     *,
@@ -125,12 +138,19 @@ class _Reading:
 
     def document(self, path: Path) -> YamlText:
         try:
-            return read_yaml(path.read_text(encoding="utf-8"), where=str(path), code="SCENARIO_MALFORMED")
+            raw = path.read_bytes()
+        except OSError:
+            raw = b"\xff"
+        return self.text(raw, str(path))
+
+    def text(self, raw: bytes, where: str) -> YamlText:
+        try:
+            return read_yaml(raw.decode("utf-8"), where=where, code="SCENARIO_MALFORMED")
         except ConfigError as error:
             self.problems.extend(error.problems)
-        except (OSError, UnicodeDecodeError):
-            self.fault("cannot be read as UTF-8", str(path))
-        return YamlText(where=str(path), value={}, lines={})
+        except UnicodeDecodeError:
+            self.fault("cannot be read as UTF-8", where)
+        return YamlText(where=where, value={}, lines={})
 
     def fault(self, message: str, where: str, hint: str = "") -> None:
         self.problems.append(Problem(code="SCENARIO_MALFORMED", message=message, where=where, hint=hint))

@@ -11,12 +11,14 @@ from zt_engine.adapters.approvals import Approvers, verify_approvals
 from zt_engine.adapters.bundle_signing import BundlePublicKey
 from zt_engine.adapters.engine_wasm import WasmEngine
 from zt_engine.bootstrap import activation
+from zt_engine.bootstrap.release_smoke import Smoke
 from zt_engine.config import Policy as PolicySettings
 from zt_engine.core.bundle import CATALOGUE, TRUST, Bundle
 from zt_engine.core.errors import BundleError, UnavailableError
 from zt_engine.core.release import Release, ReleaseNotice, approved_content, check_bundle, record_of
 from zt_engine.ports import PolicyEngine
 
+SMOKE = Smoke()
 TRIES = 3
 """So often may the engine be late before that is the bundle's fault."""
 
@@ -68,20 +70,13 @@ def open_release(notice: ReleaseNotice, raw: bytes, trust: ReleaseTrust, *, tena
         raise BundleError("BUNDLE_RELEASE", "these are not the bytes the record is of", where=where)
     bundle = activation.read_bundle(raw, trust.keys, baselines=trust.settings.baselines)
     check_bundle(release, bundle)
-    catalogue, model = _held(bundle.catalogue, CATALOGUE), _held(bundle.trust, TRUST)
-    parts = activation.Parts(
-        bundle=bundle,
-        catalogue=activation.read_catalogue(catalogue, where=CATALOGUE),
-        catalogue_digest=activation.digest(catalogue),
-        trust=activation.read_trust(model, where=TRUST),
-        trust_digest=activation.digest(model),
-    )
+    parts = _parts(bundle)
     return Opened(
         notice=notice,
         release=release,
         raw=raw,
         parts=parts,
-        engine=_engine(bundle, trust.settings),
+        engine=_engine(parts, trust.settings),
         key=trust.keys.get(bundle.key_id) if bundle.key_id is not None else None,
     )
 
@@ -92,9 +87,23 @@ def warm_release(release: Release, raw: bytes, trust: ReleaseTrust) -> object:
         raise BundleError("BUNDLE_RELEASE", "these are not the bytes the record is of")
     bundle = activation.read_bundle(raw, trust.keys, baselines=trust.settings.baselines)
     check_bundle(release, bundle)
-    activation.read_catalogue(_held(bundle.catalogue, CATALOGUE), where=CATALOGUE)
-    activation.read_trust(_held(bundle.trust, TRUST), where=TRUST)
-    return WasmEngine.compile(bundle.wasm) if trust.settings.engine == "wasm" else None
+    parts = _parts(bundle)
+    if trust.settings.engine != "wasm":
+        return None
+    compiled = WasmEngine.compile(bundle.wasm)
+    _engine(parts, trust.settings).close()
+    return compiled
+
+
+def _parts(bundle: Bundle) -> activation.Parts:
+    catalogue, model = _held(bundle.catalogue, CATALOGUE), _held(bundle.trust, TRUST)
+    return activation.Parts(
+        bundle=bundle,
+        catalogue=activation.read_catalogue(catalogue, where=CATALOGUE),
+        catalogue_digest=activation.digest(catalogue),
+        trust=activation.read_trust(model, where=TRUST),
+        trust_digest=activation.digest(model),
+    )
 
 
 def _held(content: bytes | None, name: str) -> bytes:
@@ -103,7 +112,8 @@ def _held(content: bytes | None, name: str) -> bytes:
     return content
 
 
-def _engine(bundle: Bundle, settings: PolicySettings) -> PolicyEngine:
+def _engine(parts: activation.Parts, settings: PolicySettings) -> PolicyEngine:
+    bundle = parts.bundle
     try:
         engine = activation.make_engine(bundle, settings)
     except UnavailableError as error:
@@ -112,6 +122,7 @@ def _engine(bundle: Bundle, settings: PolicySettings) -> PolicyEngine:
         raise
     try:
         _try(bundle, engine, settings)
+        SMOKE.check(parts, engine)
     except BaseException:
         engine.close()
         raise

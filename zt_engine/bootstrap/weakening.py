@@ -7,17 +7,15 @@ not be compared in time, or holds no sources to compare, is a weakening too: two
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from zt_engine.adapters.engine_wasm import WasmEngine
 from zt_engine.authoring.rehearsal import Rehearsed
-from zt_engine.authoring.scenarios import Scenario, read_scenarios
+from zt_engine.authoring.scenarios import Scenario, scenarios_in
 from zt_engine.bootstrap.activation import Parts, digest, read_catalogue, read_trust
 from zt_engine.bootstrap.rehearsal import Stage
 from zt_engine.core.bundle import Bundle
@@ -71,11 +69,7 @@ def release_parts(bundle: Bundle) -> Parts:
 
 def scenarios_of(bundle: Bundle) -> tuple[Scenario, ...]:
     """Return the scenarios that travel in a bundle; ConfigError SCENARIO_MALFORMED."""
-    with tempfile.TemporaryDirectory(prefix="zt-scenarios-") as folder:
-        for name, raw in bundle.scenarios.items():
-            (Path(folder) / Path(name).name).write_bytes(raw)
-        found = read_scenarios(Path(folder))
-    return tuple(_placed(scenario, folder) for scenario in found)
+    return scenarios_in(bundle.scenarios)
 
 
 @contextlib.contextmanager
@@ -168,9 +162,3 @@ def _asked_by(bundle: Bundle) -> dict[bytes, Scenario]:
 
 def _unfinished(done: int, of: int) -> Weakening:
     return Weakening(code="WEAKENS_UNKNOWN", where="scenarios", before=str(of), after=str(done))
-
-
-def _placed(scenario: Scenario, folder: str) -> Scenario:
-    """The scenario with its place in the bundle instead of in a folder that is gone."""
-    where = scenario.question.where.replace(f"{folder}/", "scenarios/")
-    return msgspec.structs.replace(scenario, question=msgspec.structs.replace(scenario.question, where=where))
