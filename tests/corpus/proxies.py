@@ -84,6 +84,12 @@ def keyed(hook: str) -> Callable[[World], Mapping[str, Any]]:
     return lambda world: {"sidecar_address": world.address, "key": world.key(hook)}
 
 
+def certified(world: World) -> Mapping[str, Any]:
+    """Traefik, which shows a certificate."""
+    shown = import_module("tests.proxies.traefik").Shown
+    return {"sidecar_address": world.tls_address, "key": shown(*world.traefik, world.authority.path)}
+
+
 class Candidate(msgspec.Struct, frozen=True):
     """A proxy, the peers it needs, and what is true of it that the runner has to know."""
 
@@ -100,6 +106,7 @@ CANDIDATES: Mapping[str, Candidate] = {
     "nginx (Debian)": Candidate(lambda: Nginx("nginx (Debian)"), ("nginx (Debian)",)),
     "nginx (wheel)": Candidate(lambda: Nginx("nginx (wheel)"), ("nginx (wheel)",)),
     "Caddy": Candidate(lambda: Laboratory("caddy", "caddy.CaddyLab", keyed("caddy")), ("caddy",)),
+    "Traefik": Candidate(lambda: Laboratory("traefik", "traefik.TraefikLab", certified), ("traefik",)),
     "HAProxy": Candidate(lambda: Laboratory("haproxy", "haproxy.HaproxyLab", keyed("haproxy")), ("haproxy",)),
     "Envoy (HTTP)": Candidate(
         lambda: Laboratory(

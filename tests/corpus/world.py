@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from tests.proxies.authority import Authority
 from tests.sidecar_support import Process, ask, edit, wait_for
 from zt_engine.bootstrap.corpus_witness import LoggedDecisions
 from zt_engine.bootstrap.demo_world import HEALTHY, STAFF
@@ -21,9 +22,16 @@ PROXY = """\
 [[proxies]]
 name = "{hook}"
 hook = "{hook}"
-key_file = "keys/{hook}.key"
+{proof}
 enforces = ["no_store", "no_download", "watermark"]
 
+"""
+TRAEFIK = "traefik.proxies.example"
+TLS = """\
+tls_listen = ["127.0.0.1:0"]
+tls_certificate = "{certificate}"
+tls_key = "{key}"
+tls_client_ca = "{ca}"
 """
 PEOPLE = ("tanaka", "suzuki", "sato")
 CHANGES = (
@@ -43,8 +51,18 @@ class World:
         )  # fmt: skip
         for hook in KEYED:
             self.sandbox.write(f"keys/{hook}.key", self.key(hook) + b"\n")
-        proxies = "".join(PROXY.format(hook=hook) for hook in KEYED)
-        edit(self.sandbox, "zt.toml", ("[policy]\n", f"{proxies}[policy]\nbudget_ms = 250\n"))
+        proxies = "".join(PROXY.format(hook=hook, proof=f'key_file = "keys/{hook}.key"') for hook in KEYED)
+        proxies += PROXY.format(hook="traefik", proof=f'certificate_names = ["{TRAEFIK}"]')
+        self.authority = Authority(folder / "tls", "authority")
+        own = self.authority.issue("sidecar", hosts=["127.0.0.1"])
+        self.traefik = self.authority.issue("traefik", hosts=[TRAEFIK])
+        tls = TLS.format(certificate=own.certificate, key=own.key, ca=self.authority.path)
+        edit(
+            self.sandbox,
+            "zt.toml",
+            ("[policy]\n", f"{proxies}[policy]\nbudget_ms = 250\n"),
+            ("[sidecar]\n", f"[sidecar]\n{tls}"),
+        )
         for person in PEOPLE:
             self._person(person)
         self.laptop = self.sandbox.device("laptop-1", assigned=["tanaka"], facts=HEALTHY)
@@ -60,6 +78,12 @@ class World:
     def address(self) -> str:
         """Where the decision listener is."""
         return self.sidecar.address
+
+    @property
+    def tls_address(self) -> str:
+        """Where it is for proxies that show a certificate."""
+        address: str = self.sidecar.said("sidecar.started")["listen"][1]
+        return address
 
     def listeners(self) -> dict[str, Address]:
         """The decision service's own listeners, for probes that go past the proxy."""
