@@ -36,8 +36,8 @@ from zt_engine.core.request import canonical_target
 from zt_engine.core.trust import combine, context_points
 from zt_engine.core.trust_readings import pillar_at, read_device, read_subject
 from zt_engine.sidecar.app import Pending
-from zt_engine.sidecar.connection import MOST_TOGETHER
 from zt_engine.sidecar.hooks.nginx import PATH
+from zt_engine.sidecar.turn import MOST_TOGETHER
 
 NAME = "in_process"
 NEEDS = ()

@@ -23,9 +23,10 @@ from zt_engine.config import load
 from zt_engine.core.errors import InputError
 from zt_engine.embed.ruling import Asked, Ruling
 from zt_engine.sidecar.app import END, UNLOGGED, Pending
-from zt_engine.sidecar.connection import BROKEN, Turn
+from zt_engine.sidecar.connection import BROKEN
 from zt_engine.sidecar.hooks.embedded import NAME, EmbeddedHook
 from zt_engine.sidecar.outcomes import Outcome
+from zt_engine.sidecar.turn import Turn
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import httptools
@@ -91,55 +91,6 @@ TOO_LARGE = refusal(b"403 Forbidden", "HOOK_TOO_LARGE")
 BROKEN = refusal(b"403 Forbidden", "INTERNAL_ERROR")
 BUSY = refusal(b"503 Service Unavailable", "HOOK_BUSY")
 TIMED_OUT = refusal(b"408 Request Timeout", "HOOK_SLOW")
-
-
-MOST_TOGETHER = 8
-"""Answers that wait for each other: so many share a write of the log, and the proxy has work while we go on."""
-
-
-class Turn:
-    """The answers of one event-loop turn: sealed with one append to the log, then written."""
-
-    __slots__ = ("_answers", "_app", "_loop", "_waiting")
-
-    def __init__(self, app: Application, loop: asyncio.AbstractEventLoop) -> None:
-        self._app = app
-        self._loop = loop
-        self._answers: list[Any] = []
-        self._waiting: list[Connection] = []
-
-    @property
-    def waiting(self) -> bool:
-        """Whether something was decided that is not in the log yet."""
-        return bool(self._waiting)
-
-    def add(self, connection: Connection, answer: Any) -> None:
-        """Queue an answer; the first of a turn schedules the seal behind everything that is readable now."""
-        if not self._waiting:
-            self._loop.call_soon(self._seal)
-        self._waiting.append(connection)
-        self._answers.append(answer)
-        if len(self._waiting) >= MOST_TOGETHER:
-            self._seal()
-
-    def _seal(self) -> None:
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        answers, self._answers = self._answers, []
-        try:
-            responses = self._app.seal(answers)
-        except Exception as error:
-            _fail(waiting)
-            log.exception("turn.failed", error=type(error).__name__)
-            return
-        if len(responses) != len(waiting):
-            _fail(waiting)
-            log.error("turn.failed", error="an answer is missing")
-            return
-        now = self._loop.time()
-        for connection, response in zip(waiting, responses, strict=True):
-            connection.send(response, now)
 
 
 class Connection(asyncio.Protocol):
@@ -402,8 +353,3 @@ def peer_uid(sock: Any) -> int | None:
         return None
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", raw)[1])
-
-
-def _fail(connections: Iterable[Connection]) -> None:
-    for connection in connections:
-        connection.fail()

@@ -7,7 +7,8 @@ import contextlib
 import socket
 import ssl
 
-from zt_engine.sidecar.connection import Application, Connection, Limits, Turn
+from zt_engine.sidecar.connection import Application, Connection, Limits
+from zt_engine.sidecar.turn import Turn
 
 __all__ = ["DecisionServer", "Limits"]
 

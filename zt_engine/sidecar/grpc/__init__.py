@@ -1,0 +1,1 @@
+"""gRPC, as far as Envoy's external authorization needs it: the wire format, two messages, one connection."""

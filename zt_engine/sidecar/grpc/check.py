@@ -1,0 +1,142 @@
+"""`envoy.service.auth.v3.Authorization/Check`: what Envoy asks, and what it is answered, as messages.
+
+Field numbers are those of `external_auth.proto`, `attribute_context.proto` and `address.proto`. Of a message field that
+came twice the last counts, as the format says; Envoy sends none twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from zt_engine.core.errors import InputError
+from zt_engine.sidecar.grpc.wire import data, fields, number
+
+METHOD = b"/envoy.service.auth.v3.Authorization/Check"
+OK, PERMISSION_DENIED, UNAUTHENTICATED = 0, 7, 16
+OVERWRITE = number(3, 2)
+"""`append_action` OVERWRITE_IF_EXISTS_OR_ADD: never append to what a client sent."""
+
+Header = tuple[bytes, bytes]
+
+
+class Check(msgspec.Struct, gc=False):
+    """One question. Nothing is proven yet; what Envoy left out is empty."""
+
+    address: bytes = b""
+    """Of the client, as Envoy sees it."""
+    certificate: bytes = b""
+    """The client's, verified by Envoy, as escaped PEM."""
+    port: int = 0
+    """Where the client came to."""
+    method: bytes = b""
+    path: bytes = b""
+    host: bytes = b""
+    headers: tuple[Header, ...] = ()
+    """Each line for itself, in order, without pseudo-headers."""
+    merged: bool = False
+    """Whether Envoy sent headers with repeated ones joined: then a second line could not be told from a comma."""
+
+    def __repr__(self) -> str:
+        return f"Check({self.method!r}, {self.host!r})"
+
+
+def read_check(message: bytes) -> Check:
+    """Read a CheckRequest; raises InputError HOOK_FRAMING for what is none."""
+    found = Check()
+    for key, value in fields(_one(message, 1)):
+        if key == 1:
+            _read_source(_message(value), found)
+        elif key == 2:
+            _, found.port = _socket_address(_one(_message(value), 1))
+        elif key == 4:
+            _read_http(_one(_message(value), 2), found)
+    return found
+
+
+def _read_source(peer: bytes, found: Check) -> None:
+    for key, value in fields(peer):
+        if key == 1:
+            found.address, _ = _socket_address(_message(value))
+        elif key == 5:
+            found.certificate = _message(value)
+
+
+def _socket_address(address: bytes) -> tuple[bytes, int]:
+    host, port = b"", 0
+    for key, value in fields(_one(address, 1)):
+        if key == 2:
+            host = _message(value)
+        elif key == 3:
+            port = _integer(value)
+    return host, port
+
+
+def _read_http(http: bytes, found: Check) -> None:
+    for key, value in fields(http):
+        if key == 2:
+            found.method = _message(value)
+        elif key == 3:
+            found.merged = True
+        elif key == 4:
+            found.path = _message(value)
+        elif key == 5:
+            found.host = _message(value)
+        elif key == 13:
+            lines = [_header(_message(line)) for name, line in fields(_message(value)) if name == 1]
+            found.headers = tuple(line for line in lines if not line[0].startswith(b":"))
+
+
+def _header(line: bytes) -> Header:
+    name = text = raw = b""
+    for key, value in fields(line):
+        if key == 1:
+            name = _message(value)
+        elif key == 2:
+            text = _message(value)
+        elif key == 3:
+            raw = _message(value)
+    return name, raw or text
+
+
+def _one(message: bytes, wanted: int) -> bytes:
+    """Return the message in a field, empty if it is not there."""
+    found = b""
+    for key, value in fields(message):
+        if key == wanted:
+            found = _message(value)
+    return found
+
+
+def _message(value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        raise InputError("HOOK_FRAMING", "a number where a message was expected")
+    return value
+
+
+def _integer(value: int | bytes) -> int:
+    if not isinstance(value, int):
+        raise InputError("HOOK_FRAMING", "a message where a number was expected")
+    return value
+
+
+def option(name: bytes, value: bytes) -> bytes:
+    """Write a header that replaces what is there, as field 1 of its HeaderValueOption and on."""
+    return data(1, data(1, name) + data(2, value)) + OVERWRITE
+
+
+def allowed(headers: Iterable[bytes], *, to_client: Iterable[bytes] = ()) -> bytes:
+    """Write an allow: `headers` for the backend, `to_client` for the response, both as `option` writes them."""
+    response = b"".join([*(data(2, header) for header in headers), *(data(6, header) for header in to_client)])
+    return data(1, number(1, OK)) + data(3, response)
+
+
+def denied(status: int, headers: Iterable[bytes], body: bytes) -> bytes:
+    """Write a denial with its status for the client.
+
+    INVARIANT: the code of `status` (field 1) is never 0: to Envoy that is an allow, whatever else stands there.
+    """
+    code = UNAUTHENTICATED if status == 401 else PERMISSION_DENIED
+    response = data(1, number(1, status)) + b"".join(data(2, header) for header in headers) + data(3, body)
+    return data(1, number(1, code)) + data(2, response)

@@ -1,0 +1,243 @@
+"""One HTTP/2 connection of a proxy that asks over gRPC: h2 for the protocol, limits and answers ours.
+
+Calls are unary: a message, an answer, a status. What is no call of ours is told so by its gRPC status; what breaks the
+protocol ends the connection. A connection whose peer may not ask is closed before it has said anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+import structlog
+
+from zt_engine.core.errors import InputError
+from zt_engine.sidecar.connection import names_of, peer_uid
+from zt_engine.sidecar.grpc import check, health
+
+if TYPE_CHECKING:
+    from zt_engine.sidecar.grpc.listener import GrpcServer
+    from zt_engine.sidecar.hooks.credentials import Peer
+
+log = structlog.get_logger()
+
+MAX_MESSAGE_BYTES = 128 << 10
+"""A question holds the headers of a request and a certificate."""
+MAX_STREAMS = 128
+MAX_HEADER_BYTES = 16 << 10
+PREFIX_BYTES = 5
+UNKNOWN_METHOD, INTERNAL, UNAUTHENTICATED, EXHAUSTED, INVALID = b"12", b"13", b"16", b"8", b"3"
+_SETTINGS = {
+    h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+    h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
+    h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
+}
+_HEAD = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+_DONE = ((b"grpc-status", b"0"),)
+
+
+class Call:
+    """One call: its message while it comes, and its answer when its turn is sealed."""
+
+    __slots__ = ("connection", "message", "method", "stream")
+
+    def __init__(self, connection: GrpcConnection, stream: int, method: bytes) -> None:
+        self.connection = connection
+        self.stream = stream
+        self.method = method
+        self.message = b""
+
+    def send(self, response: bytes, now: float) -> None:
+        """Write a sealed answer."""
+        self.connection.answer(self.stream, response)
+
+    def fail(self) -> None:
+        """Refuse a call that we failed to answer: to Envoy any status but 0 is no allow."""
+        self.connection.refuse(self.stream, INTERNAL)
+
+
+class GrpcConnection(asyncio.Protocol):
+    """All calls of one connection."""
+
+    def __init__(self, server: GrpcServer) -> None:
+        self._server = server
+        self._calls: dict[int, Call] = {}
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        """Bodies that the peer has no room for yet, in order."""
+        self._peer: Peer = None
+        self._dead = False
+        self._draining = False
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        config = h2.config.H2Configuration(
+            client_side=False,
+            header_encoding=None,
+            # Inbound headers are checked; what we send is ours.
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
+        self._h2 = h2.connection.H2Connection(config)
+        self._h2.local_settings = h2.settings.Settings(client=False, initial_values=_SETTINGS)
+
+    # -- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        tls = transport.get_extra_info("peercert")
+        self._peer = names_of(tls) if tls is not None else peer_uid(transport.get_extra_info("socket"))
+        if not self._server.admit(self, self._peer):
+            self._end()
+            return
+        self._h2.initiate_connection()
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._dead = True
+        self._calls.clear()
+        self._waiting.clear()
+        self._server.forget(self)
+
+    def pause_writing(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self._dead:
+            self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self._dead:
+            return
+        try:
+            for event in self._h2.receive_data(data):
+                self._take(event)
+        except h2.exceptions.ProtocolError:
+            self._flush()  # it says why
+            self._end()
+            return
+        except Exception as error:  # INVARIANT: whatever breaks denies.
+            log.exception("grpc.failed", error=type(error).__name__)
+            self._end()
+            return
+        self._flush()
+
+    # -- one event
+
+    def _take(self, event: h2.events.Event) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            self._begin(event)
+        elif isinstance(event, h2.events.DataReceived):
+            self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            call = self._calls.get(event.stream_id)
+            if call is not None:
+                call.message += event.data
+                if len(call.message) > MAX_MESSAGE_BYTES + PREFIX_BYTES:
+                    self.refuse(call.stream, EXHAUSTED)
+        elif isinstance(event, h2.events.StreamEnded):
+            call = self._calls.get(event.stream_id)
+            if call is not None:
+                self._finish(call)
+        elif isinstance(event, h2.events.StreamReset):
+            self._calls.pop(event.stream_id, None)
+            self._waiting = deque(item for item in self._waiting if item[0] != event.stream_id)
+        elif isinstance(event, h2.events.WindowUpdated | h2.events.RemoteSettingsChanged):
+            self._write_waiting()
+        elif isinstance(event, h2.events.ConnectionTerminated):
+            self._draining = True
+            self._end_if_done()
+
+    def _begin(self, event: h2.events.RequestReceived) -> None:
+        stream = event.stream_id
+        headers = dict(event.headers)
+        if headers.get(b":method") != b"POST" or not headers.get(b"content-type", b"").startswith(b"application/grpc"):
+            self._h2.send_headers(stream, ((b":status", b"415"),), end_stream=True)
+            return
+        path = headers.get(b":path", b"")
+        self._calls[stream] = Call(self, stream, path)
+        if path not in (check.METHOD, health.METHOD):
+            self.refuse(stream, UNKNOWN_METHOD)
+
+    def _finish(self, call: Call) -> None:
+        prefix, message = call.message[:PREFIX_BYTES], call.message[PREFIX_BYTES:]
+        if len(prefix) < PREFIX_BYTES or prefix[0] or int.from_bytes(prefix[1:]) != len(message):
+            self.refuse(call.stream, INVALID)  # compressed, cut off, or more than one
+            return
+        if call.method == health.METHOD:
+            self.answer(call.stream, health.response(ready=self._server.ready()))
+            return
+        try:
+            pending = self._server.hook.answer(message, self._peer)
+        except InputError:
+            self.refuse(call.stream, UNAUTHENTICATED)
+            return
+        except Exception as error:  # INVARIANT: whatever breaks denies.
+            log.exception("answer.failed", error=type(error).__name__)
+            self.refuse(call.stream, INTERNAL)
+            return
+        self._server.turn.add(call, pending)
+
+    # -- answers
+
+    def answer(self, stream: int, message: bytes) -> None:
+        """Answer a call with a message, and with status 0."""
+        if self._calls.pop(stream, None) is None or self._dead:
+            return
+        self._h2.send_headers(stream, _HEAD)
+        self._waiting.append((stream, b"\0" + len(message).to_bytes(4) + message))
+        self._write_waiting()
+        self._flush()
+
+    def refuse(self, stream: int, status: bytes) -> None:
+        """Answer a call with a status alone; what else comes for it is dropped."""
+        if self._calls.pop(stream, None) is None or self._dead:
+            return
+        self._h2.send_headers(stream, (*_HEAD, (b"grpc-status", status)), end_stream=True)
+        self._flush()
+
+    def _write_waiting(self) -> None:
+        while self._waiting:
+            stream, body = self._waiting[0]
+            room = min(self._h2.local_flow_control_window(stream), self._h2.max_outbound_frame_size)
+            if room < len(body):
+                if room > 0:
+                    self._h2.send_data(stream, body[:room])
+                    self._waiting[0] = stream, body[room:]
+                    continue
+                return
+            self._waiting.popleft()
+            self._h2.send_data(stream, body)
+            self._h2.send_headers(stream, _DONE, end_stream=True)
+
+    def _flush(self) -> None:
+        if not self._dead:
+            data = self._h2.data_to_send()
+            if data:
+                self._transport.write(data)
+            self._end_if_done()
+
+    # -- the end
+
+    def drain(self) -> None:
+        """Close as soon as no answer is owed."""
+        self._draining = True
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self._draining and not self._calls and not self._waiting and not self._dead:
+            self._h2.close_connection()
+            self._transport.write(self._h2.data_to_send())
+            self._end()
+
+    def _end(self) -> None:
+        self._dead = True
+        self._transport.close()
+
+    def abort(self) -> None:
+        """End it now."""
+        self._dead = True
+        self._transport.abort()

@@ -1,0 +1,151 @@
+"""Envoy `ext_authz` over gRPC: a `CheckRequest` read, the decision written as a `CheckResponse`.
+
+Envoy tells of the connection beside the headers: address, port and certificate are its own words and no header's. The
+headers come line by line (`encode_raw_headers`), so a second one is seen as a second. Who asks is known by the
+connection: a user id or a certificate.
+"""
+
+from __future__ import annotations
+
+from zt_engine.core.decision import Decision, Effect
+from zt_engine.core.errors import InputError
+from zt_engine.core.generations import Generations
+from zt_engine.core.request import AccessRequest
+from zt_engine.sidecar.app import DecisionApp, Pending, sent_id
+from zt_engine.sidecar.grpc.check import Check, allowed, denied, option, read_check
+from zt_engine.sidecar.hooks.answers import deny_head
+from zt_engine.sidecar.hooks.credentials import Credentials, Peer
+from zt_engine.sidecar.hooks.denials import MARK, MAX_HEADER_BYTES, Denials
+from zt_engine.sidecar.hooks.headers import Family, Layouts
+from zt_engine.sidecar.hooks.reading import Prover, Sent
+from zt_engine.sidecar.outcomes import Outcome
+
+NAME = "envoy_grpc"
+FAMILY = Family(
+    required=("x-forwarded-proto", "x-request-id"),
+    optional=("authorization", "dpop"),
+    # What the connection manager writes over a client's, and the agreed length of the body behind it.
+    tolerated=frozenset({"transfer-encoding", "te", "trailer", "upgrade", "expect", "content-encoding"}),
+    ignored=frozenset(
+        {"x-forwarded-for", "x-envoy-external-address", "x-envoy-internal", "x-envoy-expected-rq-timeout-ms"}
+    ),
+)
+MAX_HEADS = 4096
+HEAD_BYTES = 8 << 20
+_NOT_CARRIED = (b"Content-Length", b"Cache-Control")
+_NO_STORE = option(b"cache-control", b"no-store")
+_NUMBER = b"zt-decision"
+
+
+class Parts:
+    """A decision's headers as Envoy is told them; they are the same for all requests that share the decision."""
+
+    __slots__ = ("headers", "status", "to_client")
+
+    def __init__(self, head: bytes) -> None:
+        line, *lines = head.split(b"\r\n")
+        named = [(name, value.strip()) for name, _, value in (text.partition(b":") for text in lines)]
+        self.status = int(line[9:12])
+        carried = [item for item in named[:-1] if item[0] not in _NOT_CARRIED]  # the last one awaits its value
+        self.headers = [option(name.lower(), value) for name, value in carried]
+        if self.status != 200:
+            self.headers.append(_NO_STORE)
+        self.to_client: list[bytes] = []
+
+
+class EnvoyGrpcHook:
+    """Answers messages. One event loop, no awaiting: a decision is one call."""
+
+    def __init__(self, app: DecisionApp, credentials: Credentials, denials: Denials) -> None:
+        self._app = app
+        self._layouts = Layouts(FAMILY)
+        self._prover = Prover()
+        self._parts: Generations[bytes, Parts] = Generations(HEAD_BYTES, lambda head, _: 2 * len(head) + 600)
+        unlogged = deny_head(Decision.deny("LOG_UNAVAILABLE"), scheme="", has_credential=False)
+        self._unlogged = denied(403, Parts(unlogged).headers, b"")
+        self.rewire(credentials, denials)
+
+    def rewire(self, credentials: Credentials, denials: Denials) -> None:
+        """Replace who may ask and what people are told, between two requests."""
+        self._credentials = credentials
+        self._denials = denials
+
+    def known(self, peer: Peer) -> bool:
+        """Whether somebody may ask at all."""
+        try:
+            self._credentials.of(b"", hook=NAME, peer=peer)
+        except InputError:
+            return False
+        return True
+
+    def answer(self, message: bytes, peer: Peer) -> Pending:
+        """Decide one question; the answer leaves when its turn is sealed. Raises InputError PEP_UNKNOWN."""
+        credential = self._credentials.of(b"", hook=NAME, peer=peer)
+        number = accept = languages = b""
+        try:
+            check = read_check(message)
+            accept, languages = _wished(check)
+            sent = self._sent(check)
+            number = sent_id(sent)
+            request: AccessRequest = self._prover.prove(NAME, sent, credential)
+        except InputError as error:
+            return self._app.refuse(
+                error.code,
+                hook=NAME,
+                number=number,
+                encode=lambda outcome, decision: self._encode(outcome, decision, accept, languages, no_store=False),
+                unlogged=self._unlogged,
+            )
+        no_store = "no_store" in credential.enforces
+        return self._app.submit(
+            request,
+            number,
+            lambda outcome, decision: self._encode(outcome, decision, accept, languages, no_store=no_store),
+            self._unlogged,
+        )
+
+    def _sent(self, check: Check) -> Sent:
+        """Say what a question means; raises InputError HEADER_, HOOK_."""
+        if check.merged:
+            raise InputError("HOOK_FRAMING", "headers came joined: `encode_raw_headers` is not set")
+        headers = dict(check.headers)
+        # The rules about names are those of HTTP/1, where the host is a header.
+        names = (b"host", *(name for name, _ in check.headers if name != b"host"))
+        headers[b""] = b""
+        layout = self._layouts.of(names)
+        assert layout.pick is not None  # Layouts.of raised otherwise
+        scheme, request_id, authorization, dpop = layout.pick(headers)
+        verify = b"SUCCESS" if check.certificate else b"NONE"
+        port = b"%d" % check.port
+        return Sent(
+            check.path, check.method, check.host, scheme, port, check.address, request_id, b"", verify,
+            check.certificate, authorization, dpop, b"",
+        )  # fmt: skip
+
+    def _encode(self, outcome: Outcome, number: bytes, accept: bytes, languages: bytes, *, no_store: bool) -> bytes:
+        head = outcome.head
+        parts = self._parts.get(head)
+        if parts is None:
+            parts = Parts(head)
+            self._parts.put(head, parts)
+        decision = option(_NUMBER, number)
+        if outcome.decision.opens and outcome.decision.effect is not Effect.DENY:
+            kept = no_store and any(obligation.id == "no_store" for obligation in outcome.decision.obligations)
+            return allowed([*parts.headers, decision], to_client=[_NO_STORE] if kept else ())
+        lines, body = self._denials.parts(head, accept, languages)
+        page = [option(name.lower(), value.strip()) for name, _, value in _split(lines)]
+        return denied(parts.status, [*parts.headers, decision, *page], body.replace(MARK.encode(), number))
+
+
+def _split(lines: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    return [line.partition(b":") for line in lines.split(b"\r\n") if line]
+
+
+def _wished(check: Check) -> tuple[bytes, bytes]:
+    accept = languages = b""
+    for name, value in check.headers:
+        if name == b"accept":
+            accept = value[:MAX_HEADER_BYTES]
+        elif name == b"accept-language":
+            languages = value[:MAX_HEADER_BYTES]
+    return accept, languages
