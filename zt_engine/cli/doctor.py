@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True)
 TEXTS = {
     "none": (
         "{files}個のファイルに問題は見つかりませんでした（{proxy}）。",
-        "Nothing unsafe in {files} files ({proxy}).",
+        "Files read: {files}. Nothing unsafe ({proxy}).",
     ),
     "refused": (
         "通過したリクエストはありませんでした（{proxy}）。",
