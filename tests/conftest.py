@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.corpus.printed import matrix_of
 from tests.peers import FINDERS, find_peer
 
 settings.register_profile(
@@ -30,6 +31,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which peers were not found, so that a skipped comparison is never silent."""
     missing = [name for name in FINDERS if find_peer(name) is None]
     terminalreporter.write_line("peers missing: " + (", ".join(missing) if missing else "none"))
+    if matrix := matrix_of(terminalreporter.stats):
+        terminalreporter.write_line(f"\nrequests that try to get past a proxy (docs/corpus.md):\n{matrix}")
 
 
 @pytest.fixture(scope="session")

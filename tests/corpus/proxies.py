@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.peers import find_peer
 from zt_engine.adapters.nginx_process import NginxProcess, listen_text, reserve
 from zt_engine.bootstrap.nginx_hook import find_proxy, nginx_block, write_key_include
 from zt_engine.config import load
+from zt_engine.corpus.wire import Address
 from zt_engine.sidecar.hooks.snippet import render
 
 
@@ -23,7 +25,7 @@ class ProxyUnderTest(Protocol):
     name: str
     notes: str
 
-    def start(self, world: World, backend: str, folder: Path) -> tuple[str, int]:
+    def start(self, world: World, backend: str, folder: Path) -> Address:
         """Start it in front of `backend` (HOST:PORT), asking the world's sidecar; return where it listens."""
 
     def stop(self) -> None:
@@ -33,24 +35,33 @@ class ProxyUnderTest(Protocol):
 class Nginx:
     """nginx with the block of `zt hook nginx`."""
 
-    notes = ""
+    def __init__(self, peer: str, *, tls: bool = False) -> None:
+        self.name = peer
+        self.notes = "over TLS" if tls else ""
+        self._tls = tls
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def start(self, world: World, backend: str, folder: Path) -> tuple[str, int]:
+    def start(self, world: World, backend: str, folder: Path) -> Address:
         executable = find_peer(self.name)
         assert executable is not None
         settings = load(world.sandbox.config, {})
         proxy = find_proxy(settings, "front")
         write_key_include(settings, proxy)
         front = reserve()
-        address: tuple[str, int] = front.getsockname()[:2]
+        host, port = front.getsockname()[:2]
+        own = world.authority.issue("front", hosts=[HOST]) if self._tls else None
         block = nginx_block(
-            settings, proxy, server_names=[HOST], backend=backend, listen=[listen_text(front)], sidecar=[world.address]
+            settings,
+            proxy,
+            server_names=[HOST],
+            backend=backend,
+            listen=[listen_text(front)],
+            sidecar=[world.address],
+            certificate=own.certificate if own is not None else None,
+            certificate_key=own.key if own is not None else None,
         )
         self._process = NginxProcess.start(executable, http=render(block), folder=folder, sockets=[front])
-        return address
+        context = ssl.create_default_context(cafile=str(world.authority.path)) if self._tls else None
+        return Address(host, port, tls=context, server_name=HOST)
 
     def stop(self) -> None:
         self._process.stop()
@@ -67,13 +78,12 @@ class Laboratory:
         self._peer = peer
         self._given = given
 
-    def start(self, world: World, backend: str, folder: Path) -> tuple[str, int]:
+    def start(self, world: World, backend: str, folder: Path) -> Address:
         module, _, name = self.name.rpartition(".")
         made = getattr(import_module(f"tests.proxies.{module}"), name)
         self._lab = made(find_peer(self._peer), folder, backend_address=backend, host=HOST, **self._given(world))
         self._lab.__enter__()
-        address: tuple[str, int] = self._lab.address
-        return address
+        return Address(*self._lab.address)
 
     def stop(self) -> None:
         self._lab.__exit__(None, None, None)
@@ -105,6 +115,7 @@ class Candidate(msgspec.Struct, frozen=True):
 CANDIDATES: Mapping[str, Candidate] = {
     "nginx (Debian)": Candidate(lambda: Nginx("nginx (Debian)"), ("nginx (Debian)",)),
     "nginx (wheel)": Candidate(lambda: Nginx("nginx (wheel)"), ("nginx (wheel)",)),
+    "nginx, TLS": Candidate(lambda: Nginx("nginx (wheel)", tls=True), ("nginx (wheel)",)),
     "Caddy": Candidate(lambda: Laboratory("caddy", "caddy.CaddyLab", keyed("caddy")), ("caddy",)),
     "Traefik": Candidate(lambda: Laboratory("traefik", "traefik.TraefikLab", certified), ("traefik",)),
     "HAProxy": Candidate(lambda: Laboratory("haproxy", "haproxy.HaproxyLab", keyed("haproxy")), ("haproxy",)),

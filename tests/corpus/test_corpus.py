@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.corpus.printed import COLUMN
 from tests.corpus.proxies import CANDIDATES
 from tests.corpus.world import World
 from zt_engine.corpus.backend import Backend
-from zt_engine.corpus.matrix import holes, matrix, wrong
-from zt_engine.corpus.probe import packaged
-from zt_engine.corpus.runner import Place, Report, run
-from zt_engine.corpus.verdict import Scope
+from zt_engine.corpus.matrix import cells, holes, wrong
+from zt_engine.corpus.probe import CLASSES, of_classes, packaged
+from zt_engine.corpus.runner import Place, run
+from zt_engine.corpus.verdict import Outcome, Scope
 from zt_engine.corpus.wire import Address
 
 SCOPE = Scope(protected=("/vault", "/safe", "/closing", "/raising", "/opening"), public="/pub")
-RESULTS: dict[str, tuple[Report, ...]] = {}
 
 
 @pytest.fixture(scope="module")
@@ -36,27 +36,20 @@ def backend() -> Iterator[Backend]:
         yield running
 
 
-@pytest.fixture(scope="module", autouse=True)
-def printed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The matrix at the end, for whoever reads the test's output."""
-    yield
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and RESULTS:
-        reporter.write_line("\n" + matrix(RESULTS))
-
-
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_nothing_gets_past_a_proxy(name: str, world: World, backend: Backend, tmp_path: Path) -> None:
+def test_nothing_gets_past_a_proxy(
+    name: str, world: World, backend: Backend, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     candidate = CANDIDATES[name]
     if candidate.missing:
         if os.environ.get("CI"):
             pytest.fail(f"missing: {candidate.missing}")
         pytest.skip(reason=f"missing: {candidate.missing}")
     proxy = candidate.make()
-    host, port = proxy.start(world, backend.address, tmp_path)
+    front = proxy.start(world, backend.address, tmp_path)
     try:
         place = Place(
-            addresses={"front": Address(host, port), **world.listeners()},
+            addresses={"front": front, **world.listeners()},
             values=world.values(),
             scope=SCOPE,
             may_lose_identity=candidate.may_lose_identity,
@@ -65,7 +58,18 @@ def test_nothing_gets_past_a_proxy(name: str, world: World, backend: Backend, tm
     finally:
         world.restore()
         proxy.stop()
-    RESULTS[name] = reports
+    record_property(COLUMN, [name, *cells(reports)])
 
     assert list(wrong({name: reports})) == []
     assert holes({name: reports}) == []
+
+
+def test_without_a_proxy_every_class_gets_past(world: World, backend: Backend) -> None:
+    """The corpus is worth something: where nobody decides, it says so for each class."""
+    chosen = [probe for _, _, probes in of_classes(packaged()) for probe in probes[:3]]
+    bare = Place(addresses={"front": Address(backend.host, backend.port)}, values=world.values(), scope=SCOPE)
+
+    reports = run(chosen, bare, records=backend.take, witness=world.decisions, change=lambda: None)
+
+    past = {report.probe.number for report in reports if report.outcome is Outcome.VIOLATED}
+    assert past == set(CLASSES)

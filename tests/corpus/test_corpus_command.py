@@ -49,8 +49,8 @@ class Person:
         prefix = folder / "nginx"
         prefix.mkdir()
         self.proxy = CANDIDATES[NGINX[0]].make()
-        host, port = self.proxy.start(self.world, self.witness, prefix)
-        self.front = f"{host}:{port}"
+        front = self.proxy.start(self.world, self.witness, prefix)
+        self.front = f"{front.host}:{front.port}"
 
     @property
     def environment(self) -> dict[str, str]:

@@ -9,7 +9,6 @@ from zt_engine.corpus.probe import CLASSES
 from zt_engine.corpus.runner import Report
 from zt_engine.corpus.verdict import Outcome
 
-WIDTH = 24
 LETTERS = {
     Outcome.REFUSED: "refused",
     Outcome.EXACT: "exact",
@@ -21,12 +20,22 @@ LETTERS = {
 
 def matrix(results: Mapping[str, Sequence[Report]]) -> str:
     """Return a table of how the probes of each class ended, by proxy, and every fault."""
-    columns = [max(len(name), WIDTH) for name in results]
-    lines = [" ".join([f"{'class':28}", *(f"{name:{width}}" for name, width in zip(results, columns, strict=True))])]
-    for number, title in CLASSES.items():
-        cells = [f"{cell(reports, number):{width}}" for reports, width in zip(results.values(), columns, strict=True)]
-        lines.append(" ".join([f"{number:2} {title:25}", *cells]).rstrip())
-    return "\n".join([*lines, *wrong(results)])
+    return "\n".join([table({name: cells(reports) for name, reports in results.items()}), *wrong(results)])
+
+
+def cells(reports: Sequence[Report]) -> list[str]:
+    """Return one column, in the order of the classes."""
+    return [cell(reports, number) for number in CLASSES]
+
+
+def table(columns: Mapping[str, Sequence[str]]) -> str:
+    """Return columns side by side, under their names."""
+    widths = {name: max(len(name), *map(len, column)) + 1 for name, column in columns.items()}
+    lines = [" ".join([f"{'class':25}", *(f"{name:{width}}" for name, width in widths.items())]).rstrip()]
+    for at, (number, title) in enumerate(CLASSES.items()):
+        row = [f"{column[at]:{widths[name]}}" for name, column in columns.items()]
+        lines.append(" ".join([f"{number:2} {title:22}", *row]).rstrip())
+    return "\n".join(lines)
 
 
 def cell(reports: Sequence[Report], number: int) -> str:
