@@ -19,13 +19,14 @@ from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.control_gauges import gauges_of
 from zt_engine.bootstrap.decision_log import open_log
 from zt_engine.bootstrap.device_certificates import DeviceCertificates
+from zt_engine.bootstrap.envoy_grpc import EnvoyGrpcListener
 from zt_engine.bootstrap.following import FolderFollower
 from zt_engine.bootstrap.following_control import ControlFollower
 from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.handover import Meeting, Predecessor, WaitingPoint
 from zt_engine.bootstrap.joining import read_member
-from zt_engine.bootstrap.listening import ADMIN, AUTHZEN, TLS, bound, places
-from zt_engine.bootstrap.proxy_tls import proxy_tls
+from zt_engine.bootstrap.listening import ADMIN, AUTHZEN, GRPC, TLS, bound, places
+from zt_engine.bootstrap.proxy_tls import ProxyTls, proxy_context
 from zt_engine.bootstrap.release_stage import ReleaseStage, releases_of
 from zt_engine.bootstrap.sockets import address_of
 from zt_engine.bootstrap.wiring import Shared, Trusted, Wiring, best_sources, keep_fixed, problems_of, read_trusted
@@ -125,17 +126,21 @@ class SidecarProgram:
         )
         around = Surroundings(self.authorizer, self._shared, self.log, self.clock, self.meters)
         self.authzen = AuthzenListener(settings, around, busy=lambda: any(one.turn.waiting for one in self._servers))
+        self.grpc = EnvoyGrpcListener(settings, self.meters, lambda: bool(self.readiness()["ready"]))
         self.handed_over = asyncio.Event()
         """Set when a successor serves and this process should stop."""
         self._busy = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._servers: list[DecisionServer] = []
+        self._tls: ProxyTls | None = None
         self._waiting: WaitingPoint | None = None
         self.addresses: list[str] = []
         self.admin_address = ""
 
     async def start(self, *, serve: bool = True) -> None:
-        """Load keys and policy, then listen, unless it is not to `serve`. What cannot be loaded is reported and denies; it does not stop the start.
+        """Load keys and policy, then listen, unless it is not to `serve`.
+
+        What cannot be loaded is reported and denies; it does not stop the start.
 
         A running process of the same sidecar hands its sockets over. Raises UnavailableError HANDOVER_NOT_READY when
         that one can decide and this one cannot; it serves on then.
@@ -194,14 +199,16 @@ class SidecarProgram:
             AdminApp(readiness=self.readiness, meters=self.meters, gauges=self._gauges()), Limits(connections=64), loop
         )
         self._servers = [decisions, admin]
-        tls = proxy_tls(self.settings)
+        self._tls = ProxyTls(self.settings) if self.settings.sidecar.tls_listen else None
         for place, sock in sockets.items():
             if place.startswith(ADMIN):
                 await admin.listen(sock)
-            elif not place.startswith(AUTHZEN):
-                await decisions.listen(sock, tls=tls if place.startswith(TLS) else None)
+            elif not place.startswith((AUTHZEN, GRPC)):
+                tls = self._tls.context if self._tls is not None and place.startswith(TLS) else None
+                await decisions.listen(sock, tls=tls)
         await self.authzen.listen(sockets, self.wiring)
-        proxies = [sock for place, sock in sockets.items() if not place.startswith((ADMIN, AUTHZEN))]
+        await self.grpc.listen(sockets, self.app, decisions.turn, self.wiring)
+        proxies = [sock for place, sock in sockets.items() if not place.startswith((ADMIN, AUTHZEN, GRPC))]
         self.addresses = [address_of(sock) for sock in proxies]
         self.admin_address = next(address_of(sock) for place, sock in sockets.items() if place.startswith(ADMIN))
         self._waiting = WaitingPoint(
@@ -228,7 +235,8 @@ class SidecarProgram:
             for server in self._servers:
                 server.limits = replace(server.limits, drain_seconds=PATIENCE_SECONDS)
         servers = (server.close(grace=DRAIN_SECONDS) for server in self._servers)
-        await asyncio.gather(*servers, self.authzen.close(grace=DRAIN_SECONDS))
+        beside = (self.authzen.close(grace=DRAIN_SECONDS), self.grpc.close(grace=DRAIN_SECONDS))
+        await asyncio.gather(*servers, *beside)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -252,6 +260,7 @@ class SidecarProgram:
             try:
                 settings, waiting = keep_fixed(self.settings, await asyncio.to_thread(load, config))
                 trusted = await asyncio.to_thread(read_trusted, settings)
+                tls = proxy_context(settings) if self._tls is not None else None
             except ZtError as error:
                 for problem in problems_of(error):
                     log.error(
@@ -263,6 +272,8 @@ class SidecarProgram:
                     )
                 return False
             await self._take_up(settings, trusted)
+            if self._tls is not None and tls is not None:
+                self._tls.use(tls)
             log.info("config.reloaded", config=str(config))
             if waiting:
                 log.warning("config.needs_restart", settings=waiting)
@@ -284,6 +295,7 @@ class SidecarProgram:
         wiring = Wiring(settings, trusted, best_sources(trusted, self.wiring), self._shared)
         self.settings, self.wiring = settings, wiring
         self.app.rewire(wiring.hooks, wiring.pages, wiring.denials)
+        self.grpc.rewire(wiring)
         self.authorizer.rely_on(wiring.principals, wiring.strongest)
         await self.authzen.rewire(settings, wiring)
         if self._servers:
