@@ -18,7 +18,7 @@ from zt_engine.sidecar.outcomes import Outcome
 from zt_engine.sidecar.replica import Changes
 from zt_engine.sidecar.session_events import SessionTold
 
-HANDLE = make_handle().encode()
+HANDLE = b"wrJuR00HyEYr7T8dRMjm3VocgEBRQlPdvzpxcp6iHsM"
 ORIGIN = b"https://portal.example"
 
 
