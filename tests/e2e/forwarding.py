@@ -25,8 +25,14 @@ from zt_engine.core.request import canonical_path
 from zt_engine.sidecar.hooks.answers import obligations_list
 
 HTML, JSON = b"Accept: text/html", b"Accept: application/json"
-UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: AAAA")
-SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello"
+UPGRADE = (
+    b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13",
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)  # fmt: skip
+SWITCHED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello"
+)
 
 
 class Proxy(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -64,7 +65,8 @@ class Backend:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, client.makefile("rb") as stream:
+        # A proxy may end a connection it no longer needs with a reset.
+        with contextlib.suppress(ConnectionResetError), client, client.makefile("rb") as stream:
             while (request := read_request(stream)) is not None:
                 self.received.append(request)
                 target = request.line[1] if request.head.count(b" ") >= 2 else b""

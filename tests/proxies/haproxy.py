@@ -24,10 +24,11 @@ class HaproxyLab:
         key: bytes,
         tls: tuple[Path, Path, Path | None] | None = None,
         edit: Callable[[str], str] = str,
+        lua: Callable[[str], str] = str,
         **block: Any,
     ) -> None:
         folder.mkdir(exist_ok=True)
-        lua, key_file = folder / "zt.lua", folder / "pep.key"
+        action, key_file = folder / "zt.lua", folder / "pep.key"
         key_file.write_bytes(key + b"\n")
         key_file.chmod(0o600)
         certificate = ""
@@ -45,7 +46,7 @@ class HaproxyLab:
                 "listen": (f"127.0.0.1:{port}",),
                 "sidecar": (sidecar_address,) if isinstance(sidecar_address, str) else tuple(sidecar_address),
                 "backend": backend_address,
-                "lua": str(lua),
+                "lua": str(action),
                 "key_file": str(key_file) if key else "",
                 "certificate": certificate,
                 "device_cas": str(tls[2]) if tls is not None and tls[2] is not None else "",
@@ -53,15 +54,22 @@ class HaproxyLab:
             }
             | block
         )
-        lua.write_text(render_lua(self.block), encoding="utf-8")
+        action.write_text(lua(render_lua(self.block)), encoding="utf-8")
         config = folder / "haproxy.cfg"
         config.write_text(edit(render(self.block)), encoding="utf-8")
         self.process = ProxyProcess(
             [str(executable), "-W", "-f", str(config)], folder=folder, address=("127.0.0.1", port)
         )
 
+    @property
+    def said(self) -> str:
+        return self.process.said
+
+    def stop(self) -> None:
+        self.process.stop()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.stop()
+        self.stop()

@@ -66,7 +66,7 @@ def render(block: HaproxyBlock) -> str:
     """Return haproxy.cfg; raises ConfigError CONFIG_VALUE for a value that HAProxy would read as something else."""
     _check(block)
     first = block.server_names[0]
-    tls = f' ssl crt "{block.certificate}" alpn http/1.1' if block.certificate else ""
+    tls = f' ssl crt "{block.certificate}" alpn http/1.1 strict-sni' if block.certificate else ""
     if tls and block.device_cas:
         # HAProxy checks possession of the key; the sidecar validates the certificate itself.
         tls += f' ca-file "{block.device_cas}" verify optional'
