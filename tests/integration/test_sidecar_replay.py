@@ -141,7 +141,7 @@ def test_the_run_has_everything_in_it(ran: Sandbox) -> None:
         "OVERLAY_REPORT_AGE", "OBLIGATION_UNENFORCEABLE", "DEVICE_REVOKED", "TOKEN_MALFORMED",
         "ROUTE_UNKNOWN",
     }  # fmt: skip
-    assert any(event["grants"] == ["g1"] for event in events)
+    assert any(event["grants"] == ["exception:g1"] for event in events)
     assert any(event["observed"] for event in events)
     assert len({json.dumps(event["versions"]) for event in events}) > 10
 

@@ -12,7 +12,7 @@ from zt_engine.core.decision import Decision, Effect, LayerResult, Obligation, U
 from zt_engine.core.errors import UnavailableError
 from zt_engine.core.identity import ANONYMOUS, Subject
 from zt_engine.core.judgement import BLOCKED_DEVICES, Circumstances, judge, undisputed, weigh
-from zt_engine.core.situation import Applied
+from zt_engine.core.situation import Applied, AppliedGrant
 
 KINDS = {
     "AUTH_REQUIRED": "auth",
@@ -30,6 +30,10 @@ ASSURANCE = {"pwd": 1, "phr": 2, "phrh": 3}
 NOW = 1_790_000_000
 USER = Subject(type="user", id="tanaka", acr="phr", amr=("hwk",), auth_time=NOW - 100)
 QUIET = Applied(threat_level=0)
+GLASS = AppliedGrant(
+    id="g1", kind="break_glass", ceiling=200, waives=(), not_after=1790003600, action="", object="", approvers=("sato",)
+)
+BROKEN = Applied(threat_level=0, grants=(GLASS,))
 ONBOARDING = Observe(until=NOW + 86_400)
 
 
@@ -145,6 +149,22 @@ def test_an_anonymous_request_is_asked_to_sign_in_whatever_else_is_unmet() -> No
 # -- read-only --------------------------------------------------------------------------------------------------------
 
 
+def test_what_is_opened_by_breaking_the_glass_is_recorded() -> None:
+    enforced = ("no_store", "record_session")
+    opened = judged(applied=BROKEN, enforces=enforced, obligations=("no_store",))
+    again = msgspec.structs.replace(BROKEN, obligations=("record_session",))
+
+    assert [duty.id for duty in opened.obligations] == ["no_store", "record_session"]
+    assert judged(applied=again, enforces=enforced, obligations=("no_store",)).obligations == opened.obligations
+    assert judged(applied=BROKEN, enforces=()).reasons == ("OBLIGATION_UNENFORCEABLE",)
+
+
+def test_other_grants_ask_for_no_recording() -> None:
+    other = Applied(threat_level=0, grants=(msgspec.structs.replace(GLASS, kind="exception"),))
+
+    assert judged(applied=other, obligations=("no_store",)).obligations == (Obligation("no_store"),)
+
+
 def test_read_only_refuses_a_write_and_lets_a_read_through() -> None:
     assert judged(obligations=("read_only",), write=False).effect is Effect.ALLOW
     assert judged(obligations=("read_only",), write=True).reasons == ("READ_ONLY",)
@@ -233,6 +253,7 @@ APPLIED = st.builds(
     acr=st.none() | st.sampled_from(["pwd", "phr", "phrh", "unknown"]),
     report_age=st.none() | st.integers(0, 200),
     obligations=st.sampled_from([(), ("read_only",), ("watermark",), ("no_store",)]),
+    grants=st.sampled_from([(), (GLASS,)]),
 )
 WHERE = st.builds(
     circumstances,

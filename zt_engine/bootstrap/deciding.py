@@ -22,7 +22,7 @@ from zt_engine.core.errors import ConfigError, InputError, Problem, UnavailableE
 from zt_engine.core.identity import Subject
 from zt_engine.core.judgement import Circumstances, judge
 from zt_engine.core.policy_input import PolicyInput, fragment
-from zt_engine.core.situation import FOREVER, Applied, Overlay, Target, Term, situate
+from zt_engine.core.situation import FOREVER, Applied, AppliedGrant, Overlay, Target, Term, situate
 from zt_engine.core.situation_words import parse_effect
 from zt_engine.core.trust_explain import Explanation, Fix, explain, fixes
 from zt_engine.core.trust_readings import read_context, read_device, read_subject
@@ -174,13 +174,15 @@ class Decider:
                 )
             )  # fmt: skip
         situation = situate(version="given", threat_level=document.situation.threat_level, overlays=overlays)
-        return situation.effective(
+        applied = situation.effective(
             document.tick_start,
             document.time,
             target=Target(service=document.resource.service, label_rank=document.resource.label.rank),
             ranks=self._stage.policy.ranks,
             assurance=self._stage.policy.assurance,
         )
+        grants = tuple(msgspec.convert(msgspec.to_builtins(one), AppliedGrant) for one in document.grants)
+        return msgspec.structs.replace(applied, grants=grants) if grants else applied
 
     def _observed(self, document: PolicyInput) -> Observe | None:
         """Find the onboarding mode of the route; the path itself is blank in an input whose policy does not read it."""

@@ -33,6 +33,9 @@ BLOCKED_DEVICES = frozenset({"lost", "revoked", "retired", "quarantined"})
 READ_ONLY = "read_only"
 """The obligation that the engine enforces itself: a write is refused."""
 
+RECORD_SESSION = "record_session"
+"""What comes with a broken glass: the engine writes down every request, and whoever can record more is told to."""
+
 
 class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     """What decides besides the layers; every age is measured to the tick's end."""
@@ -81,7 +84,7 @@ def weigh(
         kinds=kinds,
         enforces=circumstances.enforces,
         extra_unmet=overlaid,
-        extra_obligations=tuple(map(Obligation, circumstances.applied.obligations)),
+        extra_obligations=_duties(circumstances.applied),
         threshold_plus=circumstances.applied.threshold_plus,
     )
     if decision.effect is Effect.ALLOW and not circumstances.write:
@@ -105,9 +108,16 @@ def undisputed(
         and not verdict.unmet
         and score >= verdict.threshold
         and not applied.tightens
+        and not applied.breaks_glass
         and not (write and READ_ONLY in duties)
         and all(duty in enforces for duty in duties)
     )
+
+
+def _duties(applied: Applied) -> tuple[Obligation, ...]:
+    """What overlays ask to be carried out, and what breaking the glass does."""
+    broken = (Obligation(RECORD_SESSION),) if applied.breaks_glass else ()
+    return (*map(Obligation, applied.obligations), *broken)
 
 
 def tighten(circumstances: Circumstances, assurance: AssuranceTable) -> tuple[Unmet, ...]:

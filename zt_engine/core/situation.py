@@ -159,6 +159,11 @@ class Applied(Struct, frozen=True, kw_only=True):
     exercises: tuple[str, ...] = ()
 
     @property
+    def breaks_glass(self) -> bool:
+        """Whether a grant that breaks the glass counts."""
+        return any(grant.kind == "break_glass" for grant in self.grants)
+
+    @property
     def tightens(self) -> bool:
         """Whether anything here asks for more than the policy does."""
         return bool(

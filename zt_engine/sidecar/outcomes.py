@@ -127,7 +127,7 @@ def members(  # noqa: PLR0917  (positional: a keyword costs as much as the joini
     situation = ground.quiet if applied is ground.situation.quiet else situation_members(
         applied.threat_level,
         [overlay.id for overlay in applied.overlays],
-        [grant.id for grant in applied.grants],
+        [f"{grant.kind}:{grant.id}" for grant in applied.grants],
     )
     return b'%b,"hook":"%b","label":%b,%b,%b,%b,%b%b},"input_digest":"%b"' % (
         named.members,

@@ -12,6 +12,7 @@ from zt_engine.core.classification import Label, effective_label
 from zt_engine.core.decision_cache import Projection
 from zt_engine.core.decision_event import quoted
 from zt_engine.core.generations import Generations
+from zt_engine.core.judgement import RECORD_SESSION
 from zt_engine.core.policy_input import LabelInput, ResourceInput, fragment
 from zt_engine.core.request import RequestTarget
 
@@ -26,7 +27,7 @@ BLOCK = 64
 CLASS_BYTES = 24
 """Of the hash that names a class: nobody finds two classes of one name (192 bits)."""
 
-ENGINE_ENFORCES = ("notify_owner", "read_only")
+ENGINE_ENFORCES = ("notify_owner", "read_only", RECORD_SESSION)
 """Obligations the engine carries out itself: a write is refused, and every decision stands in the log."""
 
 NO_PLACE = b'"method":"","host":"","route":"","path_hmac":""'
