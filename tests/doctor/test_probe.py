@@ -8,22 +8,24 @@ import re
 import socket
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tests.e2e.lab import HOST, Lab
+from tests.e2e.lab import HOST, Backend, Lab
+from tests.hook_support import KEY, GateApp, Served, listening
 from tests.peers import find_peer
 from zt_engine.cli.main import app
 from zt_engine.core.decision import Decision
 from zt_engine.doctor.probe import requests
 from zt_engine.doctor.probe.run import probe
 from zt_engine.doctor.probe.target import target
-from zt_engine.doctor.probe.wire import Answer, parsed
+from zt_engine.doctor.probe.wire import Answer, ask, parsed
 
 DENIED = b"HTTP/1.1 401 Unauthorized\r\nZt-Reason: AUTH_REQUIRED\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 STRANGER = DENIED.replace(b"AUTH_REQUIRED", b"PEP_UNKNOWN")
@@ -167,6 +169,41 @@ def nginx() -> Path:
             pytest.fail("nginx is missing")
         pytest.skip("no nginx on this machine")
     return found
+
+
+OTHERS = [("caddy", "caddy.CaddyLab", "caddy.CaddyHook"), ("haproxy", "haproxy.HaproxyLab", "haproxy.HaproxyHook")]
+"""Peer, laboratory, hook: another proxy is a line."""
+
+
+@pytest.mark.parametrize(("peer", "laboratory", "hook"), OTHERS, ids=[peer for peer, _, _ in OTHERS])
+def test_a_real_proxy_with_what_is_printed_for_it_lets_nothing_through(
+    peer: str, laboratory: str, hook: str, tmp_path: Path
+) -> None:
+    executable = find_peer(peer)
+    if executable is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{peer} is missing")
+        pytest.skip(f"no {peer} on this machine")
+    kind = named("zt_engine.sidecar.hooks", hook)
+    gate, sock, backend = GateApp(hook=kind), listening("127.0.0.1"), Backend()
+    gate.deny = Decision.deny("POLICY_DENIED")
+    served = Served(gate, sock)
+    sidecar = "{}:{}".format(*sock.getsockname())
+    lab = named("tests.proxies", laboratory)(
+        executable, tmp_path, sidecar_address=sidecar, backend_address=backend.address, host=HOST.decode(), key=KEY
+    )
+    with lab:
+        asked = target("http://{}:{}/cases/1".format(*lab.address), host=HOST.decode())
+        report = probe(asked, lambda item: ask(asked, item.raw))
+    served.close()
+    backend.close()
+
+    assert (report.findings, report.unreadable, backend.received) == ((), (), [])
+
+
+def named(package: str, name: str) -> Any:
+    module, _, attribute = name.partition(".")
+    return getattr(import_module(f"{package}.{module}"), attribute)
 
 
 def probed(nginx: Path, folder: Path, edit: Callable[[str], str] = str) -> tuple[set[str], list[bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,29 @@ def test_a_safe_configuration_has_no_findings(path: Path) -> None:
 
     assert (report.findings, report.unreadable) == ((), ())
     assert report.proxy == path.parent.name
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("*/good*")), ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_line_ends_and_a_mark_of_another_system_change_nothing(path: Path, tmp_path: Path) -> None:
+    for file in path.parent.glob("*.lua"):
+        (tmp_path / file.name).write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    copy = tmp_path / path.name
+    copy.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+
+    report = check([str(copy)])
+
+    assert (report.proxy, report.findings, report.unreadable) == (path.parent.name, (), ())
+
+
+@pytest.mark.parametrize(
+    "seed", [item.values[1] for item in seeds() if item.values[0].name == "nginx"], ids=lambda seed: seed["name"]
+)
+def test_nginx_on_one_line_means_the_same(seed: dict[str, Any], tmp_path: Path) -> None:
+    text = changed(good(HERE / "nginx").read_text(encoding="utf-8"), {seed["old"]: seed["new"], **seed.get("also", {})})
+    path = tmp_path / "nginx.conf"
+    path.write_text(" ".join(re.sub(r"(?m)(?:^|(?<= ))#.*$", "", text).split()), encoding="utf-8")
+
+    assert {finding.code for finding in check([str(path)]).findings} == set(seed["finds"])
 
 
 def changed(text: str, pieces: dict[str, str]) -> str:

@@ -53,7 +53,7 @@ class Sources:
         if len(raw) > MAX_BYTES or self._total > MAX_TOTAL:
             raise fault("DOCTOR_TOO_LARGE", f"{_named(path)}: over {MAX_BYTES} bytes, or {MAX_TOTAL} in all", where)
         # A comment in an older encoding makes no configuration unreadable; syntax is ASCII in all of them.
-        text = raw.decode("utf-8-sig", errors="replace")
+        text = raw.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
         if _CONTROL.search(text) is not None:
             raise fault("DOCTOR_UNREADABLE", f"{_named(path)}: holds control characters, so it is no text", where)
         self.files.append(path)
