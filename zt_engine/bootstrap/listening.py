@@ -7,7 +7,7 @@ import socket
 from zt_engine.bootstrap.sockets import bind
 from zt_engine.config import Settings
 
-ADMIN, TLS, AUTHZEN = "admin", "tls", "authzen"
+ADMIN, TLS, AUTHZEN, GRPC = "admin", "tls", "authzen", "grpc"
 """How the names of places begin; all others are the proxies'."""
 
 
@@ -19,9 +19,10 @@ def places(settings: Settings) -> dict[str, tuple[str, str]]:
         same = sidecar.listen[:number].count(listen)
         found[f"decisions {listen} {same}"] = (listen, "sidecar.listen")
     found |= {f"{TLS} {listen}": (listen, "sidecar.tls_listen") for listen in sidecar.tls_listen}
+    found |= {f"{GRPC} {listen}": (listen, "sidecar.grpc_listen") for listen in sidecar.grpc_listen}
     return found | {f"{AUTHZEN} {listen}": (listen, "authzen.listen") for listen in settings.authzen.listen}
 
 
 def bound(place: str, listen: str, *, key: str) -> socket.socket:
     """Return a listening socket for a place; off loopback only where callers show a certificate."""
-    return bind(listen, key=key, anywhere=place.startswith((TLS, AUTHZEN)))
+    return bind(listen, key=key, anywhere=place.startswith((TLS, AUTHZEN, GRPC)))

@@ -1,0 +1,106 @@
+"""A whole sidecar behind a real Envoy that asks it over HTTP or gRPC, with TLS in front and a recording backend."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.lab import Answer, Backend, request
+from tests.hook_support import LoopThread, one_answer
+from tests.proxies.envoy import EnvoyGrpcLab, EnvoyLab, Tls
+from tests.sidecar_support import Process
+from zt_engine.bootstrap.demo_tls import write_server_certificate
+from zt_engine.bootstrap.demo_world import HEALTHY, STAFF
+from zt_engine.bootstrap.packs import compiled_bundle
+from zt_engine.bootstrap.sandbox import Device, Sandbox
+from zt_engine.bootstrap.sidecar import SidecarProgram
+from zt_engine.config import load
+
+PORTAL = b"portal.ministry.example"
+
+
+class EnvoyWorld:
+    """One installation with Envoy and its backend."""
+
+    def __init__(self, envoy: Path, folder: Path, *, grpc: bool, apart: bool = False, users: int | None = None) -> None:
+        """`apart`: the sidecar is a process of its own. `users` is whom the gRPC listener knows, this user by default."""
+        user = os.getuid() if users is None else users
+        self.sandbox = Sandbox(
+            folder / "zt", pack="jp-gov", listen=f"unix:{folder}/zt.sock", admin_listen=f"unix:{folder}/admin.sock",
+            bundle=compiled_bundle("jp-gov"),
+        )  # fmt: skip
+        text = (self.sandbox.folder / "zt.toml").read_text()
+        text = text.replace('hook = "nginx"', 'hook = "envoy"')
+        if grpc:
+            text = text.replace('hook = "envoy"', 'hook = "envoy_grpc"')
+            text = text.replace('key_file = "keys/pep.key"', f"socket_uids = [{user}]")
+            text = text.replace("[sidecar]\n", f'[sidecar]\ngrpc_listen = ["unix:{folder}/grpc.sock"]\n')
+        self.sandbox.write("zt.toml", text.encode())
+        self.sandbox.subject("tanaka", **{**STAFF, "compartments": ["case:123"]})
+        self.laptop = self.sandbox.device("laptop-1", assigned=["tanaka"], facts=HEALTHY)
+        self.stale = self.sandbox.device(
+            "laptop-2", assigned=["tanaka"], facts=HEALTHY, report_received_at=self.sandbox.now - 3 * 86_400
+        )
+        for device in (self.laptop, self.stale):
+            self.sandbox.write(f"clients/{device.device_id}.pem", device.certificate.pem + device.certificate.key_pem)
+        self.backend = Backend()
+        self.thread = LoopThread()
+        settings = load(self.sandbox.config)
+        self.process = Process(self.sandbox).started() if apart else None
+        self.program = self.thread.call(lambda: SidecarProgram(settings)) if not apart else None
+        if self.program is not None:
+            self.thread.run(self.program.start())
+        self.authority, certificate, key = write_server_certificate(
+            folder / "tls", [PORTAL.decode()], now=self.sandbox.now
+        )
+        lab = EnvoyGrpcLab if grpc else EnvoyLab
+        self.lab = lab(
+            envoy,
+            folder,
+            sidecar_address=f"unix:{folder}/{'grpc' if grpc else 'zt'}.sock",
+            backend_address=self.backend.address,
+            host=PORTAL.decode(),
+            key="" if grpc else self.sandbox.pep_key,
+            tls=Tls(certificate, key, self.sandbox.folder / "policy/device-cas.pem"),
+        ).start()
+
+    def close(self) -> None:
+        self.lab.stop()
+        if self.program is not None:
+            self.thread.run(self.program.stop())
+        if self.process is not None:
+            self.process.close()
+        self.thread.close()
+        self.backend.close()
+        assert self.thread.faults == []
+
+    def bearer(self, device: Device | None) -> bytes:
+        return b"Authorization: Bearer " + self.sandbox.token("tanaka", device=device).encode()
+
+    def connect(self, device: Device | None = None) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=str(self.authority))
+        if device is not None:
+            context.load_cert_chain(self.sandbox.folder / f"clients/{device.device_id}.pem")
+        plain = socket.create_connection(self.lab.address, timeout=10)
+        return context.wrap_socket(plain, server_hostname=PORTAL.decode())
+
+    def send(self, raw: bytes, *, device: Device | None = None) -> Answer:
+        with self.connect(device) as client:
+            client.sendall(raw)
+            return Answer(*one_answer(client, bodiless=raw.startswith(b"HEAD ")))
+
+    def get(self, target: bytes, *headers: bytes, device: Device | None = None, **options: Any) -> Answer:
+        """As tanaka, on a device of hers, or signed in nowhere."""
+        token = [self.bearer(device)] if device is not None else []
+        return self.send(request(target, *token, *headers, **{"host": PORTAL, **options}), device=device)
+
+    def events(self) -> list[dict[str, Any]]:
+        """All decisions in the log, oldest first."""
+        lines: list[str] = []
+        for path in sorted((self.sandbox.folder / "log").glob("decisions*.jsonl")):
+            lines += path.read_text().splitlines()
+        return [event for event in map(json.loads, lines) if "effect" in event]
