@@ -100,6 +100,11 @@ def certified(world: World) -> Mapping[str, Any]:
     return {"sidecar_address": world.tls_address, "key": shown(*world.traefik, world.authority.path)}
 
 
+def over_grpc(world: World) -> Mapping[str, Any]:
+    """Envoy over a Unix socket, known by its user id."""
+    return {"sidecar_address": world.grpc_address}
+
+
 class Candidate(msgspec.Struct, frozen=True):
     """A proxy, the peers it needs, and what is true of it that the runner has to know."""
 
@@ -125,4 +130,5 @@ CANDIDATES: Mapping[str, Candidate] = {
         ),
         ("envoy",),
     ),
+    "Envoy (gRPC)": Candidate(lambda: Laboratory("envoy", "envoy.EnvoyGrpcLab", over_grpc), ("envoy",)),
 }

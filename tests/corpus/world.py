@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -29,6 +30,7 @@ enforces = ["no_store", "no_download", "watermark"]
 TRAEFIK = "traefik.proxies.example"
 TLS = """\
 tls_listen = ["127.0.0.1:0"]
+grpc_listen = ["{grpc}"]
 tls_certificate = "{certificate}"
 tls_key = "{key}"
 tls_client_ca = "{ca}"
@@ -52,11 +54,13 @@ class World:
         for hook in KEYED:
             self.sandbox.write(f"keys/{hook}.key", self.key(hook) + b"\n")
         proxies = "".join(PROXY.format(hook=hook, proof=f'key_file = "keys/{hook}.key"') for hook in KEYED)
+        proxies += PROXY.format(hook="envoy_grpc", proof=f"socket_uids = [{os.getuid()}]")
         proxies += PROXY.format(hook="traefik", proof=f'certificate_names = ["{TRAEFIK}"]')
         self.authority = Authority(folder / "tls", "authority")
         own = self.authority.issue("sidecar", hosts=["127.0.0.1"])
         self.traefik = self.authority.issue("traefik", hosts=[TRAEFIK])
-        tls = TLS.format(certificate=own.certificate, key=own.key, ca=self.authority.path)
+        self.grpc_address = f"unix:{folder}/grpc.sock"
+        tls = TLS.format(grpc=self.grpc_address, certificate=own.certificate, key=own.key, ca=self.authority.path)
         edit(
             self.sandbox,
             "zt.toml",
