@@ -67,11 +67,22 @@ class TestHaproxyWithTls(EncryptedContract):
 
 
 def test_only_what_the_sidecar_needs_is_sent_to_it(front: Front) -> None:
-    front.get(b"/cases/1", b"Cookie: sid=1", b"X-Private: 1", b"Accept: text/html")
+    session = b"__Host-zt-session=" + b"a" * 43
 
-    asked = {name.lower() for name in front.app.asked[-1]} - {b""}
-    assert b"cookie" not in asked and b"x-private" not in asked
-    assert front.app.asked[-1][b"accept"] == b"text/html"
+    front.get(b"/cases/1", b"Cookie: sid=1; " + session, b"X-Private: 1", b"Accept: text/html", b"Origin: null")
+
+    asked = front.app.asked[-1]
+    assert asked[b"cookie"] == session and front.app.authorised[-1].session == b"a" * 43
+    assert b"x-private" not in asked and (asked[b"accept"], asked[b"origin"]) == (b"text/html", b"null")
+    assert front.backend.received[-1].values("cookie") == [b"sid=1; " + session]
+
+
+def test_a_session_that_comes_twice_is_refused_in_one_line_and_in_two(front: Front) -> None:
+    session = b"Cookie: __Host-zt-session=" + b"a" * 43
+
+    answers = [front.get(b"/cases/1", session + b"; " + session[8:]), front.get(b"/cases/1", session, session)]
+
+    assert [answer.status for answer in answers] == [403, 403]
 
 
 def test_names_come_in_one_order_so_that_a_question_is_recognised(front: Front) -> None:
@@ -88,13 +99,13 @@ def test_the_absolute_form_arrives_as_a_path(front: Front) -> None:
     assert front.backend.received[-1].line[1] == b"/cases/2?a=1"
 
 
-def test_h5_without_a_sidecar_nothing_passes_and_service_returns_with_it(haproxy: Path, tmp_path: Path) -> None:
+def test_h5_without_a_sidecar_nothing_passes(haproxy: Path, tmp_path: Path) -> None:
     with started(haproxy, tmp_path) as front:
         assert front.get().status == 200
         front.hook.thread.run(front.hook.server.close(grace=0.1))
         reached = len(front.backend.received)
 
-        assert [front.get(b"/cases/%d" % number).status for number in range(3)] == [503, 503, 503]
+        assert front.get().status == 503
         assert len(front.backend.received) == reached
 
 

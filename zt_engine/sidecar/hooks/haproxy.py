@@ -24,7 +24,7 @@ FAMILY = Family(
         "x-real-ip",
         "zt-request-id",
     ),
-    optional=("zt-pep-key", "client-cert", "authorization", "dpop"),
+    optional=("zt-pep-key", "client-cert", "authorization", "dpop", "cookie"),
 )
 
 
@@ -42,7 +42,7 @@ class HaproxyHook(HeaderHook):
 
     def sent(self, values: tuple[bytes, ...], *, method: bytes, rest: bytes) -> Sent:
         """Return the values. The action sends a certificate only if HAProxy has verified it."""
-        uri, asked, host, scheme, port, address, number, key, certificate, authorization, dpop = values
+        uri, asked, host, scheme, port, address, number, key, certificate, authorization, dpop, cookie = values
         escaped = self._certificates.of(_base64(certificate))
         return Sent(
             uri=uri,
@@ -57,7 +57,7 @@ class HaproxyHook(HeaderHook):
             cert=escaped,
             authorization=authorization,
             dpop=dpop,
-            cookie=b"",
+            cookie=cookie,
         )
 
 

@@ -14,6 +14,7 @@ import msgspec
 from jinja2 import Environment, StrictUndefined, Template
 
 from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.core.session import COOKIE
 from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.hooks.haproxy import FAMILY, PATH
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
@@ -90,13 +91,14 @@ def render(block: HaproxyBlock) -> str:
 def render_lua(block: HaproxyBlock) -> str:
     """Return the Lua action that asks for this frontend; raises ConfigError CONFIG_VALUE."""
     _check(block)
-    ours = {*FAMILY.known, *map(str.lower, FORWARDED)} - {"authorization", "dpop"}
+    ours = {*FAMILY.known, *map(str.lower, FORWARDED)} - {"authorization", "dpop", "cookie"}
     return _template("haproxy.lua.j2").render(
         action=_action(block),
         key_file=block.key_file,
         addresses=_quoted(map(_destination, block.sidecar)),
         path=PATH.decode("ascii"),
         timeout_ms=TIMEOUT_MS,
+        cookie=COOKIE.decode("ascii"),
         ours=_quoted(sorted(ours)),
         reserved=_quoted(sorted((RESERVED_NAMES | METHOD_OVERRIDES) - ours)),
         prefixes=_quoted(RESERVED_PREFIXES),
