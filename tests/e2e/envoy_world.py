@@ -27,7 +27,7 @@ class EnvoyWorld:
     """One installation with Envoy and its backend."""
 
     def __init__(self, envoy: Path, folder: Path, *, grpc: bool, apart: bool = False, users: int | None = None) -> None:
-        """`apart`: the sidecar is a process of its own. `users` is whom the gRPC listener knows, this user by default."""
+        """`apart`: the sidecar is a process of its own. `users`: whom the gRPC listener knows, else this user."""
         user = os.getuid() if users is None else users
         self.sandbox = Sandbox(
             folder / "zt", pack="jp-gov", listen=f"unix:{folder}/zt.sock", admin_listen=f"unix:{folder}/admin.sock",
