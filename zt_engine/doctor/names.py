@@ -12,8 +12,8 @@ IDENTITY = (
 CERTIFICATE = ("Zt-Client-Verify", "Zt-Client-Cert")
 """What the hook believes about a client certificate."""
 
-HOOK_PATHS = ("/v1/hooks/", "/_zt")
-"""Where the question is asked."""
+HOOK_PATH = "/v1/hooks"
+"""Where the sidecar is asked, whatever its address."""
 
 
 def missing(present: Iterable[str], wanted: Iterable[str] = IDENTITY) -> list[str]:

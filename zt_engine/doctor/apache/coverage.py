@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from zt_engine.doctor.apache.model import GROUPS, ApacheConfig, Host, Section, authority, flat
 from zt_engine.doctor.directive import Directive
 from zt_engine.doctor.finding import Finding
+from zt_engine.doctor.names import HOOK_PATH
 
 
 def alternatives(config: ApacheConfig) -> Iterator[Finding]:
@@ -75,7 +76,7 @@ def paths(config: ApacheConfig) -> Iterator[Finding]:
     """Backends that are reached without anybody being asked."""
     for host in config.hosts:
         for path, target, line in host.passes():
-            if authority(target) in config.sidecars:
+            if authority(target) in config.sidecars or HOOK_PATH in target or path.startswith(HOOK_PATH):
                 detail = f"`{target}` is the sidecar"
                 yield Finding("DOCTOR_HOOK_EXPOSED", line.place, detail)
             elif not host.asking:

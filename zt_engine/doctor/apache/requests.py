@@ -12,6 +12,7 @@ from zt_engine.doctor.finding import Finding
 from zt_engine.doctor.names import IDENTITY, listed, missing
 
 LONGEST = 300
+_CERTIFICATES = frozenset({"client-cert", "x-forwarded-client-cert", "zt-client-cert"})
 
 
 def provider(config: ApacheConfig) -> Iterator[Finding]:
@@ -44,6 +45,17 @@ def identity(config: ApacheConfig) -> Iterator[Finding]:
             name = lacks[0].upper().replace("-", "_")
             write = f'RequestHeader set {lacks[0]} "%{{{name}}}e"'
             yield Finding("DOCTOR_IDENTITY_UNSET", host.asking[0].place, detail, write)
+
+
+def certificate(config: ApacheConfig) -> Iterator[Finding]:
+    """A certificate that a client wrote itself, where the backend could expect one of httpd."""
+    for host in config.hosts:
+        verify = [line for line in flat(host.lines) if line.name == "sslverifyclient" and line.first.lower() != "none"]
+        lines = [line for line in flat(host.lines) if line.name == "requestheader"]
+        known = {line.args[1].lower() for line in lines if _overwrites(line)}
+        if host.asking and verify and not known & _CERTIFICATES:
+            detail = "`SSLVerifyClient`, and `Client-Cert` is neither set nor unset"
+            yield Finding("DOCTOR_CLIENT_CERT", verify[0].place, detail, "RequestHeader unset Client-Cert")
 
 
 def _overwrites(line: Directive) -> bool:
@@ -131,4 +143,4 @@ def _trusted(host: Host) -> Iterator[Finding]:
             yield Finding("DOCTOR_FORWARDED_TRUSTED", line.place, detail)
 
 
-RULES = (provider, identity, paths, refusals, listeners)
+RULES = (provider, identity, certificate, paths, refusals, listeners)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from zt_engine.doctor.addresses import stays_here, trusts_everybody
-from zt_engine.doctor.caddy.model import CONTENT, PATHS, CaddyConfig, Site, flat, is_question, upstreams
+from zt_engine.doctor.caddy.model import CONTENT, PATHS, CaddyConfig, Site, flat, is_question, matcher_of, upstreams
 from zt_engine.doctor.directive import Directive
 from zt_engine.doctor.finding import Finding
+from zt_engine.doctor.names import HOOK_PATH
 
 
 def routes(config: CaddyConfig) -> Iterator[Finding]:
@@ -77,12 +78,11 @@ def exposed(config: CaddyConfig) -> Iterator[Finding]:
             item = step.directive
             if item.name != "reverse_proxy" or is_question(item):
                 continue
-            if config.sidecars.intersection(upstreams(item)) and not item.first.startswith(
-                ("/access/", "/.well-known/")
-            ):
-                yield Finding(
-                    "DOCTOR_HOOK_EXPOSED", item.place, f"`reverse_proxy {' '.join(item.args)}` is the sidecar"
-                )
+            matched = matcher_of(item)
+            authzen = "/access/" in matched or "/.well-known/" in matched
+            if HOOK_PATH in matched or (config.sidecars.intersection(upstreams(item)) and not authzen):
+                detail = f"`reverse_proxy {' '.join(item.args)}` is the sidecar"
+                yield Finding("DOCTOR_HOOK_EXPOSED", item.place, detail)
     for item in config.options:
         if item.name == "admin" and item.first not in {"", "off"} and not stays_here(item.first):
             yield Finding("DOCTOR_ADMIN_EXPOSED", item.place, f"`admin {item.first}`", "admin off")

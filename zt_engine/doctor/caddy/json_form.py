@@ -72,8 +72,12 @@ def _routes(routes: Sequence[Node]) -> list[Directive]:
     found: list[Directive] = []
     for route in routes:
         names = [name for item in route.get("match").elements for name, _ in item.pairs]
-        matcher = () if set(names) <= {"host"} else (f"@{route.get('match').place.line}",)
+        paths = ",".join(path for item in route.get("match").elements for path in item.get("path").texts)
+        matcher = () if set(names) <= {"host"} else (f"@{route.get('match').place.line}:{paths}",)
         handlers = [line for item in route.get("handle").elements for line in _handler(item)]
+        for line in handlers:
+            if line.name == "reverse_proxy":
+                line.args = (*matcher, *line.args)
         found.append(Directive("route", matcher, route.place, handlers))
     return found
 

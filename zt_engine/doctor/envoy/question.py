@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from zt_engine.doctor.addresses import stays_here
 from zt_engine.doctor.envoy.model import EnvoyConfig, Manager, cluster_of, is_question, kind, service_of, targets
 from zt_engine.doctor.finding import Finding
-from zt_engine.doctor.names import IDENTITY, listed
+from zt_engine.doctor.names import HOOK_PATH, IDENTITY, listed
 from zt_engine.doctor.trees.node import Node
 
 LONGEST = 5.0
@@ -93,7 +93,8 @@ def exposed(config: EnvoyConfig) -> Iterator[Finding]:
     for _, _, route in config.routes():
         for name in targets(route):
             path = route.get("match", "prefix").text or route.get("match", "path").text
-            if name.text in config.sidecars and not path.startswith(("/access/", "/.well-known/")):
+            known = name.text in config.sidecars and not path.startswith(("/access/", "/.well-known/"))
+            if known or path.startswith(HOOK_PATH):
                 yield Finding("DOCTOR_HOOK_EXPOSED", name.place, f"a route leads to `{name.text}`")
     for root in config.roots:
         address = root.get("admin", "address", "socket_address", "address")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from zt_engine.doctor.addresses import stays_here
 from zt_engine.doctor.finding import Finding
-from zt_engine.doctor.names import CERTIFICATE, listed
-from zt_engine.doctor.nginx.model import Level, NginxConfig, authority
+from zt_engine.doctor.names import CERTIFICATE, HOOK_PATH, listed
+from zt_engine.doctor.nginx.model import Level, NginxConfig, authority, uri_part
 
 SENT = {
     "X-Original-URI": "$request_uri",
@@ -41,9 +41,10 @@ def exposed(config: NginxConfig) -> Iterator[Finding]:
             handler = level.handler
             if level.internal or handler is None or not handler.args or _hidden(level):
                 continue
-            to_sidecar = config.sidecars.intersection(config.addresses(handler.args[0])) and not (
-                level.uri.startswith(_OPEN_PATHS) or _for_proxies(config, server)
-            )
+            asks = HOOK_PATH in level.uri or uri_part(handler.args[0]).startswith(HOOK_PATH)
+            known = config.sidecars.intersection(config.addresses(handler.args[0]))
+            spared = level.uri.startswith(_OPEN_PATHS) or _for_proxies(config, server)
+            to_sidecar = (asks or known) and not spared
             if not to_sidecar and id(level) not in config.questions:
                 continue
             detail = f"`location {' '.join(level.directive.args) if level.directive else ''}` is not `internal`"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from zt_engine.doctor.addresses import stays_here, trusts_everybody
 from zt_engine.doctor.finding import Finding
+from zt_engine.doctor.names import HOOK_PATH
 from zt_engine.doctor.traefik.model import TraefikConfig
 
 
@@ -20,6 +21,8 @@ def routers(config: TraefikConfig) -> Iterator[Finding]:
             yield Finding(
                 "DOCTOR_HOOK_EXPOSED", place, f"router `{router.name}` leads to {', '.join(sorted(to_sidecar))}"
             )
+        elif HOOK_PATH in router.node.get("rule").text:
+            yield Finding("DOCTOR_HOOK_EXPOSED", router.node.place, f"router `{router.name}` matches `{HOOK_PATH}`")
         elif router.question is None and not to_sidecar:
             detail = f"router `{router.name}` has no `forwardAuth`"
             if router.unknown:
