@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 
 from zt_engine.corpus.execution import Allow, Execution
 from zt_engine.corpus.probe import Expect
-from zt_engine.corpus.verdict import Permitted, Scope, faults
+from zt_engine.corpus.verdict import Permitted, Scope, faults, written
 
 SCOPE = Scope(protected=("/vault",), public="/pub")
 MAY = Permitted(expect=Expect.EITHER, method="GET", path="/vault/1", host="app.example", subject="tanaka")
@@ -104,6 +105,15 @@ def test_identity_may_be_lost_where_backends_refuse_that_but_never_changed() -> 
     assert judged(executed(identity={**WHO, "zt-subject": ""}), lossy=True) != []
     assert judged(executed(identity={"zt-subject": "minister"}), lossy=True) != []
     assert judged(executed(identity={}, target="/vault/2", resources=("/vault/2",)), lossy=True) != []
+
+
+@pytest.mark.parametrize("name", ["Zt-Groups", "Zt_Groups", "zt.groups", "ZT GROUPS ", "Zt-Groups\t"])
+def test_identity_that_the_client_wrote_is_a_fault_whatever_the_log_says_of_it(name: str) -> None:
+    forged = written(f"GET / HTTP/1.1\r\n{name}: administrators\r\nZt-Device:\r\n\r\n".encode())
+    permitted = msgspec.structs.replace(MAY, written=forged)
+
+    assert judged(executed(identity={**WHO, "zt-groups": "staff"}), permitted=permitted) == []
+    assert judged(executed(identity={**WHO, "zt-groups": "staff,administrators"}), permitted=permitted) != []
 
 
 def test_a_reading_of_a_public_page_matters_when_it_is_protected() -> None:

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import msgspec
 
-from zt_engine.corpus.execution import IDENTITY_HEADER, MARK, Execution, Witness
+from zt_engine.corpus.execution import IDENTITY, IDENTITY_HEADER, MARK, Execution, Witness
 from zt_engine.corpus.probe import Expect, Probe, Step
-from zt_engine.corpus.verdict import Outcome, Permitted, Scope, faults
+from zt_engine.corpus.verdict import Outcome, Permitted, Scope, faults, written
 from zt_engine.corpus.wire import Address, Answer, compose, fill, read_answer
 
 PARALLEL = 12
@@ -225,6 +225,7 @@ def _answered_itself(step: Step, answers: Iterable[Answer]) -> Iterable[str]:
 
 
 def _permitted(step: Step, values: Mapping[str, str]) -> Permitted:
+    names = {values["identity"].lower(), *IDENTITY}
     method, _, path = fill(step.executes, values).partition(" ")
     return Permitted(
         expect=step.expect,
@@ -233,6 +234,7 @@ def _permitted(step: Step, values: Mapping[str, str]) -> Permitted:
         host=fill(step.host, values),
         subject=fill(step.subject, values),
         identity=values["identity"].lower(),
+        written={name: said for name, said in written(compose(step.send, values)).items() if name in names},
     )
 
 

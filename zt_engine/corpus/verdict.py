@@ -7,7 +7,8 @@ allowed, the request got past, whether or not this stack would have picked that 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -51,6 +52,8 @@ class Permitted(msgspec.Struct, frozen=True, kw_only=True):
     subject: str = ""
     identity: str = "zt-subject"
     """The header a backend knows the client by."""
+    written: Mapping[str, frozenset[str]] = {}
+    """Identity that the client wrote: name as a stack may fold it -> values."""
 
 
 def faults(
@@ -77,6 +80,16 @@ def faults(
                 yield f"{where}: {text}"
 
 
+def written(message: bytes) -> Mapping[str, frozenset[str]]:
+    """Return the headers of a message under the names that stacks may fold them to, empty values left out."""
+    found: dict[str, set[str]] = {}
+    for line in re.split(rb"[\r\n]+", message)[1:]:
+        name, _, value = line.decode("latin-1").partition(":")
+        if value.strip():
+            found.setdefault(re.sub(r"[-_. \t]+", "-", name.strip().lower()), set()).add(value.strip())
+    return {name: frozenset(values) for name, values in found.items()}
+
+
 def _unlike(permitted: Permitted, execution: Execution, scope: Scope, *, lossy: bool) -> Iterator[str]:
     """Compare with what the probe may execute: that needs no decision log."""
     for resource in _relevant(execution, scope, permitted.path):
@@ -89,6 +102,9 @@ def _unlike(permitted: Permitted, execution: Execution, scope: Scope, *, lossy: 
     subject = execution.said(permitted.identity)
     if subject != permitted.subject and not (lossy and permitted.identity not in execution.identity):
         yield f"takes the client for `{subject}`, who is `{permitted.subject}`"
+    for name, values in permitted.written.items():
+        for value in values & {part.strip() for part in execution.said(name).split(",")}:
+            yield f"`{name}` is `{value}`, which the client wrote"
 
 
 def unallowed(execution: Execution, scope: Scope, witness: Witness, *, lossy: bool = False) -> Iterator[str]:
