@@ -7,7 +7,7 @@ import socket
 from zt_engine.bootstrap.sockets import bind
 from zt_engine.config import Settings
 
-ADMIN, TLS, AUTHZEN, GRPC = "admin", "tls", "authzen", "grpc"
+ADMIN, TLS, AUTHZEN, GRPC, FASTCGI = "admin", "tls", "authzen", "grpc", "fastcgi"
 """How the names of places begin; all others are the proxies'."""
 
 
@@ -20,6 +20,7 @@ def places(settings: Settings) -> dict[str, tuple[str, str]]:
         found[f"decisions {listen} {same}"] = (listen, "sidecar.listen")
     found |= {f"{TLS} {listen}": (listen, "sidecar.tls_listen") for listen in sidecar.tls_listen}
     found |= {f"{GRPC} {listen}": (listen, "sidecar.grpc_listen") for listen in sidecar.grpc_listen}
+    found |= {f"{FASTCGI} {listen}": (listen, "sidecar.fastcgi_listen") for listen in sidecar.fastcgi_listen}
     return found | {f"{AUTHZEN} {listen}": (listen, "authzen.listen") for listen in settings.authzen.listen}
 
 

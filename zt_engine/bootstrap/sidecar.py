@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
 from zt_engine.adapters.keys_jwks import KeySource, refresh_due
+from zt_engine.bootstrap.apache_listener import ApacheListener
 from zt_engine.bootstrap.authzen import AuthzenListener, Surroundings
 from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.control_gauges import gauges_of
@@ -25,7 +26,7 @@ from zt_engine.bootstrap.following_control import ControlFollower
 from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.handover import Meeting, Predecessor, WaitingPoint
 from zt_engine.bootstrap.joining import read_member
-from zt_engine.bootstrap.listening import ADMIN, AUTHZEN, GRPC, TLS, bound, places
+from zt_engine.bootstrap.listening import ADMIN, AUTHZEN, FASTCGI, GRPC, TLS, bound, places
 from zt_engine.bootstrap.proxy_tls import ProxyTls, proxy_context
 from zt_engine.bootstrap.release_stage import ReleaseStage, releases_of
 from zt_engine.bootstrap.sockets import address_of
@@ -127,6 +128,7 @@ class SidecarProgram:
         around = Surroundings(self.authorizer, self._shared, self.log, self.clock, self.meters)
         self.authzen = AuthzenListener(settings, around, busy=lambda: any(one.turn.waiting for one in self._servers))
         self.grpc = EnvoyGrpcListener(settings, self.meters, lambda: bool(self.readiness()["ready"]))
+        self.fastcgi = ApacheListener(self.meters)
         self.handed_over = asyncio.Event()
         """Set when a successor serves and this process should stop."""
         self._busy = asyncio.Lock()
@@ -203,12 +205,13 @@ class SidecarProgram:
         for place, sock in sockets.items():
             if place.startswith(ADMIN):
                 await admin.listen(sock)
-            elif not place.startswith((AUTHZEN, GRPC)):
+            elif not place.startswith((AUTHZEN, GRPC, FASTCGI)):
                 tls = self._tls.context if self._tls is not None and place.startswith(TLS) else None
                 await decisions.listen(sock, tls=tls)
         await self.authzen.listen(sockets, self.wiring)
         await self.grpc.listen(sockets, self.app, decisions.turn, self.wiring)
-        proxies = [sock for place, sock in sockets.items() if not place.startswith((ADMIN, AUTHZEN, GRPC))]
+        await self.fastcgi.listen(sockets, self.app, decisions.turn, self.wiring)
+        proxies = [sock for place, sock in sockets.items() if not place.startswith((ADMIN, AUTHZEN, GRPC, FASTCGI))]
         self.addresses = [address_of(sock) for sock in proxies]
         self.admin_address = next(address_of(sock) for place, sock in sockets.items() if place.startswith(ADMIN))
         self._waiting = WaitingPoint(
@@ -235,7 +238,7 @@ class SidecarProgram:
             for server in self._servers:
                 server.limits = replace(server.limits, drain_seconds=PATIENCE_SECONDS)
         servers = (server.close(grace=DRAIN_SECONDS) for server in self._servers)
-        beside = (self.authzen.close(grace=DRAIN_SECONDS), self.grpc.close(grace=DRAIN_SECONDS))
+        beside = (listener.close(grace=DRAIN_SECONDS) for listener in (self.authzen, self.grpc, self.fastcgi))
         await asyncio.gather(*servers, *beside)
         for task in self._tasks:
             task.cancel()
@@ -296,6 +299,7 @@ class SidecarProgram:
         self.settings, self.wiring = settings, wiring
         self.app.rewire(wiring.hooks, wiring.pages, wiring.denials)
         self.grpc.rewire(wiring)
+        self.fastcgi.rewire(wiring)
         self.authorizer.rely_on(wiring.principals, wiring.strongest)
         await self.authzen.rewire(settings, wiring)
         if self._servers:

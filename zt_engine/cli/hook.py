@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from zt_engine.bootstrap.nginx_hook import BACKEND, find_proxy, nginx_block, write_key_include
+from zt_engine.cli.hook_apache import apache
 from zt_engine.cli.hook_caddy import caddy
 from zt_engine.cli.hook_envoy import envoy
 from zt_engine.cli.hook_haproxy import haproxy
@@ -19,6 +20,7 @@ from zt_engine.sidecar.hooks.snippet import render
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(haproxy)
+app.command()(apache)
 app.command()(caddy)
 app.command()(traefik)
 app.command()(envoy)

@@ -52,6 +52,15 @@ UNIX = "unix:"
 Listen = Annotated[str, AfterValidator(_listens)]
 
 
+def _listens_on_loopback(listen: str) -> str:
+    parse_listen(listen)
+    return listen
+
+
+Loopback = Annotated[str, AfterValidator(_listens_on_loopback)]
+"""An address of this machine, for who cannot ask over a Unix socket."""
+
+
 def _serves(listen: str) -> str:
     split_listen(listen, SERVE_EXAMPLE)
     return listen

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from zt_engine.config.addresses import UNIX, Grpc, Listen, Serve, check_floor_url, check_plane_url
+from zt_engine.config.addresses import UNIX, Grpc, Listen, Loopback, Serve, check_floor_url, check_plane_url
 from zt_engine.config.section import Channel, Name, Seconds, Section
 
 
@@ -27,6 +27,8 @@ class Sidecar(Section):
     """CA certificates (PEM) of proxies: ours alone, since whoever has a certificate of theirs may be a proxy."""
     grpc_listen: tuple[Grpc, ...] = ()
     """Where Envoy asks over gRPC: `unix:/path`, or an address with the TLS of `tls_listen`."""
+    fastcgi_listen: tuple[Loopback, ...] = ()
+    """Where Apache httpd asks, which knows no Unix socket here."""
     admin_listen: Listen = "127.0.0.1:9192"
     state_dir: Path = Path("state")
     tick_seconds: Annotated[int, Field(ge=1, le=60)] = 5
@@ -84,6 +86,8 @@ class Proxy(Section):
             raise ValueError("a proxy proves itself by `key_file`, `socket_uids` or `certificate_names`, one of them")
         if self.hook == "envoy_grpc" and self.key_file is not None:
             raise ValueError("over gRPC a proxy proves itself by `socket_uids` or `certificate_names`")
+        if self.hook == "apache" and self.key_file is None:
+            raise ValueError("over FastCGI a proxy proves itself by `key_file`")
         return self
 
 
