@@ -51,7 +51,12 @@ class Office:
         command = (sys.executable, "-c", ZT, "sidecar", "shadow", "--config", site.sandbox.folder / "whole.toml")
         with (folder / "shadow.log").open("wb") as said:
             self.shadow = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, cwd=ROOT
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                start_new_session=True,  # it stands back with its whole session
             )
         stack.callback(self._ended)
 
