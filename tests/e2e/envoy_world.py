@@ -1,4 +1,4 @@
-"""A whole sidecar behind a real Envoy that asks it over HTTP or gRPC, with TLS in front and a recording backend."""
+"""A whole sidecar behind two real Envoys, over HTTP and over gRPC, with TLS in front and a recording backend."""
 
 from __future__ import annotations
 
@@ -24,21 +24,19 @@ PORTAL = b"portal.ministry.example"
 
 
 class EnvoyWorld:
-    """One installation with Envoy and its backend."""
+    """One installation, its backend, and both ways to ask; `lab` is the Envoy that clients come to now."""
 
-    def __init__(self, envoy: Path, folder: Path, *, grpc: bool, apart: bool = False, users: int | None = None) -> None:
-        """`apart`: the sidecar is a process of its own. `users`: whom the gRPC listener knows, else this user."""
-        user = os.getuid() if users is None else users
+    def __init__(self, envoy: Path, folder: Path, *, apart: bool = False, user: int | None = None) -> None:
+        """`apart`: the sidecar is a process of its own. `user`: whom the gRPC listener knows, else this user."""
+        user = os.getuid() if user is None else user
         self.sandbox = Sandbox(
             folder / "zt", pack="jp-gov", listen=f"unix:{folder}/zt.sock", admin_listen=f"unix:{folder}/admin.sock",
             bundle=compiled_bundle("jp-gov"),
         )  # fmt: skip
         text = (self.sandbox.folder / "zt.toml").read_text()
         text = text.replace('hook = "nginx"', 'hook = "envoy"')
-        if grpc:
-            text = text.replace('hook = "envoy"', 'hook = "envoy_grpc"')
-            text = text.replace('key_file = "keys/pep.key"', f"socket_uids = [{user}]")
-            text = text.replace("[sidecar]\n", f'[sidecar]\ngrpc_listen = ["unix:{folder}/grpc.sock"]\n')
+        text = text.replace("[sidecar]\n", f'[sidecar]\ngrpc_listen = ["unix:{folder}/grpc.sock"]\n')
+        text += f'\n[[proxies]]\nname = "mesh"\nhook = "envoy_grpc"\nsocket_uids = [{user}]\nenforces = ["no_store"]\n'
         self.sandbox.write("zt.toml", text.encode())
         self.sandbox.subject("tanaka", **{**STAFF, "compartments": ["case:123"]})
         self.laptop = self.sandbox.device("laptop-1", assigned=["tanaka"], facts=HEALTHY)
@@ -57,19 +55,29 @@ class EnvoyWorld:
         self.authority, certificate, key = write_server_certificate(
             folder / "tls", [PORTAL.decode()], now=self.sandbox.now
         )
-        lab = EnvoyGrpcLab if grpc else EnvoyLab
-        self.lab = lab(
-            envoy,
-            folder,
-            sidecar_address=f"unix:{folder}/{'grpc' if grpc else 'zt'}.sock",
-            backend_address=self.backend.address,
-            host=PORTAL.decode(),
-            key="" if grpc else self.sandbox.pep_key,
-            tls=Tls(certificate, key, self.sandbox.folder / "policy/device-cas.pem"),
-        ).start()
+        shared = {
+            "backend_address": self.backend.address,
+            "host": PORTAL.decode(),
+            "tls": Tls(certificate, key, self.sandbox.folder / "policy/device-cas.pem"),
+        }
+        places = {name: folder / name for name in ("http", "grpc")}
+        for place in places.values():
+            place.mkdir()
+        self.labs: dict[str, EnvoyLab] = {
+            "http": EnvoyLab(
+                envoy, places["http"], sidecar_address=f"unix:{folder}/zt.sock", key=self.sandbox.pep_key, **shared
+            ),
+            "grpc": EnvoyGrpcLab(
+                envoy, places["grpc"], sidecar_address=f"unix:{folder}/grpc.sock", proxy="mesh", **shared
+            ),
+        }
+        for lab in self.labs.values():
+            lab.start()
+        self.lab = self.labs["http"]
 
     def close(self) -> None:
-        self.lab.stop()
+        for lab in self.labs.values():
+            lab.stop()
         if self.program is not None:
             self.thread.run(self.program.stop())
         if self.process is not None:
@@ -81,22 +89,24 @@ class EnvoyWorld:
     def bearer(self, device: Device | None) -> bytes:
         return b"Authorization: Bearer " + self.sandbox.token("tanaka", device=device).encode()
 
-    def connect(self, device: Device | None = None) -> ssl.SSLSocket:
+    def connect(self, device: Device | None = None, *, lab: EnvoyLab | None = None) -> ssl.SSLSocket:
         context = ssl.create_default_context(cafile=str(self.authority))
         if device is not None:
             context.load_cert_chain(self.sandbox.folder / f"clients/{device.device_id}.pem")
-        plain = socket.create_connection(self.lab.address, timeout=10)
+        plain = socket.create_connection((lab or self.lab).address, timeout=10)
         return context.wrap_socket(plain, server_hostname=PORTAL.decode())
 
-    def send(self, raw: bytes, *, device: Device | None = None) -> Answer:
-        with self.connect(device) as client:
+    def send(self, raw: bytes, *, device: Device | None = None, lab: EnvoyLab | None = None) -> Answer:
+        with self.connect(device, lab=lab) as client:
             client.sendall(raw)
             return Answer(*one_answer(client, bodiless=raw.startswith(b"HEAD ")))
 
-    def get(self, target: bytes, *headers: bytes, device: Device | None = None, **options: Any) -> Answer:
+    def get(
+        self, target: bytes, *headers: bytes, device: Device | None = None, lab: EnvoyLab | None = None, **options: Any
+    ) -> Answer:
         """As tanaka, on a device of hers, or signed in nowhere."""
         token = [self.bearer(device)] if device is not None else []
-        return self.send(request(target, *token, *headers, **{"host": PORTAL, **options}), device=device)
+        return self.send(request(target, *token, *headers, **{"host": PORTAL, **options}), device=device, lab=lab)
 
     def events(self) -> list[dict[str, Any]]:
         """All decisions in the log, oldest first."""
