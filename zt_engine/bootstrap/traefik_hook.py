@@ -31,7 +31,6 @@ def traefik_config(
     certificate: Path | None = None,
     certificate_key: Path | None = None,
     device_cas: Path | None = None,
-    trusted: Sequence[str] = (),
 ) -> TraefikConfig:
     """Return what the texts depend on; what is not given comes from the settings, as for nginx.
 
@@ -57,7 +56,6 @@ def traefik_config(
         certificate=_text(certificate),
         certificate_key=_text(certificate_key),
         device_cas=_text(device_cas),
-        trusted=tuple(trusted),
         enforces=tuple(proxy.enforces),
     )
 

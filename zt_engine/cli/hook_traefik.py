@@ -40,9 +40,6 @@ def traefik(
         Path | None, typer.Option(help="CAs of device certificates. Default: device-cas.pem of the policy folder.")
     ] = None,
     folder: Annotated[Path, typer.Option(help="From which Traefik reads the services.")] = FOLDER,
-    trusted: Annotated[
-        list[str] | None, typer.Option(help="Network of a proxy in front of Traefik; may be repeated.")
-    ] = None,
     static: Annotated[
         bool, typer.Option("--static", help="Print what Traefik starts with, instead of the service.")
     ] = False,
@@ -70,7 +67,6 @@ def traefik(
         certificate=certificate,
         certificate_key=certificate_key,
         device_cas=device_cas,
-        trusted=trusted or (),
     )
     text = render_static(printed) if static else render_dynamic(printed)
     tell_unenforced(language, chosen.name, printed.unenforced)

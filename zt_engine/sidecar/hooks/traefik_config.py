@@ -29,7 +29,6 @@ _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 _LISTEN = re.compile(r"(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]|):\d{1,5}")
 _PATH = re.compile(r"/[A-Za-z0-9_./ @+-]+")
-_NETWORK = re.compile(r"[0-9A-Fa-f:.]+(?:/\d{1,3})?")
 _ENFORCES = frozenset({"no_store"})
 
 
@@ -54,8 +53,6 @@ class TraefikConfig(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str = ""
     certificate_key: str = ""
     device_cas: str = ""
-    trusted: tuple[str, ...] = ()
-    """Networks of proxies in front of Traefik whose `X-Forwarded-*` it may believe."""
     enforces: tuple[str, ...] = ()
 
     @property
@@ -133,7 +130,7 @@ def _check(config: TraefikConfig) -> None:
     checks = (
         ("proxy", _NAME, (config.proxy,)), ("server_name", _HOST, config.server_names),
         ("listen", _LISTEN, (config.listen,)), ("sidecar", _ADDRESS, (config.sidecar,)),
-        ("backend", _ADDRESS, (config.backend,)), ("trusted", _NETWORK, config.trusted), ("file", _PATH, files),
+        ("backend", _ADDRESS, (config.backend,)), ("file", _PATH, files),
     )  # fmt: skip
     for key, pattern, values in checks:
         for value in values:
