@@ -62,8 +62,10 @@ class Section:
     @property
     def mentions(self) -> bool:
         """Whether the sidecar is asked in some way at all."""
-        return any(line.name == "luahookauthchecker" for line in self.lines) or any(
-            line.name == "require" and line.first.lower() in self._providers for line in flat(self.lines)
+        return (
+            self.checks
+            or any(line.name == "luahookauthchecker" for line in self.lines)
+            or any(line.name == "require" and line.first.lower() in self._providers for line in flat(self.lines))
         )
 
     @property

@@ -60,7 +60,8 @@ def certificate(config: ApacheConfig) -> Iterator[Finding]:
 
 def _overwrites(line: Directive) -> bool:
     action = line.first.lower()
-    conditional = any(word.lower().startswith(("env=", "expr=")) for word in line.args[2:])
+    rest = line.args[3:] if action == "set" else line.args[2:]
+    conditional = any(word.lower().startswith(("env=", "expr=")) for word in rest)
     if len(line.args) < 2 or conditional or action not in {"set", "unset"}:
         return False
     return action == "unset" or "%{http_" not in " ".join(line.args[2:]).lower()
@@ -74,7 +75,7 @@ def paths(config: ApacheConfig) -> Iterator[Finding]:
             if line.name == "allowencodedslashes" and word in {"on", "nodecode"}:
                 detail = f"`AllowEncodedSlashes {line.first}` passes `%2f`"
                 yield Finding("DOCTOR_PATH_UNHARDENED", line.place, detail, "AllowEncodedSlashes Off")
-            elif line.name == "mergeslashes" and word == "off":
+            elif line.name == "mergeslashes" and word == "off" and not _whole(host):
                 detail = "`MergeSlashes Off`: `//admin` is not in `<Location /admin>`"
                 yield Finding("DOCTOR_PATH_UNHARDENED", line.place, detail, "MergeSlashes On")
             elif line.name == "httpprotocoloptions" and "unsafe" in {item.lower() for item in line.args}:
@@ -87,6 +88,12 @@ def paths(config: ApacheConfig) -> Iterator[Finding]:
             if line.name == "proxypass" and _moves(path, target):
                 detail = f"`{path}` becomes `{urlsplit(_url(target)).path or '/'}` at the backend"
                 yield Finding("DOCTOR_PATH_CHANGED", line.place, detail)
+
+
+def _whole(host: Host) -> bool:
+    """Whether every path of a host is asked about, so that no spelling is in another section."""
+    section = host.deciding("/")
+    return section is not None and section.asks
 
 
 def _moves(path: str, target: str) -> bool:
