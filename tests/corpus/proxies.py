@@ -100,6 +100,11 @@ def certified(world: World) -> Mapping[str, Any]:
     return {"sidecar_address": world.tls_address, "key": shown(*world.traefik, world.authority.path)}
 
 
+def over_fastcgi(world: World) -> Mapping[str, Any]:
+    """Apache, which asks over FastCGI and shows a key."""
+    return {"sidecar_address": world.fastcgi_address, "key": world.key("apache")}
+
+
 def over_grpc(world: World) -> Mapping[str, Any]:
     """Envoy over a Unix socket, known by its user id."""
     return {"sidecar_address": world.grpc_address}
@@ -130,5 +135,6 @@ CANDIDATES: Mapping[str, Candidate] = {
         ),
         ("envoy",),
     ),
+    "Apache": Candidate(lambda: Laboratory("apache", "apache.ApacheLab", over_fastcgi), ("apache",)),
     "Envoy (gRPC)": Candidate(lambda: Laboratory("envoy", "envoy.EnvoyGrpcLab", over_grpc), ("envoy",)),
 }

@@ -17,7 +17,7 @@ from zt_engine.corpus.wire import Address
 
 HOST = "app.example"
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
-KEYED = ("caddy", "haproxy", "envoy")
+KEYED = ("caddy", "haproxy", "envoy", "apache")
 """Hooks beside nginx's whose proxies show a key."""
 PROXY = """\
 [[proxies]]
@@ -31,6 +31,7 @@ TRAEFIK = "traefik.proxies.example"
 TLS = """\
 tls_listen = ["127.0.0.1:0"]
 grpc_listen = ["{grpc}"]
+fastcgi_listen = ["127.0.0.1:0"]
 tls_certificate = "{certificate}"
 tls_key = "{key}"
 tls_client_ca = "{ca}"
@@ -87,6 +88,12 @@ class World:
     def tls_address(self) -> str:
         """Where it is for proxies that show a certificate."""
         address: str = self.sidecar.said("sidecar.started")["listen"][1]
+        return address
+
+    @property
+    def fastcgi_address(self) -> str:
+        """Where Apache asks."""
+        address: str = self.sidecar.said("fastcgi.started")["listen"][0]
         return address
 
     def listeners(self) -> dict[str, Address]:
