@@ -15,9 +15,11 @@ from zt_engine.adapters.git_tree import GitTree
 from zt_engine.bootstrap import publishing
 from zt_engine.bootstrap.owners import OwnerCheck
 from zt_engine.bootstrap.publishing import DAY, Published
+from zt_engine.bootstrap.publishing_ground import source_at, source_of
 from zt_engine.bootstrap.publishing_sources import FolderSource, GitSource
 from zt_engine.bootstrap.watching import Watch
 from zt_engine.bootstrap.workbench import Built
+from zt_engine.config import load_control
 from zt_engine.core.bundle import open_bundle
 from zt_engine.core.errors import BundleError, ConfigError, Problem, ZtError
 
@@ -161,6 +163,24 @@ def test_a_watch_that_starts_takes_its_own_content_as_its_own_whoever_released_i
 
     assert came == (1, "unchanged")
     assert seen(Watch(source, office.publisher, built, days=30).look()) == (2, "released")
+
+
+def test_what_is_published_by_hand_from_the_watched_folder_is_the_watch_s_own_and_from_another_is_not(
+    office: Office, pack: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "zt.toml"
+    config.write_text('[publishing]\nfolder = "policies/pack"\n')
+    settings = load_control(config)
+    by_hand = source_at(settings, pack)
+    by_hand.published(by_hand.state(), office.publisher.publish(version("1")))
+    (pack / "version").write_text("2")
+    own = seen(Watch(source_of(settings), office.publisher, built, days=30).look())
+    elsewhere = source_at(settings, tmp_path)
+    elsewhere.published(elsewhere.state(), office.publisher.publish(version("3")))
+    (pack / "version").write_text("4")
+
+    assert own == (2, "released")
+    assert seen(Watch(source_of(settings), office.publisher, built, days=30).look()) == "SOURCES_NOT_IN_FORCE"
 
 
 def test_faults_of_a_commit_name_the_repository_and_the_commit_and_no_folder_of_a_moment(
