@@ -37,7 +37,9 @@ GOOD = about("ken", "view", "offer-1")
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory, opa: str) -> Sandbox:
     rights = {**GATEWAY, **RIGHTS, "acr": ["phr", "mfa"], "enforces": ["no_store", "notify"]}
-    made = office(tmp_path_factory.mktemp("authzen") / "here", opa, {"app": (KEY, rights)}, tables=TYPES)
+    made = office(
+        tmp_path_factory.mktemp("authzen") / "here", opa, {"app": (KEY, rights)}, more="connections = 8\n", tables=TYPES
+    )
     made.write("authzen.tar.gz", build_rules(RECORDS, RULES, OpaBinary(Path(opa)), key=made.bundle_key))
     return made
 
@@ -256,6 +258,37 @@ def test_a_body_may_come_in_pieces_and_one_that_never_comes_is_given_up(sidecar:
         sock.sendall(raw(b"{", length=100))
         sock.shutdown(socket.SHUT_WR)
         assert sock.recv(65536) == b""
+
+
+def test_strangers_keep_no_caller_out_and_may_not_stay(sidecar: Process) -> None:
+    silent = [connect(address(sidecar)) for _ in range(8)]
+    talking = Caller(address(sidecar), None)
+    try:
+        assert talking.ask("GET", METADATA).status == 200
+        assert talking.evaluate(GOOD).status == 401
+        with Caller(address(sidecar)) as client:
+            assert client.evaluate(GOOD).decision is True
+            for sock in [*silent, talking.sock]:
+                try:
+                    assert sock.recv(65536) == b""  # it is hung up on, sooner or later
+                except ConnectionResetError:
+                    pass
+            assert client.evaluate(GOOD).decision is True
+    finally:
+        talking.close()
+        for sock in silent:
+            sock.close()
+
+
+def test_callers_that_are_too_many_are_told_so(sidecar: Process) -> None:
+    clients = [Caller(address(sidecar)) for _ in range(8)]
+    try:
+        assert [client.evaluate(GOOD).status for client in clients] == [200] * 8
+        with Caller(address(sidecar)) as another:
+            assert another.evaluate(GOOD).status == 503
+    finally:
+        for client in clients:
+            client.close()
 
 
 # -- whatever is sent

@@ -133,12 +133,14 @@ class AuthzenListener:
         log.info("authzen.started", listen=self.addresses, callers=len(wiring.trusted.callers))
 
     async def rewire(self, settings: Settings, wiring: Wiring) -> None:
-        """Take up who may ask, and what for, between two requests."""
+        """Take up who may ask, and what for, between two requests; then the rules that this takes."""
         self._settings, self._wiring = settings, wiring
-        if self._server is not None and self._search is not None:
-            await self._search.close()  # the next search is told everything anew
-            await self._follower.rely_on(settings)
-            self._server.app.rewire(Peps(wiring.trusted.callers), self._evaluator(wiring))
+        self._rules.types = types_of(settings)
+        if self._server is None or self._search is None:
+            return
+        self._server.app.rewire(Peps(wiring.trusted.callers), self._evaluator(wiring))
+        await self._search.close()  # the next search is told everything anew
+        await self._follower.rely_on(settings)
 
     async def close(self, *, grace: float) -> None:
         """Answer what was asked and end."""

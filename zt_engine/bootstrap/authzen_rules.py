@@ -97,9 +97,8 @@ class RulesFollower:
             await self.refresh()
 
     async def rely_on(self, settings: Settings) -> None:
-        """Take up other resource types, or other keys that sign."""
+        """Take up a bundle for other resource types, or by other keys that sign."""
         self._settings, self._seen = settings, None
-        self._rules.types = types_of(settings)
         await self.refresh()
 
     def close(self) -> None:

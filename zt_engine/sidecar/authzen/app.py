@@ -54,7 +54,8 @@ class AuthzenApp:
         self._authorizer = authorizer
         self._log = journal
         self._meters = meters
-        self._metadata = replies.success(metadata)
+        self.metadata = replies.success(metadata)
+        """Told to anybody: the only success that shows no credential."""
         self._generation = journal.generation
         self._repeats = Repeats()
 
@@ -78,19 +79,20 @@ class AuthzenApp:
         path, search = asked.path, SEARCHES.get(asked.path)
         if path not in (EVALUATION, EVALUATIONS, WELL_KNOWN) and search is None:
             return Pending(replies.NOT_FOUND)
-        number = asked.headers.get(b"x-request-id", b"")
-        if number and _NUMBER.fullmatch(number) is None:
-            return Pending(replies.refusal(400, "AUTHZEN_FRAMING", "`{}` is {}".format(*_GIVEN_BACK)))
+        sent = asked.headers.get(b"x-request-id", b"")
+        number = sent if _NUMBER.fullmatch(sent) is not None else b""
         wanted = b"GET" if path == WELL_KNOWN else b"POST"
         if asked.method != wanted:
             message, more = f"only {wanted.decode()} is served here", b"Allow: %b\r\n" % wanted
             return Pending(replies.refusal(405, "AUTHZEN_METHOD", message, number=number, more=more))
         if path == WELL_KNOWN:
-            return Pending(self._metadata)
+            return Pending(self.metadata)
         pep = self._pep(asked)
         if pep is None:
             self._meters.stranger()
             return Pending(replies.NO_PEP)
+        if number != sent:
+            return Pending(replies.refusal(400, "AUTHZEN_FRAMING", "`{}` is {}".format(*_GIVEN_BACK)))
         try:
             if _JSON_TYPE.fullmatch(asked.headers.get(b"content-type", b"")) is None:
                 raise InputError("AUTHZEN_BODY", "the content type is not `application/json`")

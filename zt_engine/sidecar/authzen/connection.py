@@ -29,6 +29,9 @@ MOST_TOGETHER = 8
 KNOWN = frozenset((b"authorization", b"content-length", b"content-type", b"host", b"x-request-id", b"zt-pep-key"))
 """What is read, or framed by: each of them comes once."""
 REFUSED = frozenset((b"transfer-encoding", b"trailer", b"upgrade"))
+STATUS = slice(9, 12)
+STRANGERS = frozenset((b"401", b"404", b"405"))
+"""What is answered without a look at credentials, or for want of one."""
 VERSIONS = frozenset(("1.0", "1.1"))
 
 
@@ -71,8 +74,9 @@ class AuthzenConnection(asyncio.Protocol):
     """One connection of one caller. Any rule of HTTP broken: one refusal at most, then closed and deaf."""
 
     __slots__ = (
-        "_begun", "_body", "_complete", "_dead", "_head_bytes", "_headers", "_last", "_last_one", "_lines", "_names",
-        "_parser", "_pieces", "_refusal", "_server", "_started", "_task", "_tls", "_transport", "_url", "_waiting",
+        "_begun", "_body", "_complete", "_dead", "_head_bytes", "_headers", "_known", "_last", "_last_one", "_lines",
+        "_names", "_parser", "_pieces", "_refusal", "_server", "_started", "_task", "_tls", "_transport", "_url",
+        "_waiting",
     )  # fmt: skip
 
     def __init__(self, server: AuthzenServer) -> None:
@@ -81,7 +85,7 @@ class AuthzenConnection(asyncio.Protocol):
         self._names: tuple[str, ...] = ()
         self._tls = False
         self._task: asyncio.Task[None] | None = None
-        self._dead = self._last_one = False
+        self._dead = self._last_one = self._known = False
         self._last = server.time()
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._clear()
@@ -242,6 +246,8 @@ class AuthzenConnection(asyncio.Protocol):
         """Write a sealed answer and be ready for the next request."""
         if self._dead:
             return
+        if not self._known:
+            self._known = response[STATUS] not in STRANGERS and response != self._server.app.metadata
         if self._server.draining:
             self._last_one = True
         if self._last_one:
@@ -254,7 +260,8 @@ class AuthzenConnection(asyncio.Protocol):
         if self._pieces:  # and not a repeat, which the parser never saw
             self._clear()
         self._begun = self._waiting = False
-        self._last = now
+        if self._known:
+            self._last = now
 
     def overdue(self, now: float) -> bool:
         """Whether this connection has used up its time; one that waits for us has not."""
@@ -263,6 +270,8 @@ class AuthzenConnection(asyncio.Protocol):
             return now - self._last > limits.linger_seconds
         if self._waiting:
             return False
+        if not self._known and now - self._last > limits.stranger_seconds:
+            return True
         if self._started:
             return now - self._started > limits.request_seconds
         return now - self._last > limits.idle_seconds
@@ -274,6 +283,14 @@ class AuthzenConnection(asyncio.Protocol):
         else:
             self._dead = True
             self._transport.abort()
+
+    def give_way(self) -> bool:
+        """End a stranger's connection without a word for somebody who may be a caller; False while it waits for us."""
+        if self._known or (self._waiting and not self._dead):
+            return False
+        self._dead = True
+        self._transport.abort()
+        return True
 
     def drain(self) -> None:
         """Close as soon as no answer is owed."""

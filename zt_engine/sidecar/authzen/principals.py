@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Callable, Mapping
 
@@ -18,6 +19,9 @@ from zt_engine.sidecar.principals import REVOKED, Principal, PrincipalRefused
 from zt_engine.sidecar.replica import Replica
 
 MAX_PRINCIPALS = 16_384
+SERIALS = itertools.count(1)
+"""INVARIANT: no two principals of a process have one number, also after the settings were read again: decisions are
+remembered under it. Those of tokens count upwards, these downwards."""
 
 
 class StatedPrincipals:
@@ -39,7 +43,6 @@ class StatedPrincipals:
         self._holds = holds
         self._tick_seconds = tick_seconds
         self._known: Generations[tuple[str, Stated], Principal] = Generations(MAX_PRINCIPALS)
-        self._serial = 0
 
     def of(self, request: AccessRequest, now: float) -> Principal:
         """Return the principal of a request; raises InputError with the code of what does not hold."""
@@ -61,8 +64,7 @@ class StatedPrincipals:
         situation = self._replica.situation
         if situation is None:
             raise InputError("NOT_READY", "no situation has been loaded")
-        self._serial -= 1  # those of tokens count upwards: no two principals have one number
-        principal = Principal(self._serial, since=now, until=now + self._tick_seconds, situation=situation)
+        principal = Principal(-next(SERIALS), since=now, until=now + self._tick_seconds, situation=situation)
         revocable: list[tuple[RevocationKind, str]] = []
         try:
             if stated.type != "anonymous":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Coroutine
@@ -12,6 +13,7 @@ import msgspec
 
 from zt_engine.sidecar.authzen.app import AuthzenApp
 from zt_engine.sidecar.authzen.connection import AuthzenConnection, Turn
+from zt_engine.sidecar.listener import queue_of
 
 BACKLOG = 1024
 HANDSHAKE_SECONDS = 5.0
@@ -23,6 +25,8 @@ class Limits(msgspec.Struct, frozen=True):
     connections: int = 1024
     request_seconds: float = 5.0
     idle_seconds: float = 75.0
+    stranger_seconds: float = 2.0
+    """From connecting to the first answer that takes a caller's credential: others may not hold a connection."""
     linger_seconds: float = 1.0
     drain_seconds: float = 1.0
 
@@ -38,6 +42,7 @@ class AuthzenServer:
         self.draining = False
         self._loop = loop
         self._connections: set[AuthzenConnection] = set()
+        self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._servers: list[asyncio.AbstractServer] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -51,13 +56,17 @@ class AuthzenServer:
                 lambda: AuthzenConnection(self), sock=sock, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=patience
             )
         )
+        self._sockets.append((sock, tls))
         if self._sweeper is None:
             self._sweep()
 
     def admit(self, connection: AuthzenConnection) -> bool:
-        """Count a connection in; False if there are too many."""
+        """Count a connection in; False if there are too many. Whoever has shown no credential gives way."""
         if len(self._connections) >= self.limits.connections:
-            return False
+            stranger = next((other for other in self._connections if other.give_way()), None)
+            if stranger is None:
+                return False
+            self.forget(stranger)
         self._connections.add(connection)
         return True
 
@@ -76,14 +85,19 @@ class AuthzenServer:
         now = self.time()
         for connection in [c for c in self._connections if c.overdue(now)]:
             connection.expire()
-        pause = min(1.0, self.limits.request_seconds / 4, self.limits.linger_seconds)
+        pause = min(1.0, self.limits.request_seconds / 4, self.limits.linger_seconds, self.limits.stranger_seconds / 4)
         self._sweeper = self._loop.call_later(pause, self._sweep)
 
     async def close(self, *, grace: float = 5.0) -> None:
         """Stop accepting, answer what was asked, close the rest."""
         self.draining = True
+        # Closing a listening socket resets whoever waits in its queue, so the queue is emptied right before.
+        waiting = [(client, tls) for sock, tls in self._sockets for client in queue_of(sock)]
         for server in self._servers:
             server.close()
+        for client, tls in waiting:
+            with contextlib.suppress(OSError, ssl.SSLError):  # a handshake that fails is no reason to refuse others
+                await self._loop.connect_accepted_socket(lambda: AuthzenConnection(self), client, ssl=tls)
         quiet = self.time() + min(self.limits.drain_seconds, grace)
         deadline = self.time() + grace
         while self._connections and self.time() < deadline:
