@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
+import uvloop
 
+from tests.integration.est_server import server_certificate
 from zt_engine.adapters import http_wire
+from zt_engine.adapters.direct_answer import DirectProtocol
 from zt_engine.adapters.http_wire import WireClient, WireError
+from zt_engine.adapters.stream_http import StreamClient
+from zt_engine.adapters.tls_client_certificate import server_context
+from zt_engine.control_plane.sink import framed, sink_of
 
 Ask = Callable[[WireClient, str], Awaitable[object]]
 
@@ -132,3 +144,64 @@ def test_a_header_cannot_smuggle_another_one_in() -> None:
 
     with pytest.raises(ValueError, match="line break"):
         asyncio.run(served([b""], ask))
+
+
+# -- bodies that are written straight to their connection
+
+
+class Direct:
+    """A server that writes a stream past ASGI, plain or over TLS."""
+
+    def __init__(self, folder: Path, *, secure: bool) -> None:
+        self.context: ssl.SSLContext | bool = True
+        wrapped: ssl.SSLContext | None = None
+        if secure:
+            ca, certificate, key = server_certificate(folder, time.time())
+            self.context = ssl.create_default_context(cafile=str(ca))
+            wrapped = server_context(certificate=str(certificate), key=str(key), authorities=b"")
+        self.ended = asyncio.Event()
+        self.url = f"{'https' if secure else 'http'}://127.0.0.1:{{}}"
+        self.server = uvicorn.Server(
+            uvicorn.Config(
+                self.answer, interface="asgi3", http=DirectProtocol, lifespan="off", log_config=None, ws="none", port=0,
+                ssl_context_factory=None if wrapped is None else lambda _config, _default: wrapped,
+            )
+        )  # fmt: skip
+
+    async def answer(self, scope: Any, receive: Any, send: Any) -> None:
+        sink = sink_of(scope)
+        assert sink is not None
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for number in range(3):
+            sink.write(framed(b"event: batch\ndata: %d\n\n" % number))
+        assert sink.waiting >= 0
+        if scope["path"] == "/v1/stream":
+            sink.end()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.ended.set()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_what_is_written_past_the_server_is_read_like_any_stream_and_ends_the_connection(
+    tmp_path: Path, secure: bool
+) -> None:
+    async def main() -> list[tuple[str, bytes]]:
+        direct = Direct(tmp_path, secure=secure)
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(16)  # whoever connects before the server takes over waits in its queue
+            serving = asyncio.ensure_future(direct.server.serve(sockets=[listening]))
+            url = direct.url.format(listening.getsockname()[1])
+            client = StreamClient([url], statement=lambda: "a.b.c", verify=direct.context)
+            try:
+                async with asyncio.timeout(10):
+                    found = [message async for message in client.messages(cursor=1, least=0)]
+                    await direct.ended.wait()
+            finally:
+                await client.close()
+                direct.server.should_exit = True
+                await serving
+        return found
+
+    assert uvloop.run(main()) == [("batch", b"0"), ("batch", b"1"), ("batch", b"2")]
