@@ -29,9 +29,10 @@ SITE_TLS = {
 
 PROOF = {
     "traefik": ('certificate_names = ["front.proxy.internal"]', ""),
+    "apache": (r"\g<0>", 'fastcgi_listen = ["127.0.0.1:9194"]\n'),
     "envoy_grpc": ("socket_uids = [101]", 'grpc_listen = ["unix:/run/zt/grpc.sock"]\n'),
 }
-"""Where a key is no proof: what stands in its place, and where the sidecar listens besides."""
+"""Where a key over HTTP is no proof: what stands in its place, and where the sidecar listens besides."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,12 @@ def test_a_command_of_every_proxy_with_rules_is_looked_at() -> None:
     assert set(PRINTED) <= set(CHECKS)
 
 
-MORE = {"traefik": ["--trusted", "10.1.2.3/32"], "caddy": ["--site"], "nginx": ["--listen", "127.0.0.1:8443"]}
+MORE = {
+    "traefik": ["--trusted", "10.1.2.3/32"],
+    "caddy": ["--site"],
+    "nginx": ["--listen", "127.0.0.1:8443"],
+    "apache": ["--root", "/srv/httpd"],
+}
 
 
 @pytest.mark.parametrize("variant", ["plain", "tls", "more"])
