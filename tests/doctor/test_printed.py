@@ -73,7 +73,6 @@ def test_a_command_of_every_proxy_with_rules_is_looked_at() -> None:
 
 
 MORE = {
-    "traefik": ["--trusted", "10.1.2.3/32"],
     "caddy": ["--site"],
     "nginx": ["--listen", "127.0.0.1:8443"],
     "apache": ["--root", "/srv/httpd"],
