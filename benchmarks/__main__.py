@@ -30,6 +30,9 @@ from benchmarks import (
     fleet_growth,
     in_process,
     over_http,
+    proxy_caddy,
+    proxy_envoy,
+    proxy_traefik,
     replica_memory,
     shadow,
     through_nginx,
@@ -44,8 +47,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LATEST = ROOT / "benchmarks/results/latest.json"
 PARTIAL = ROOT / ".cache/benchmarks/partial.json"
 SECTIONS: tuple[ModuleType, ...] = (
-    conformance, engines, in_process, over_http, through_nginx, fleet, replica_memory, shadow, enrolling,
-    authzen,
+    conformance, engines, in_process, over_http, through_nginx, proxy_envoy, fleet, replica_memory, shadow, enrolling,
+    authzen, proxy_caddy, proxy_traefik,
 )  # fmt: skip
 BY_NAME: tuple[ModuleType, ...] = (fleet_growth,)
 """What takes a quarter of an hour, and is run only when it is asked for."""
@@ -110,7 +113,8 @@ def run(sections: Sequence[ModuleType], *, quick: bool, keep: bool) -> tuple[Rep
             if section.NAME in report.missing:
                 continue
             print(f"{section.NAME}: {(section.__doc__ or '').splitlines()[0]}", flush=True)
-            os.sched_setaffinity(0, {client_core if section in (over_http, through_nginx, authzen) else core})
+            beside = section in (over_http, through_nginx, proxy_envoy, proxy_caddy, proxy_traefik, authzen)
+            os.sched_setaffinity(0, {client_core if beside else core})
             try:
                 section.measure(whole)
             except BenchmarkError as error:

@@ -1,6 +1,6 @@
 """Our own listener with an application that answers 200 at once: what `auth_request` costs when nothing is decided.
 
-    python -m benchmarks.noop_listener PORT ANSWER_FILE
+python -m benchmarks.noop_listener PORT ANSWER_FILE [CERTIFICATE KEY CLIENT_CA]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import ssl
 import sys
 from pathlib import Path
 
@@ -40,7 +41,18 @@ class NoopApp:
         return answers
 
 
-async def serve(port: int, answer: bytes) -> None:
+def mutual(certificate: str, key: str, authority: str) -> ssl.SSLContext:
+    """Return the TLS of a listener at which a proxy shows a certificate, as a sidecar has it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(authority)
+    return context
+
+
+async def serve(port: int, answer: bytes, tls: ssl.SSLContext | None) -> None:
     """Serve until SIGTERM."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -49,10 +61,11 @@ async def serve(port: int, answer: bytes) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", port))
     server = DecisionServer(NoopApp(answer), Limits(), loop)
-    await server.listen(sock)
+    await server.listen(sock, tls=tls)
     await stopped.wait()
     await server.close()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]), Path(sys.argv[2]).read_bytes()))
+    secured = mutual(*sys.argv[3:]) if len(sys.argv) > 3 else None
+    uvloop.run(serve(int(sys.argv[1]), Path(sys.argv[2]).read_bytes(), secured))
