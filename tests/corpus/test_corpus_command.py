@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from tests.corpus.proxies import CANDIDATES
@@ -70,9 +71,9 @@ class Person:
             ["/bin/sh", "-c", block], capture_output=True, text=True, env=self.environment, timeout=100, check=False
         )
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = ["zt", "corpus", "run", "--witness", self.witness, *BARE, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=self.environment, timeout=100, check=False)
+    def run(self, *arguments: str) -> Result:
+        command = ["run", "--witness", self.witness, "--lang", "en", *BARE, *arguments]
+        return CliRunner().invoke(corpus.app, command)
 
     def close(self) -> None:
         self.proxy.stop()
@@ -114,7 +115,7 @@ def test_what_the_page_shows_proves_the_printed_nginx_block(person: Person) -> N
 def test_a_backend_without_a_proxy_is_told_what_got_past(person: Person) -> None:
     result = person.run("--target", f"http://{person.witness}", "--class", "6")
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "subject-on-public (GHSA-7r4p-vjf4-gxv4): VIOLATED" in result.stdout
     assert "takes the client for `minister`" in result.stdout
 
@@ -125,7 +126,7 @@ def test_an_ordinary_request_that_is_refused_is_no_proof(person: Person) -> None
     result = person.run(*arguments, "--format", "json")
 
     outcomes = {record["id"]: record["outcome"] for record in json.loads(result.stdout)}
-    assert result.returncode == 2
+    assert result.exit_code == 2
     assert outcomes["plain-signed-in"] == "unserved" and outcomes["plain-stranger"] == "refused"
 
 
