@@ -17,7 +17,6 @@ import structlog
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.engine_wasm import WasmEngine
 from zt_engine.adapters.log_archive import Archive
-from zt_engine.adapters.priority import stand_back
 from zt_engine.bootstrap import activation
 from zt_engine.bootstrap.authzen_bundle import open_unsigned
 from zt_engine.bootstrap.replaying import open_archived
@@ -48,6 +47,8 @@ from zt_engine.sidecar.replica import Records, Replica
 
 log = structlog.get_logger()
 
+NICENESS = 10
+"""A tenth of what a process that decides gets where both want the processor; not less: somebody waits for it."""
 COMMAND = (sys.executable, "-c", "from zt_engine.bootstrap.authzen_search import main; main()")
 
 
@@ -183,7 +184,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 
 def main() -> None:
     """Run as the search of the process at the other end of the standard streams; what is logged goes to its errors."""
-    stand_back()
+    os.nice(NICENESS)
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(source, sink)

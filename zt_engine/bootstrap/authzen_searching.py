@@ -88,9 +88,8 @@ class SearchProcess:
         child = self._child
         if child is None or child.returncode is not None:
             self._forget()
-            # A session of its own: when the child stands back, whoever shares its session would do so with it.
             child = self._child = await asyncio.create_subprocess_exec(
-                *COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True
+                *COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
             )
             await self._tell(child, self._ground())
         await self._tell_news(child)
