@@ -10,6 +10,7 @@ import contextlib
 import json
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
@@ -73,11 +74,12 @@ class Front:
         *,
         hook_tls: ssl.SSLContext | None = None,
         certificates: Certificates | None = None,
+        hook_socket: socket.socket | None = None,
         sidecar_address: str = "",
     ) -> None:
         self.app = app
         self.backend = Backend()
-        self.hook = Served(app, listening(), tls=hook_tls)
+        self.hook = Served(app, hook_socket or listening(), tls=hook_tls)
         self.certificates = certificates
         try:
             self.proxy = start(sidecar_address or "{}:{}".format(*self.hook.address), self.backend.address)
@@ -122,6 +124,41 @@ class Front:
 def folded(name: str) -> str:
     """A header name as WSGI and PHP read it."""
     return name.lower().replace("_", "-").replace(".", "-")
+
+
+class Impostor:
+    """Somebody where the sidecar should be, who says what a test wants and hangs up."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.sock = listening()
+        self.address = "{}:{}".format(*self.sock.getsockname())
+        self._answer = answer
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self.sock.accept()
+            except OSError:
+                return
+            with client, contextlib.suppress(OSError):
+                client.recv(65536)
+                client.sendall(self._answer)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+IMPOSTORS = {
+    "nothing": b"",
+    "no HTTP": b"hello\r\n\r\n",
+    "half an answer": b"HTTP/1.1 200 OK\r\nContent-",
+    "a redirect": b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+    "not modified": b"HTTP/1.1 304 Not Modified\r\n\r\n",
+    "an error": b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n",
+    "interim only": b"HTTP/1.1 100 Continue\r\n\r\n",
+}
+"""What may be said at the sidecar's address without anybody getting in."""
 
 
 class ForwardingContract:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.forwarding import Certificates, EncryptedContract, ForwardingContract, Front
+from tests.e2e.forwarding import IMPOSTORS, Certificates, EncryptedContract, ForwardingContract, Front, Impostor
 from tests.e2e.lab import HOST
 from tests.hook_support import KEY, GateApp, credential
 from tests.peers import find_peer
@@ -58,3 +59,38 @@ class TestCaddy(ForwardingContract):
 
 class TestCaddyWithTls(EncryptedContract):
     pass
+
+
+@pytest.mark.parametrize("answer", IMPOSTORS.values(), ids=IMPOSTORS)
+def test_h5_whatever_is_not_an_allow_lets_nobody_in(caddy: Path, tmp_path: Path, answer: bytes) -> None:
+    impostor = Impostor(answer)
+    with started(caddy, tmp_path, sidecar_address=impostor.address) as front:
+        assert front.get().status in (302, 304, 500, 502, 504)
+        assert front.backend.received == []
+    impostor.close()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_over_a_unix_socket_caddy_needs_no_key(caddy: Path, tmp_path: Path, known: bool) -> None:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(str(tmp_path / "zt.sock"))
+    sock.listen(16)
+    app = GateApp(credential(hook="caddy", uids=[os.getuid() + (not known)]), hook=CaddyHook)
+
+    with started(
+        caddy, tmp_path, app=app, hook_socket=sock, sidecar_address=f"unix:{tmp_path}/zt.sock", site={"key": b""}
+    ) as front:
+        answer = front.get(b"/cases/1", b"Zt-Pep-Key: forged")
+
+        assert answer.status == (200 if known else 401)
+        assert [item.proof for item in app.authorised] == (["socket"] if known else [])
+        assert len(front.backend.received) == known
+
+
+def test_a_key_file_that_is_gone_is_no_key(caddy: Path, tmp_path: Path) -> None:
+    with started(caddy, tmp_path) as front:
+        assert front.get().status == 200
+        (tmp_path / "pep.key").unlink()
+
+        assert front.get().status == 401
+        assert front.app.refused == ["PEP_UNKNOWN"]
