@@ -11,6 +11,8 @@ from typing import Any
 
 from tests.e2e.lab import Answer, Backend, request
 from tests.hook_support import LoopThread, one_answer
+from tests.proxies.asking import NAME, Inside
+from tests.proxies.authority import Issued
 from tests.proxies.envoy import EnvoyGrpcLab, EnvoyLab, Tls
 from tests.sidecar_support import Process
 from zt_engine.bootstrap.demo_tls import write_server_certificate
@@ -26,8 +28,20 @@ PORTAL = b"portal.ministry.example"
 class EnvoyWorld:
     """One installation, its backend, and both ways to ask; `lab` is the Envoy that clients come to now."""
 
-    def __init__(self, envoy: Path, folder: Path, *, apart: bool = False, user: int | None = None) -> None:
-        """`apart`: the sidecar is a process of its own. `user`: whom the gRPC listener knows, else this user."""
+    def __init__(
+        self,
+        envoy: Path,
+        folder: Path,
+        *,
+        apart: bool = False,
+        user: int | None = None,
+        inside: Inside | None = None,
+        shown: Issued | None = None,
+    ) -> None:
+        """`apart`: the sidecar is a process of its own. `user`: whom the gRPC listener knows, else this user.
+
+        With `inside` it listens on TCP and knows that one's proxy by its certificate; Envoy shows `shown`.
+        """
         user = os.getuid() if user is None else user
         self.sandbox = Sandbox(
             folder / "zt", pack="jp-gov", listen=f"unix:{folder}/zt.sock", admin_listen=f"unix:{folder}/admin.sock",
@@ -35,8 +49,15 @@ class EnvoyWorld:
         )  # fmt: skip
         text = (self.sandbox.folder / "zt.toml").read_text()
         text = text.replace('hook = "nginx"', 'hook = "envoy"')
-        text = text.replace("[sidecar]\n", f'[sidecar]\ngrpc_listen = ["unix:{folder}/grpc.sock"]\n')
-        text += f'\n[[proxies]]\nname = "mesh"\nhook = "envoy_grpc"\nsocket_uids = [{user}]\nenforces = ["no_store"]\n'
+        known, listen = f"socket_uids = [{user}]", f'grpc_listen = ["unix:{folder}/grpc.sock"]\n'
+        if inside is not None:
+            known = f'certificate_names = ["{NAME}"]'
+            listen = (
+                f'grpc_listen = ["127.0.0.1:0"]\ntls_certificate = "{inside.sidecar.certificate}"\n'
+                f'tls_key = "{inside.sidecar.key}"\ntls_client_ca = "{inside.authority.path}"\n'
+            )
+        text = text.replace("[sidecar]\n", "[sidecar]\n" + listen)
+        text += f'\n[[proxies]]\nname = "mesh"\nhook = "envoy_grpc"\n{known}\nenforces = ["no_store"]\n'
         self.sandbox.write("zt.toml", text.encode())
         self.sandbox.subject("tanaka", **{**STAFF, "compartments": ["case:123"]})
         self.laptop = self.sandbox.device("laptop-1", assigned=["tanaka"], facts=HEALTHY)
@@ -60,6 +81,16 @@ class EnvoyWorld:
             "host": PORTAL.decode(),
             "tls": Tls(certificate, key, self.sandbox.folder / "policy/device-cas.pem"),
         }
+        reached = {"sidecar_address": f"unix:{folder}/grpc.sock"}
+        if inside is not None:
+            assert self.program is not None
+            reached = {
+                "sidecar_address": self.program.grpc.addresses[0],
+                "client_certificate": str((shown or inside.front).certificate),
+                "client_key": str((shown or inside.front).key),
+                "sidecar_ca": str(inside.authority.path),
+                "sidecar_name": "localhost",
+            }
         places = {name: folder / name for name in ("http", "grpc")}
         for place in places.values():
             place.mkdir()
@@ -67,9 +98,7 @@ class EnvoyWorld:
             "http": EnvoyLab(
                 envoy, places["http"], sidecar_address=f"unix:{folder}/zt.sock", key=self.sandbox.pep_key, **shared
             ),
-            "grpc": EnvoyGrpcLab(
-                envoy, places["grpc"], sidecar_address=f"unix:{folder}/grpc.sock", proxy="mesh", **shared
-            ),
+            "grpc": EnvoyGrpcLab(envoy, places["grpc"], proxy="mesh", **reached, **shared),
         }
         for lab in self.labs.values():
             lab.start()

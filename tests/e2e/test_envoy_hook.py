@@ -16,6 +16,7 @@ from tests.e2e.envoy_world import PORTAL, EnvoyWorld
 from tests.e2e.lab import request
 from tests.hook_support import one_answer, status
 from tests.peers import find_peer
+from tests.proxies.asking import Inside
 from tests.proxies.envoy import EnvoyLab
 from tests.sidecar_support import Process, wait_for
 from zt_engine.cli import hook
@@ -374,6 +375,22 @@ def test_an_envoy_that_shows_nothing_is_answered_nothing(envoy: Path, tmp_path: 
     assert set(answers) <= {401, 403, 503}
     assert world.events() == [] and world.backend.received == []
     assert world.program.meters.strangers >= 2
+
+
+def test_over_tcp_envoy_is_known_by_its_certificate_and_another_one_is_nobody(envoy: Path, tmp_path: Path) -> None:
+    answers = {}
+    for name in ("ours", "stranger"):
+        folder = tmp_path / name
+        folder.mkdir()
+        inside = Inside(folder)
+        shown = inside.front if name == "ours" else inside.authority.issue("stranger", hosts=["other.internal"])
+        world = EnvoyWorld(envoy, folder, inside=inside, shown=shown)
+        try:
+            answers[name] = world.get(CASE, device=world.laptop, lab=world.labs["grpc"]).status, len(world.events())
+        finally:
+            world.close()
+
+    assert answers == {"ours": (200, 1), "stranger": (503, 0)}
 
 
 def test_what_the_command_prints_is_what_runs_here(world: EnvoyWorld) -> None:
