@@ -340,7 +340,7 @@ class ForwardingContract:
 
         front.get(method=method)
 
-        assert [item.line[0] for item in front.backend.received[before:]] in ([], [b"TRACE"])
+        assert len(front.backend.received) == before
         assert front.app.authorised == [] or front.app.authorised[-1].method.isupper()
 
     @pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])

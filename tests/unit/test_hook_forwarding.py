@@ -251,7 +251,7 @@ def test_the_printed_yaml_says_what_it_should() -> None:
     middlewares = dynamic["http"]["middlewares"]
     entry = static["entryPoints"]["zt"]
 
-    assert router["rule"] == "Host(`portal.example`) || Host(`www.example`)"
+    assert router["rule"] == "(Host(`portal.example`) || Host(`www.example`)) && !Method(`TRACE`)"
     assert [name.rpartition("-")[2] for name in router["middlewares"]] == [
         "client",
         "certificate",

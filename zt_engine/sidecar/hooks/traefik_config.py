@@ -80,7 +80,7 @@ def _render(template: str, config: TraefikConfig) -> str:
         config=config,
         hosts=" ".join(config.server_names),
         name=f"zt-{config.proxy}-" + re.sub(r"[^a-z0-9-]", "_", config.server_names[0]),
-        rule=" || ".join(f"Host(`{host}`)" for host in config.server_names),
+        rule="(" + " || ".join(f"Host(`{host}`)" for host in config.server_names) + ")",
         port=config.listen.rpartition(":")[2],
         address=f"https://{config.sidecar}{PATH.decode('ascii')}",
         identity=("Zt-Decision", *IDENTITY_HEADERS),
