@@ -36,8 +36,20 @@ NO_CODES = frozenset(
         "REQUEST_METHOD",
         "CORPUS_TOKEN",
         "CORPUS_HEADER",
+        "STRICT_DNS",
+        "UNIQUE_ID",
+        # Meta-variables of CGI (RFC 3875) and what servers add to them.
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "RAW_URI",
+        "REMOTE_ADDR",
+        "REQUEST_URI",
+        "SCRIPT_NAME",
+        "SERVER_PORT",
     }
 )
+META = re.compile(r"(?:HTTP|SSL|X|ZT)_[A-Z_]+")
+"""Headers and TLS members as CGI spells them, and those of our own that a printed configuration sets."""
 """Names of environment variables, and of CGI's."""
 
 
@@ -83,7 +95,11 @@ def pack_codes() -> frozenset[str]:
 
 def used() -> dict[str, str]:
     """Code -> where it stands by itself."""
-    found = {text: where for text, where in constants() if CODE.fullmatch(text) and text not in NO_CODES}
+    found = {
+        text: where
+        for text, where in constants()
+        if CODE.fullmatch(text) and text not in NO_CODES and not META.fullmatch(text)
+    }
     for text, where in constants():
         if SUFFIX.fullmatch(text):
             found.update({prefix + text: where for prefix in prefixes()})

@@ -11,7 +11,7 @@ from tests.bundles import compiled
 from tests.world import ISSUER, NOW, World, facts, reasons, situation, subject
 from zt_engine.core.decision import Effect
 from zt_engine.core.errors import InputError, Problem
-from zt_engine.core.session import COOKIE, SessionRecord, make_handle, require_same_origin, session_handle, sid_of
+from zt_engine.core.session import COOKIE, SessionRecord, require_same_origin, session_handle, sid_of
 from zt_engine.core.situation import Situation
 from zt_engine.sidecar.events import EventReader, Readers
 from zt_engine.sidecar.outcomes import Outcome
@@ -171,7 +171,7 @@ def test_a_session_that_does_not_count_here_or_now_is_refused(
 
 
 def test_an_unknown_cookie_is_asked_to_sign_in_again(browser: Browser) -> None:
-    outcome = browser.ask(session=make_handle().encode())
+    outcome = browser.ask(session=b"q" * 43)
 
     assert reasons(outcome) == ("SESSION_UNKNOWN",)
     assert outcome.head.startswith(b"HTTP/1.1 401 ")
@@ -206,7 +206,7 @@ def test_a_revoked_session_or_person_is_refused(browser: Browser, key: str) -> N
 
 def test_a_token_counts_before_a_cookie(browser: Browser) -> None:
     token = browser.world.token(bound_to=browser.laptop)
-    request = browser.world.request(token=token, certificate=browser.laptop, session=make_handle().encode())
+    request = browser.world.request(token=token, certificate=browser.laptop, session=b"q" * 43)
 
     assert browser.world.decide(browser.authorizer, request).decision.effect is Effect.ALLOW
 

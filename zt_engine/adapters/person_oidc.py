@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from zt_engine.adapters.tokens_jwt import TrustedIssuer, signature_holds
 from zt_engine.core.access_token import issuer_of
 from zt_engine.core.errors import InputError
 from zt_engine.core.id_token import check_id_header, read_id_claims
+from zt_engine.core.issuer import IssuerConfig
 from zt_engine.core.jose import MAX_TOKEN_BYTES, split_compact
-from zt_engine.ports.credentials import Person
+from zt_engine.core.logout_token import check_logout_header, read_logout_claims
+from zt_engine.ports.credentials import LoggedOut, Person
+
+CheckHeader = Callable[[Mapping[str, object], IssuerConfig], tuple[str, str | None]]
 
 
 class OidcPersons:
@@ -30,22 +36,8 @@ class OidcPersons:
         TOKEN_KEY_UNKNOWN, TOKEN_SIGNATURE, TOKEN_CLAIMS, TOKEN_AUDIENCE, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID;
         UnavailableError KEYS_UNAVAILABLE.
         """
-        config, keys = self._issuer.config, self._issuer.keys
-        parts = split_compact(
-            id_token, max_bytes=MAX_TOKEN_BYTES, malformed="TOKEN_MALFORMED", too_large="TOKEN_TOO_LARGE"
-        )
-        if issuer_of(parts.claims) != config.issuer:
-            raise InputError("TOKEN_ISSUER_UNKNOWN", "the token's issuer is not trusted here")
-        algorithm, key_id = check_id_header(parts.header, config)
-        try:
-            key = keys.keys(now).find(key_id, algorithm)
-        except InputError as error:
-            if error.code == "TOKEN_KEY_UNKNOWN":
-                keys.ask()
-            raise
-        if not signature_holds(parts, key.public, algorithm):
-            raise InputError("TOKEN_SIGNATURE", "the signature was not made by the issuer's key")
-        read = read_id_claims(parts.claims, config, now=now)
+        config = self._issuer.config
+        read = read_id_claims(self._signed(id_token, check_id_header, now), config, now=now)
         return Person(
             issuer=config.issuer,
             subject=read.subject,
@@ -55,4 +47,31 @@ class OidcPersons:
             groups=read.groups,
             roles=read.roles,
             nonce=read.nonce,
+            session=read.session,
+            claims=read.claims,
         )
+
+    def logged_out(self, token: bytes, *, now: float) -> LoggedOut:
+        """Return who was logged out; InputError LOGOUT_TOKEN, or as `verify`."""
+        config = self._issuer.config
+        read = read_logout_claims(self._signed(token, check_logout_header, now), config, now=now)
+        return LoggedOut(issuer=config.issuer, id=read.id, subject=read.subject, session=read.session)
+
+    def _signed(self, token: bytes, check: CheckHeader, now: float) -> Mapping[str, object]:
+        """Return the claims of a token whose signature holds."""
+        config, keys = self._issuer.config, self._issuer.keys
+        parts = split_compact(
+            token, max_bytes=MAX_TOKEN_BYTES, malformed="TOKEN_MALFORMED", too_large="TOKEN_TOO_LARGE"
+        )
+        if issuer_of(parts.claims) != config.issuer:
+            raise InputError("TOKEN_ISSUER_UNKNOWN", "the token's issuer is not trusted here")
+        algorithm, key_id = check(parts.header, config)
+        try:
+            key = keys.keys(now).find(key_id, algorithm)
+        except InputError as error:
+            if error.code == "TOKEN_KEY_UNKNOWN":
+                keys.ask()
+            raise
+        if not signature_holds(parts, key.public, algorithm):
+            raise InputError("TOKEN_SIGNATURE", "the signature was not made by the issuer's key")
+        return parts.claims

@@ -28,6 +28,7 @@ from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.adapters.tpm_endorsement import read_makers
 from zt_engine.bootstrap.activation import read_trust
+from zt_engine.bootstrap.browser_sign_in import open_sign_in
 from zt_engine.bootstrap.control_trust import ControlTrust
 from zt_engine.bootstrap.device_authority import Authority, open_authority
 from zt_engine.bootstrap.identity import home_issuer, issuer_configs, secret_file
@@ -120,6 +121,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         ),
         extras=extras,
     )
+    open_sign_in(plane, settings, configs, sources)
     before = since(lambda: folder_policy(settings.path(settings.policy.folder), trust.bundle_keys), weakenings)
     releases = open_releases(plane, trust.bundle_keys, trust.approvers, weakenings=before)
 

@@ -125,6 +125,33 @@ class Enrollment(Section):
         return self
 
 
+class SignIn(Section):
+    """How people sign in with a browser, at every host of the proxies; without `issuer` nobody does."""
+
+    issuer: str = ""
+    """One of `[[issuers]]`."""
+    client_id: str = ""
+    key_file: Path | None = None
+    """Private key (PEM, P-256 or Ed25519) the client proves itself with (`private_key_jwt`)."""
+    secret_file: Path | None = None
+    """Instead: its secret; read anew for each use, so that it may rotate."""
+    scopes: tuple[str, ...] = ("openid",)
+    hours: Annotated[int, Field(ge=1, le=24)] = 8
+    """How long a session lives at most."""
+    refresh_minutes: Annotated[int, Field(ge=2, le=60)] = 15
+    """How often the provider is asked whether it still stands, where it gives refresh tokens (`offline_access`)."""
+    seal_file: Path = Path("keys/session.key")
+    """Secret that refresh tokens are encrypted with where they are kept."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> SignIn:
+        if bool(self.issuer) != bool(self.client_id):
+            raise ValueError("`issuer` and `client_id` go together")
+        if self.key_file is not None and self.secret_file is not None:
+            raise ValueError("a client proves itself by `key_file` or by `secret_file`, one of the two")
+        return self
+
+
 class Administrators(Section):
     """Tokens of administrators, beside the admin keys: an issuer, and which values of a claim mean which role."""
 

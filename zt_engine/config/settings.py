@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 from pydantic import Field, field_validator
 
 from zt_engine.config.authzen import Authzen
-from zt_engine.config.control import Administrators, CertificateAuthority, Control, Enrollment
+from zt_engine.config.control import Administrators, CertificateAuthority, Control, Enrollment, SignIn
 from zt_engine.config.publishing import Publishing
 from zt_engine.config.section import Section
 from zt_engine.config.sidecar import Assertion, ControlPlane, Issuer, Limits, Log, Policy, Proxy, Sidecar
@@ -28,6 +28,7 @@ class Settings(Section):
     control: Control = Control()
     certificate_authority: CertificateAuthority = CertificateAuthority()
     enrollment: Enrollment = Enrollment()
+    sign_in: SignIn = SignIn()
     administrators: Administrators = Administrators()
     publishing: Publishing = Publishing()
     authzen: Authzen = Authzen()

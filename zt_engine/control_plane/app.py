@@ -35,6 +35,7 @@ from zt_engine.control_plane.api import (
     releases,
     reports,
     rollouts,
+    sessions,
     sidecars,
     situation,
     stream,
@@ -70,6 +71,8 @@ PUBLIC: Final[Mapping[tuple[str, str], RateName]] = {
     ("POST", "/v1/reports"): "report",
     # Its body holds a join token.
     ("POST", "/v1/sidecars"): "enroll",
+    # Its body is a token that the identity provider has signed.
+    ("POST", "/v1/backchannel-logout"): "report",
     ("GET", "/.well-known/est/cacerts"): "enroll",
     ("GET", "/.well-known/est/csrattrs"): "enroll",
     ("POST", "/.well-known/est/simpleenroll"): "enroll",
@@ -107,6 +110,7 @@ ROOMS: Final[Sequence[Room]] = (
     releases.router,
     bundles.router,
     opa.router,
+    sessions.router,
 )
 """What every control plane serves. A path of its own (`devices/self`) stands before one with a parameter there."""
 

@@ -19,6 +19,7 @@ from device_inventory.operations import forgotten, retire
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.fleet import FleetWatching
 from zt_engine.control_plane.ledger import Ledger, keep_enrollment
+from zt_engine.control_plane.sessions import Sessions
 from zt_engine.control_plane.situation import forget_ended
 from zt_engine.ports.inventory import DeviceFilter, Transaction
 
@@ -55,6 +56,9 @@ class Housekeeping:
         """Do a piece of what is due. Raises UnavailableError like every use of the store."""
         fleet = self._fleet.look(now=now)  # first: an alarm waits for nothing
         pruned = self._plane.store.prune(now)
+        sessions = self._plane.extras.get("sessions")
+        if isinstance(sessions, Sessions):
+            pruned += sessions.sweep(now=now)
         over = self._expire(now)
         retired, forgot = self._devices(now)
         if now >= self._revocations_due:

@@ -132,6 +132,12 @@ class Snapshots:
             for record in people:
                 yield "subject.changed", msgspec.json.encode(record)
             place = (people[-1].issuer, people[-1].id)
+        after = ""
+        while held := tx.sessions.page(after=after, limit=PAGE):
+            for session in held:
+                if session.record.until > now:
+                    yield "session.changed", msgspec.json.encode(session.record)
+            after = held[-1].record.sid
 
 
 def release_data(tx: Transaction) -> Iterator[tuple[str, bytes]]:

@@ -14,7 +14,7 @@ import msgspec
 from zt_engine.core.access_token import check_audience, check_times, optional_text, read_auth_time, read_methods
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import MAX_LIST, is_text
-from zt_engine.core.issuer import IssuerConfig
+from zt_engine.core.issuer import SUBJECT_FIELDS, IssuerConfig
 
 MAX_SUBJECT: Final = 255
 
@@ -46,6 +46,8 @@ class IdClaims(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[str, ...]
     roles: tuple[str, ...]
     nonce: str
+    session: str
+    claims: Mapping[str, object]
 
 
 def read_id_claims(claims: Mapping[str, object], config: IssuerConfig, *, now: float) -> IdClaims:
@@ -64,6 +66,8 @@ def read_id_claims(claims: Mapping[str, object], config: IssuerConfig, *, now: f
         groups=_names(claims, config, "groups"),
         roles=_names(claims, config, "roles"),
         nonce=optional_text(claims, "nonce"),
+        session=optional_text(claims, "sid"),
+        claims=_spoken_for(claims, config),
     )
 
 
@@ -74,6 +78,13 @@ def _check_party(claims: Mapping[str, object], clients: Sequence[str]) -> None:
         raise InputError("TOKEN_AUDIENCE", "the token is for several clients and does not say whose sign-in it is")
     if party is not None and party not in clients:
         raise InputError("TOKEN_AUDIENCE", "the sign-in was another client's")
+
+
+def _spoken_for(claims: Mapping[str, object], config: IssuerConfig) -> Mapping[str, object]:
+    """Return the claims that the settings take subject fields from, and no others."""
+    sources = [config.mapping.source(field) for field in SUBJECT_FIELDS]
+    wanted = {source.path[0] for source in sources if source.kind == "claim" and source.path}
+    return {name: claims[name] for name in wanted if name in claims}
 
 
 def _names(claims: Mapping[str, object], config: IssuerConfig, field: str) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -56,11 +55,6 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __repr__(self) -> str:
         return f"SessionRecord({self.sid[:8]!r}, {self.subject!r}, until={self.until})"
-
-
-def make_handle() -> str:
-    """Return a new handle."""
-    return secrets.token_urlsafe(32)
 
 
 def sid_of(handle: bytes) -> str:

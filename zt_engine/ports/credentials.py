@@ -61,6 +61,10 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ()
     nonce: str = ""
     """What the sign-in was asked for with, by whoever asked for it."""
+    session: str = ""
+    """`sid`: the session at the provider, by which it says that one has ended."""
+    claims: Mapping[str, object] = {}
+    """Those that subject fields come from by the issuer's settings."""
 
 
 class PersonVerifier(Protocol):
@@ -68,6 +72,24 @@ class PersonVerifier(Protocol):
 
     def verify(self, id_token: bytes, *, now: float) -> Person:
         """Return who signed in, or raise InputError with a TOKEN_ code."""
+        ...
+
+
+class LoggedOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose session at the provider has ended; a subject, a session, or both."""
+
+    issuer: str
+    id: str
+    """`jti`: the token counts once."""
+    subject: str = ""
+    session: str = ""
+
+
+class SignInVerifier(PersonVerifier, Protocol):
+    """ID tokens and logout tokens of the issuer that browsers sign in at."""
+
+    def logged_out(self, token: bytes, *, now: float) -> LoggedOut:
+        """Return who was logged out (Back-Channel Logout 1.0, 2.6); InputError LOGOUT_TOKEN or with a TOKEN_ code."""
         ...
 
 

@@ -19,6 +19,7 @@ from device_inventory.invitation import Invitation
 from zt_engine.core.audit import AuditEvent
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.ports.releases import BundleStore, ReleaseStore
+from zt_engine.ports.sessions import SessionStore
 
 
 class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,6 +258,7 @@ class Transaction(Protocol):
     situation: SituationStore
     bundles: BundleStore
     releases: ReleaseStore
+    sessions: SessionStore
 
 
 class InventoryStore(Protocol):

@@ -20,6 +20,7 @@ from zt_engine.adapters.store_sql.nonces import SqlNonces
 from zt_engine.adapters.store_sql.outbox import SqlOutbox
 from zt_engine.adapters.store_sql.releases import SqlBundles, SqlReleases
 from zt_engine.adapters.store_sql.session import Session
+from zt_engine.adapters.store_sql.sessions import SqlSessions
 from zt_engine.adapters.store_sql.sidecars import SqlSidecars
 from zt_engine.adapters.store_sql.situation import SqlSituation
 from zt_engine.adapters.store_sql.tables import answers, nonces, used_ids
@@ -36,6 +37,7 @@ from zt_engine.ports.inventory import (
     SituationStore,
 )
 from zt_engine.ports.releases import BundleStore, ReleaseStore
+from zt_engine.ports.sessions import SessionStore
 
 
 class SqlTransaction:
@@ -52,6 +54,7 @@ class SqlTransaction:
     situation: SituationStore
     bundles: BundleStore
     releases: ReleaseStore
+    sessions: SessionStore
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -68,6 +71,7 @@ class SqlTransaction:
         self.situation = SqlSituation(session)
         self.bundles = SqlBundles(session)
         self.releases = SqlReleases(session)
+        self.sessions = SqlSessions(session)
 
     def finish(self) -> bool:
         """Write what comes last, or raise what went wrong before; whether sidecars are to be told anything."""

@@ -220,6 +220,31 @@ releases: Final = Table(
     Index(None, "tenant", "bundle_digest"),
 )
 
+sign_ins: Final = Table(
+    "sign_ins",
+    metadata,
+    _key("tenant"),
+    _key("state"),
+    _number("expires_at"),
+    _body(),
+    Index(None, "tenant", "expires_at"),
+)
+
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    _key("tenant"),
+    _key("sid"),
+    _name("issuer"),
+    _name("subject"),
+    _name("provider_session"),
+    _number("until"),
+    _body(),
+    Index(None, "tenant", "issuer", "subject"),
+    Index(None, "tenant", "issuer", "provider_session"),
+    Index(None, "tenant", "until"),
+)
+
 opa_clients: Final = Table("opa_clients", metadata, _key("tenant"), _key("name"), _body())
 
 counters: Final = Table("counters", metadata, _key("tenant"), _key("name"), _number("value"))

@@ -1,0 +1,64 @@
+"""Browser sign-in by the settings: the provider, who verifies what it says, and how long sessions live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from zt_engine.adapters.keys_jwks import KeySource
+from zt_engine.adapters.person_oidc import OidcPersons
+from zt_engine.adapters.provider_oidc import ClientProof, OidcProvider
+from zt_engine.adapters.sealing import FileSealer
+from zt_engine.adapters.stream_http import trusting
+from zt_engine.adapters.tokens_jwt import TrustedIssuer
+from zt_engine.bootstrap.identity import secret_file
+from zt_engine.config import ControlSettings
+from zt_engine.control_plane.api.sessions import PART
+from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.sessions import SessionRules, Sessions
+from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.core.issuer import IssuerConfig
+
+HOUR = 3600
+MINUTE = 60
+
+
+def open_sign_in(
+    plane: ControlPlane,
+    settings: ControlSettings,
+    configs: Mapping[str, IssuerConfig],
+    sources: Mapping[str, KeySource],
+) -> None:
+    """Let people sign in with a browser, where the settings say at which issuer; ConfigError with what is wrong."""
+    wanted = settings.sign_in
+    if not wanted.issuer:
+        return
+    config = configs.get(wanted.issuer)
+    if config is None:
+        hint = f'a table of `[[issuers]]` with `issuer = "{wanted.issuer}"`'
+        problem = Problem(code="CONFIG_VALUE", message="no such issuer", where="sign_in.issuer", hint=hint)
+        raise ConfigError((problem,))
+    key = settings.path(wanted.key_file) if wanted.key_file is not None else None
+    secret = settings.path(wanted.secret_file) if wanted.secret_file is not None else None
+    for held in (key, secret):
+        if held is not None:
+            secret_file(held)
+    encrypted = wanted.issuer.startswith("https:")
+    provider = OidcProvider(
+        wanted.issuer,
+        proof=ClientProof(wanted.client_id, key_file=key, secret_file=secret),
+        scopes=wanted.scopes,
+        now=plane.clock.now,
+        verify=trusting(Path(config.ca_file) if config.ca_file else None) if encrypted else True,
+    )
+    plane.extras[PART] = Sessions(
+        plane,
+        provider=provider,
+        people=OidcPersons(TrustedIssuer(replace(config, audiences=(wanted.client_id,)), sources[wanted.issuer])),
+        sealer=FileSealer(secret_file(settings.path(wanted.seal_file))),
+        rules=SessionRules(
+            client_id=wanted.client_id, whole=wanted.hours * HOUR, renewed=wanted.refresh_minutes * MINUTE
+        ),
+    )

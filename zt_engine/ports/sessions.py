@@ -1,0 +1,135 @@
+"""The seams of browser sign-in: where sessions are kept, and the identity provider that people sign in at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from zt_engine.core.session import SessionRecord
+
+
+class PendingSignIn(msgspec.Struct, frozen=True, kw_only=True):
+    """A sign-in that was begun and has not come back. Of its secrets only digests are held, but for the verifier."""
+
+    state: str
+    """base64url SHA-256 of `state`."""
+    ticket: str
+    """base64url SHA-256 of the cookie that ties it to the browser that began it."""
+    host: str
+    to: str
+    """The path to return to, at this very host."""
+    nonce: str
+    verifier: str
+    """Of PKCE (RFC 7636)."""
+    redirect_uri: str
+    x5t: str
+    expires_at: int
+
+    def __repr__(self) -> str:
+        return f"PendingSignIn({self.state[:8]!r}, {self.host!r})"
+
+
+class HeldSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session as the control plane keeps it."""
+
+    record: SessionRecord
+    ends_at: int
+    """Nothing refreshes it beyond this."""
+    refresh: str = ""
+    """The provider's refresh token, encrypted; empty where it gave none."""
+    claimed_until: int = 0
+    """Until then somebody is refreshing it; nobody else does."""
+
+    def __repr__(self) -> str:
+        return f"HeldSession({self.record!r})"
+
+
+class SessionStore(Protocol):
+    """The browser sessions of the tenant, and the sign-ins under way."""
+
+    def begin(self, pending: PendingSignIn) -> None:
+        """Keep a sign-in that was begun."""
+        ...
+
+    def take(self, state: str, *, now: int) -> PendingSignIn | None:
+        """Return a sign-in under way and forget it: it comes back once."""
+        ...
+
+    def get(self, sid: str) -> HeldSession | None:
+        """Return a session, locked for the rest of a writing transaction."""
+        ...
+
+    def put(self, session: HeldSession) -> None:
+        """Insert or replace."""
+        ...
+
+    def remove(self, sid: str) -> None:
+        """Forget a session."""
+        ...
+
+    def of_person(self, issuer: str, subject: str) -> Sequence[HeldSession]:
+        """Return every session of a person, locked likewise, in the order of their ids."""
+        ...
+
+    def of_provider(self, issuer: str, provider_session: str) -> Sequence[HeldSession]:
+        """Return every session that came from one session at the provider, locked likewise."""
+        ...
+
+    def page(self, *, after: str, limit: int) -> Sequence[HeldSession]:
+        """Return sessions in the order of their ids."""
+        ...
+
+    def over(self, *, now: int, limit: int) -> Sequence[HeldSession]:
+        """Return sessions that prove nothing any more, locked likewise; pending sign-ins that are over are removed."""
+        ...
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider's token endpoint gave."""
+
+    id_token: bytes
+    refresh_token: str = ""
+
+    def __repr__(self) -> str:
+        return "Tokens(...)"
+
+
+class SignInProvider(Protocol):
+    """The identity provider (OpenID Connect Core 1.0, Discovery 1.0). Silence is UnavailableError SIGN_IN_PROVIDER."""
+
+    @property
+    def issuer(self) -> str:
+        """Its issuer identifier."""
+        ...
+
+    def authorization_url(
+        self, *, redirect_uri: str, state: str, nonce: str, challenge: str, acr_values: str, max_age: int | None
+    ) -> str:
+        """Return where to send a browser."""
+        ...
+
+    def promises_issuer(self) -> bool:
+        """Whether every answer to a browser names the issuer (RFC 9207)."""
+        ...
+
+    def exchange(self, code: str, *, verifier: str, redirect_uri: str) -> Tokens:
+        """Redeem a code; InputError SIGN_IN_CODE when the provider refuses it."""
+        ...
+
+    def refresh(self, refresh_token: str) -> Tokens:
+        """Redeem a refresh token; InputError SIGN_IN_ENDED when the provider refuses it."""
+        ...
+
+
+class Sealer(Protocol):
+    """Encrypts what has to be kept and is a secret."""
+
+    def seal(self, text: str, *, about: str) -> str:
+        """Encrypt; `about` has to be the same when it is opened."""
+        ...
+
+    def open(self, sealed: str, *, about: str) -> str:
+        """Decrypt, or raise UnavailableError SIGN_IN_SEALED."""
+        ...
