@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import pytest
 
 from tests.e2e.forwarding import Certificates, EncryptedContract, ForwardingContract, Front
 from tests.e2e.lab import HOST, Backend
-from tests.hook_support import KEY, GateApp, LoopThread, credential, listening
+from tests.hook_support import KEY, GateApp, LoopThread, credential, listening, until_closed
 from tests.peers import find_peer
 from tests.proxies.apache import ApacheLab
 from zt_engine.core.decision import Decision, Effect
 from zt_engine.core.request import AccessRequest
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
+from zt_engine.sidecar import fastcgi
 from zt_engine.sidecar.app import Pending
 from zt_engine.sidecar.fastcgi_listener import FastcgiServer
 from zt_engine.sidecar.hooks.answers import Identity, allow_head
@@ -149,3 +151,85 @@ class TestApache(ForwardingContract):
 
 class TestApacheWithTls(EncryptedContract):
     pass
+
+
+@pytest.mark.parametrize(
+    "target", [b"/a%40b", b"/%E7%A7%98/%e7%a7%98.pdf", b"/a%20b", b"/a:b@c", b"/a'(b)*!$&+,=", b"/a?x=%00%2e%2e/&y={}"]
+)
+def test_the_backend_gets_the_bytes_that_were_authorised_and_not_httpds_spelling(front: Front, target: bytes) -> None:
+    assert front.get(target).status == 200
+    assert front.backend.received[-1].line[1] == target
+
+
+def test_the_same_without_nocanon_would_be_another_target(apache: Path, tmp_path: Path) -> None:
+    with started(apache, tmp_path, edit=lambda text: text.replace(" nocanon", "")) as front:
+        front.get(b"/a%40b")
+
+        assert front.backend.received[-1].line[1] == b"/a@b"
+
+
+@pytest.mark.parametrize("name", [b"Zt_Subject", b"zt.subject", b"Zt_Max.Label", b"X_Forwarded_For", b"X.Real_IP"])
+def test_an_alias_without_a_value_does_not_arrive_either(front: Front, name: bytes) -> None:
+    before = len(front.backend.received)
+
+    front.get(b"/cases/1", name + b":")
+
+    assert not [item for item in front.backend.received[before:] if name.lower() in item.head.lower()]
+
+
+def test_h5_without_a_sidecar_nothing_passes(apache: Path, tmp_path: Path) -> None:
+    with started(apache, tmp_path) as front:
+        assert front.get().status == 200
+        front.thread.run(front.server.close(grace=0.1))
+        reached = len(front.backend.received)
+
+        assert {front.get(b"/cases/%d" % number).status for number in range(3)} <= {500, 503}
+        assert len(front.backend.received) == reached
+
+
+@pytest.mark.parametrize(
+    "output", [b"", b"Status: 204 No Content\r\n\r\n", b"Variable-ZT_USER: a", b"\r\n", b"x" * 70_000]
+)
+def test_h5_an_answer_that_is_no_decision_is_none(apache: Path, tmp_path: Path, output: bytes) -> None:
+    with started(apache, tmp_path) as front:
+        front.server.ask = lambda _: output
+        answer = front.get()
+
+        assert answer.status >= 204 and front.backend.received == []
+
+
+def test_an_error_in_the_hook_is_a_refusal(apache: Path, tmp_path: Path) -> None:
+    def broken(_: dict[bytes, bytes]) -> bytes:
+        raise RuntimeError("broken")
+
+    with started(apache, tmp_path) as front:
+        front.server.ask = broken
+        answer = front.get()
+
+        assert (answer.status, answer.values("zt-reason")) == (403, [b"INTERNAL_ERROR"])
+        assert front.backend.received == []
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\1\1\0\1\0\x08\0\0\0\1\0\0\0\0\0\0"])
+def test_who_does_not_speak_as_httpd_does_is_told_nothing(front: FastcgiFront, said: bytes) -> None:
+    host, _, port = front.fastcgi.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(said)
+        client.shutdown(socket.SHUT_WR)
+
+        assert until_closed(client) == b""
+
+
+def test_a_stranger_who_speaks_fastcgi_learns_that_he_is_one(front: FastcgiFront) -> None:
+    params = b"".join(
+        bytes([len(name), len(value)]) + name + value
+        for name, value in ((b"REQUEST_URI", b"/"), (b"ZT_PEP_KEY", b"x" * 32), (b"HTTP_ZT_PEP_KEY", KEY))
+    )
+    record = fastcgi.RECORD
+    stream = record.pack(1, fastcgi.BEGIN, 1, 8, 0) + b"\0\2\0\0\0\0\0\0"
+    stream += record.pack(1, fastcgi.PARAMS, 1, len(params), 0) + params + record.pack(1, fastcgi.PARAMS, 1, 0, 0)
+    host, _, port = front.fastcgi.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(stream)
+
+        assert b"Status: 403" in (answer := until_closed(client)) and b"PEP_UNKNOWN" in answer
