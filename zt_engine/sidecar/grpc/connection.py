@@ -55,8 +55,12 @@ class Call:
         self.message = b""
 
     def send(self, response: bytes, now: float) -> None:
-        """Write a sealed answer."""
-        self.connection.answer(self.stream, response)
+        """Write a sealed answer; a connection that cannot take it ends, and the others of the turn get theirs."""
+        try:
+            self.connection.answer(self.stream, response)
+        except h2.exceptions.H2Error as error:
+            log.warning("grpc.unanswered", error=type(error).__name__)
+            self.connection.abort()
 
     def fail(self) -> None:
         """Refuse a call that we failed to answer: to Envoy any status but 0 is no allow."""

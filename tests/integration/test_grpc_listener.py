@@ -1,0 +1,206 @@
+"""The gRPC listener against a client that speaks HTTP/2 frame by frame, and says what Envoy never would."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+
+from tests.hook_support import LoopThread
+from zt_engine.sidecar.grpc import check, health, wire
+from zt_engine.sidecar.grpc.connection import MAX_MESSAGE_BYTES
+from zt_engine.sidecar.grpc.listener import GrpcServer
+from zt_engine.sidecar.hooks.credentials import Peer
+from zt_engine.sidecar.hooks.envoy_grpc import EnvoyGrpcHook
+from zt_engine.sidecar.meters import Meters
+from zt_engine.sidecar.turn import Turn
+
+ANSWER = check.denied(403, [check.option(b"zt-reason", b"TRUST_LOW")], b"x" * 200_000)
+
+
+class Hook:
+    """Knows this user; answers every question alike, or breaks."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+        self.breaks = self.unsealed = False
+        self.user = os.getuid()
+
+    def known(self, peer: Peer) -> bool:
+        return peer == self.user
+
+    def answer(self, message: bytes, peer: Peer) -> bytes:
+        if self.breaks:
+            raise RuntimeError("broken")
+        self.asked.append(message)
+        return ANSWER
+
+    def seal(self, answers: list[Any]) -> list[bytes]:
+        if self.unsealed:
+            raise RuntimeError("no log")
+        return answers
+
+
+class Client:
+    """One connection; `call` sends what it is told and returns status, gRPC status and message."""
+
+    def __init__(self, path: Path) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(10)
+        self.sock.connect(str(path))
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="ascii"))
+        self.h2.initiate_connection()
+
+    def begin(self, method: bytes, body: bytes, *, verb: str = "POST", kind: str = "application/grpc") -> int:
+        stream = self.h2.get_next_available_stream_id()
+        headers = [(":method", verb), (":path", method.decode()), (":scheme", "http"), (":authority", "zt")]
+        self.h2.send_headers(stream, [*headers, ("content-type", kind), ("te", "trailers")])
+        for start in range(0, len(body), 16384):
+            self.h2.send_data(stream, body[start : start + 16384])
+        self.h2.end_stream(stream)
+        return stream
+
+    def call(self, method: bytes, body: bytes, **how: str) -> tuple[str, str, bytes]:
+        stream = self.begin(method, body, **how)
+        found: dict[str, str] = {}
+        message = b""
+        while True:
+            self.sock.sendall(self.h2.data_to_send())
+            data = self.sock.recv(65536)
+            if not data:
+                return "", "", b""
+            for event in self.h2.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
+                    found |= dict(event.headers)
+                elif isinstance(event, h2.events.DataReceived):
+                    message += event.data
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                elif isinstance(event, h2.events.StreamEnded) and event.stream_id == stream:
+                    self.sock.sendall(self.h2.data_to_send())
+                    return found[":status"], found.get("grpc-status", ""), message[5:]
+
+
+class Listening:
+    """The listener in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "grpc.sock"
+        self.hook = Hook()
+        self.meters = Meters()
+        self.thread = LoopThread()
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(self.path))
+        sock.setblocking(False)
+
+        def make() -> GrpcServer:
+            loop = self.thread.loop
+            hook = cast("EnvoyGrpcHook", self.hook)
+            return GrpcServer(hook, Turn(self.hook, loop), loop, meters=self.meters, ready=lambda: not self.hook.breaks)
+
+        self.server = self.thread.call(make)
+        self.thread.run(self.server.listen(sock))
+        self._clients: list[Client] = []
+
+    def client(self) -> Client:
+        self._clients.append(Client(self.path))
+        return self._clients[-1]
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.sock.close()
+        self.thread.run(self.server.close(grace=2.0))
+        self.thread.close()
+        assert self.thread.faults == []
+
+
+@pytest.fixture
+def listening(tmp_path: Path) -> Iterator[Listening]:
+    running = Listening(tmp_path)
+    yield running
+    running.close()
+
+
+def framed(message: bytes) -> bytes:
+    return b"\0" + len(message).to_bytes(4) + message
+
+
+def test_an_answer_larger_than_the_peer_has_room_for_arrives_whole(listening: Listening) -> None:
+    client = listening.client()
+
+    answers = [client.call(check.METHOD, framed(b"question")) for _ in range(3)]
+
+    assert answers == [("200", "0", ANSWER)] * 3
+    assert listening.hook.asked == [b"question"] * 3
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "status"),
+    [
+        (b"/envoy.service.auth.v2.Authorization/Check", framed(b""), "12"),
+        (b"/", framed(b""), "12"),
+        (check.METHOD, b"", "3"),
+        (check.METHOD, b"\0\0\0\0\x05abc", "3"),
+        (check.METHOD, b"\x01" + framed(b"packed")[1:], "3"),
+        (check.METHOD, framed(b"one") + framed(b"two"), "3"),
+        (check.METHOD, framed(b"x" * (MAX_MESSAGE_BYTES + 1))[: 60_000], "3"),
+    ],
+)  # fmt: skip
+def test_what_is_no_call_of_ours_is_no_allow(listening: Listening, method: bytes, body: bytes, status: str) -> None:
+    client = listening.client()
+
+    assert client.call(method, body) == ("200", status, b"")
+    assert client.call(check.METHOD, framed(b"next"))[1] == "0"
+    assert listening.hook.asked == [b"next"]
+
+
+@pytest.mark.parametrize("how", [{"verb": "GET"}, {"kind": "application/json"}])
+def test_what_is_no_grpc_is_told_so(listening: Listening, how: dict[str, str]) -> None:
+    assert listening.client().call(check.METHOD, framed(b""), **how)[0] == "415"
+
+
+@pytest.mark.parametrize("fault", ["breaks", "unsealed"])
+def test_a_decision_that_breaks_is_no_allow(listening: Listening, fault: str) -> None:
+    setattr(listening.hook, fault, True)
+
+    assert listening.client().call(check.METHOD, framed(b"question")) == ("200", "13", b"")
+
+
+def test_health_says_whether_decisions_can_be_made(listening: Listening) -> None:
+    client = listening.client()
+
+    ready = client.call(health.METHOD, framed(b""))
+    listening.hook.breaks = True
+
+    assert ready == ("200", "0", wire.number(1, 1))
+    assert client.call(health.METHOD, framed(b"")) == ("200", "0", wire.number(1, 2))
+
+
+def test_a_stranger_is_closed_on(listening: Listening) -> None:
+    listening.hook.user += 1
+
+    client = listening.client()
+    try:
+        said = client.call(check.METHOD, framed(b"question"))
+    except (BrokenPipeError, ConnectionResetError):
+        said = ("", "", b"")
+
+    assert said == ("", "", b"")
+    assert listening.hook.asked == [] and listening.meters.strangers == 1
+
+
+def test_bytes_that_are_no_http_2_end_the_connection(listening: Listening) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(listening.path))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: zt\r\n\r\n" * 4)
+        while client.recv(65536):
+            pass
+
+    assert listening.client().call(check.METHOD, framed(b"next"))[1] == "0"
