@@ -258,8 +258,10 @@ def rounds(run: Run, field: Mapping[str, Contestant], loads: Mapping[str, wrk.Lo
     samples: dict[str, list[Measured]] = {name: [] for name in field}
     for number in range(run.plan.rounds):
         for name in list(field) if number % 2 == 0 else reversed(list(field)):
+            # The first time so long that every question has been asked before anything is measured.
+            warm_up = run.plan.warm_up if number else max(run.plan.warm_up, run.plan.seconds)
             with field[name].running():
-                run.client(field[name], loads[name], run.plan.warm_up)
+                run.client(field[name], loads[name], warm_up)
                 sample = run.client(field[name], loads[name], run.plan.seconds)
             samples[name].append(sample)
             run.say(f"  round {number + 1} {name:<6} {told(sample)}  p50 {sample.p50:,.0f} us")

@@ -312,7 +312,7 @@ MANGLED = st.fixed_dictionaries(
 PATHS = st.sampled_from([EVALUATION, EVALUATIONS, *SEARCHES])
 BYTES = st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "replace"))
 ONCE = settings(
-    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -357,7 +357,7 @@ def test_one_byte_of_a_body_changed_is_never_more_than_was_asked(app: Caller, nu
 
 
 @given(raw_=st.binary(min_size=1, max_size=300))
-@settings(ONCE, max_examples=40)
+@settings(ONCE, max_examples=25)
 def test_no_bytes_on_the_wire_keep_the_listener_from_the_next_caller(sidecar: Process, raw_: bytes) -> None:
     with connect(address(sidecar)) as sock:
         sock.sendall(raw_)

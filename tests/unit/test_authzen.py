@@ -218,7 +218,7 @@ def shared(opa: str) -> Bench:
 
 
 @given(granted=rights(), said=STATED, resource=RESOURCES, subject_type=st.sampled_from(["user", "anonymous", "robot"]))
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 def test_nothing_is_permitted_that_takes_more_than_a_caller_may_say(
     shared: Bench, granted: Mapping[str, Any], said: Mapping[str, Any], resource: Any, subject_type: str
 ) -> None:
@@ -531,7 +531,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_every_object_is_a_question_a_batch_or_a_refusal_of_ours(value: Any) -> None:
     try:
         body = read_body(json.dumps(value).encode("utf-8", "surrogatepass"))
