@@ -32,6 +32,7 @@ from benchmarks import (
     over_http,
     proxy_caddy,
     proxy_envoy,
+    proxy_haproxy,
     proxy_traefik,
     replica_memory,
     shadow,
@@ -48,7 +49,7 @@ LATEST = ROOT / "benchmarks/results/latest.json"
 PARTIAL = ROOT / ".cache/benchmarks/partial.json"
 SECTIONS: tuple[ModuleType, ...] = (
     conformance, engines, in_process, over_http, through_nginx, proxy_envoy, fleet, replica_memory, shadow, enrolling,
-    authzen, proxy_caddy, proxy_traefik,
+    authzen, proxy_caddy, proxy_traefik, proxy_haproxy,
 )  # fmt: skip
 BY_NAME: tuple[ModuleType, ...] = (fleet_growth,)
 """What takes a quarter of an hour, and is run only when it is asked for."""
@@ -113,7 +114,9 @@ def run(sections: Sequence[ModuleType], *, quick: bool, keep: bool) -> tuple[Rep
             if section.NAME in report.missing:
                 continue
             print(f"{section.NAME}: {(section.__doc__ or '').splitlines()[0]}", flush=True)
-            beside = section in (over_http, through_nginx, proxy_envoy, proxy_caddy, proxy_traefik, authzen)
+            beside = section in (
+                over_http, through_nginx, proxy_envoy, proxy_caddy, proxy_traefik, proxy_haproxy, authzen,
+            )  # fmt: skip
             os.sched_setaffinity(0, {client_core if beside else core})
             try:
                 section.measure(whole)
