@@ -170,6 +170,16 @@ def test_a_session_that_does_not_count_here_or_now_is_refused(
     assert reasons(browser.ask()) == (code,)
 
 
+def test_a_session_that_was_just_good_at_its_own_host_opens_no_other(browser: Browser) -> None:
+    at_home = browser.ask()
+
+    elsewhere = browser.ask("https://pilot.example/pages/1")
+
+    assert at_home.decision.effect is Effect.ALLOW
+    assert reasons(elsewhere) == ("SESSION_FOREIGN",)
+    assert browser.ask().decision.effect is Effect.ALLOW
+
+
 def test_an_unknown_cookie_is_asked_to_sign_in_again(browser: Browser) -> None:
     outcome = browser.ask(session=b"q" * 43)
 

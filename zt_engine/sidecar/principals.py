@@ -134,7 +134,7 @@ class Principals:
         self._replica = replica
         self._keys = keys
         self._tick_seconds = tick_seconds
-        self._known: Generations[tuple[bytes, bytes, str, bytes], Principal] = Generations(MAX_PRINCIPALS)
+        self._known: Generations[tuple[bytes, bytes, str, bytes, str], Principal] = Generations(MAX_PRINCIPALS)
         self._serial = 0
 
     def of(self, request: AccessRequest, now: float) -> Principal:
@@ -143,13 +143,15 @@ class Principals:
         A principal is established anew in every tick at least, so that no rule about the age of keys is outlived.
         """
         jkt = self._prove(request, now) if request.dpop else ""
-        key = (request.authorization, request.client_cert, jkt, request.session)
+        # A session is one of its host alone; whatever else is shown proves the same at all of them.
+        host = request.target.host if request.session else ""
+        key = (request.authorization, request.client_cert, jkt, request.session, host)
         before = self._known.get(key)
         if before is not None and before.since <= now < before.until and self.holds(before):
             return before
         principal = self._establish(request, jkt, now, before)
         self._known.put(key, principal)
-        principal.authorization, principal.client_cert, _, _ = key
+        principal.authorization, principal.client_cert = request.authorization, request.client_cert
         return principal
 
     def forget(self) -> None:
