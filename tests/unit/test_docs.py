@@ -218,7 +218,7 @@ def test_the_configuration_that_init_writes_is_read_without_a_fault(tmp_path: Pa
 
 def test_every_metric_is_described() -> None:
     described = set(table("docs/operations.md", "Metrics"))
-    source = text("zt_engine/bootstrap/sidecar.py") + text("zt_engine/bootstrap/control_gauges.py")
+    source = text("zt_engine/bootstrap/sidecar_gauges.py") + text("zt_engine/bootstrap/control_gauges.py")
     metrics = list(MetersCollector(Meters(), {}).collect())
     counted = {metric.name + ("_total" if metric.type == "counter" else "") for metric in metrics}
     gauges = set(re.findall(r'"(zt_[a-z_]+)": \(', source))

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from zt_engine.adapters.http_wire import Answer, WireClient, WireError
-from zt_engine.core.errors import ConfigError, InputError, Problem, UnavailableError
+from zt_engine.core.errors import ConfigError, InputError, Problem, UnavailableError, ZtError
 from zt_engine.core.stream import MAX_MESSAGE_BYTES
 
 CONNECT_SECONDS = 5.0
@@ -159,6 +159,27 @@ class StreamClient:
         """Return the signed set of keys."""
         return await self._ask("GET", "/v1/keys")
 
+    async def call(self, path: str, body: Mapping[str, object]) -> bytes:
+        """Ask for something that may be refused; InputError with the code of the problem, else as `status`."""
+        content, url = msgspec.json.encode(body), self.url
+        headers = {
+            "Authorization": f"Bearer {self._statement()}", "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+        }  # fmt: skip
+        try:
+            asked = self._client.ask("POST", url + path, parameters={}, headers=headers, content=content)
+            async with asked as response:
+                answer = bytearray()
+                async for data in response.pieces():
+                    answer += data
+                    if len(answer) > ANSWER_BYTES:
+                        raise InputError("STREAM_TOO_LARGE", f"more than {ANSWER_BYTES} bytes")
+        except WireError as error:
+            raise UnavailableError("STREAM_DOWN", f"`{url}`: {error}") from error
+        if response.status in (200, 201):
+            return bytes(answer)
+        raise refused(response.status, bytes(answer))
+
     @property
     def urls(self) -> tuple[str, ...]:
         """Every address, the one that is asked now first."""
@@ -215,6 +236,23 @@ class StreamClient:
                 yield response
         except WireError as error:
             raise UnavailableError("STREAM_DOWN", f"`{url}`: {error}") from error
+
+
+class _Problem(msgspec.Struct):
+    code: str = "STREAM_REFUSED"
+    detail: str = ""
+
+
+def refused(status: int, raw: bytes) -> ZtError:
+    """Return what a problem document (RFC 9457) of the control plane says."""
+    try:
+        told = msgspec.json.decode(raw, type=_Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        told = _Problem()
+    text = f"the control plane answers {status} {told.detail[:200]}".rstrip()
+    if status >= 500 or status == 429:
+        return UnavailableError(told.code, text)
+    return InputError(told.code, text)
 
 
 def _examine(response: Answer, url: str, *, partial: bool = False) -> None:

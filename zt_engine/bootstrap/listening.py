@@ -7,7 +7,9 @@ import socket
 from zt_engine.bootstrap.sockets import bind
 from zt_engine.config import Settings
 
-ADMIN, TLS, AUTHZEN, GRPC, FASTCGI = "admin", "tls", "authzen", "grpc", "fastcgi"
+ADMIN, TLS, AUTHZEN, GRPC, FASTCGI, BROWSER = "admin", "tls", "authzen", "grpc", "fastcgi", "browser"
+OTHERS = (AUTHZEN, GRPC, FASTCGI, BROWSER)
+"""Listeners that speak something else than the hooks over HTTP/1.1."""
 """How the names of places begin; all others are the proxies'."""
 
 
@@ -21,6 +23,7 @@ def places(settings: Settings) -> dict[str, tuple[str, str]]:
     found |= {f"{TLS} {listen}": (listen, "sidecar.tls_listen") for listen in sidecar.tls_listen}
     found |= {f"{GRPC} {listen}": (listen, "sidecar.grpc_listen") for listen in sidecar.grpc_listen}
     found |= {f"{FASTCGI} {listen}": (listen, "sidecar.fastcgi_listen") for listen in sidecar.fastcgi_listen}
+    found |= {f"{BROWSER} {listen}": (listen, "sidecar.browser_listen") for listen in sidecar.browser_listen}
     return found | {f"{AUTHZEN} {listen}": (listen, "authzen.listen") for listen in settings.authzen.listen}
 
 

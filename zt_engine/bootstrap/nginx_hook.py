@@ -41,6 +41,7 @@ def nginx_block(
     service: str | None = None,
     server_names: Sequence[str] = (),
     sidecar: Sequence[str] = (),
+    browser: Sequence[str] = (),
     certificate: Path | None = None,
     certificate_key: Path | None = None,
     device_cas: Path | None = None,
@@ -66,7 +67,12 @@ def nginx_block(
         certificate_key=_text(certificate_key),
         device_cas=_text(device_cas),
         enforces=tuple(proxy.enforces),
+        browser=tuple(browser) or tuple(map(_spoken, settings.sidecar.browser_listen)),
     )
+
+
+def _spoken(listen: str) -> str:
+    return UNIX + os.path.abspath(listen[len(UNIX) :]) if listen.startswith(UNIX) else listen
 
 
 def key_include(settings: Settings, key_file: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -16,8 +16,8 @@ from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
 from zt_engine.adapters.keys_jwks import KeySource, refresh_due
 from zt_engine.bootstrap.apache_listener import ApacheListener
 from zt_engine.bootstrap.authzen import AuthzenListener, Surroundings
+from zt_engine.bootstrap.browser import BrowserSite
 from zt_engine.bootstrap.code_texts import CodeTexts
-from zt_engine.bootstrap.control_gauges import gauges_of
 from zt_engine.bootstrap.decision_log import open_log
 from zt_engine.bootstrap.device_certificates import DeviceCertificates
 from zt_engine.bootstrap.envoy_grpc import EnvoyGrpcListener
@@ -26,9 +26,10 @@ from zt_engine.bootstrap.following_control import ControlFollower
 from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.handover import Meeting, Predecessor, WaitingPoint
 from zt_engine.bootstrap.joining import read_member
-from zt_engine.bootstrap.listening import ADMIN, AUTHZEN, FASTCGI, GRPC, TLS, bound, places
+from zt_engine.bootstrap.listening import ADMIN, OTHERS, TLS, bound, places
 from zt_engine.bootstrap.proxy_tls import ProxyTls, proxy_context
 from zt_engine.bootstrap.release_stage import ReleaseStage, releases_of
+from zt_engine.bootstrap.sidecar_gauges import sidecar_gauges
 from zt_engine.bootstrap.sockets import address_of
 from zt_engine.bootstrap.wiring import Shared, Trusted, Wiring, best_sources, keep_fixed, problems_of, read_trusted
 from zt_engine.config import Settings, load
@@ -37,7 +38,7 @@ from zt_engine.core.errors import UnavailableError, ZtError
 from zt_engine.core.lease import Lease, Staleness
 from zt_engine.core.trust import TrustScore
 from zt_engine.ports import Clock
-from zt_engine.sidecar.admin import AdminApp, Gauges
+from zt_engine.sidecar.admin import AdminApp
 from zt_engine.sidecar.app import DecisionApp
 from zt_engine.sidecar.authorize import Authorizer
 from zt_engine.sidecar.listener import DecisionServer, Limits
@@ -129,6 +130,7 @@ class SidecarProgram:
         self.authzen = AuthzenListener(settings, around, busy=lambda: any(one.turn.waiting for one in self._servers))
         self.grpc = EnvoyGrpcListener(settings, self.meters, lambda: bool(self.readiness()["ready"]))
         self.fastcgi = ApacheListener(self.meters)
+        self.browser = BrowserSite(settings, self.replica, self.clock, self.control)
         self.handed_over = asyncio.Event()
         """Set when a successor serves and this process should stop."""
         self._busy = asyncio.Lock()
@@ -197,21 +199,22 @@ class SidecarProgram:
     async def _listen(self, sockets: dict[str, socket.socket]) -> None:
         loop = asyncio.get_running_loop()
         decisions = DecisionServer(self.app, self.wiring.limits, loop)
-        admin = DecisionServer(
-            AdminApp(readiness=self.readiness, meters=self.meters, gauges=self._gauges()), Limits(connections=64), loop
-        )
+        gauges = sidecar_gauges(self)
+        operators = AdminApp(readiness=self.readiness, meters=self.meters, gauges=gauges)
+        admin = DecisionServer(operators, Limits(connections=64), loop)
         self._servers = [decisions, admin]
         self._tls = ProxyTls(self.settings) if self.settings.sidecar.tls_listen else None
         for place, sock in sockets.items():
             if place.startswith(ADMIN):
                 await admin.listen(sock)
-            elif not place.startswith((AUTHZEN, GRPC, FASTCGI)):
+            elif not place.startswith(OTHERS):
                 tls = self._tls.context if self._tls is not None and place.startswith(TLS) else None
                 await decisions.listen(sock, tls=tls)
         await self.authzen.listen(sockets, self.wiring)
         await self.grpc.listen(sockets, self.app, decisions.turn, self.wiring)
         await self.fastcgi.listen(sockets, self.app, decisions.turn, self.wiring)
-        proxies = [sock for place, sock in sockets.items() if not place.startswith((ADMIN, AUTHZEN, GRPC, FASTCGI))]
+        await self.browser.listen(sockets, self.wiring)
+        proxies = [sock for place, sock in sockets.items() if not place.startswith((ADMIN, *OTHERS))]
         self.addresses = [address_of(sock) for sock in proxies]
         self.admin_address = next(address_of(sock) for place, sock in sockets.items() if place.startswith(ADMIN))
         self._waiting = WaitingPoint(
@@ -226,6 +229,11 @@ class SidecarProgram:
             self.control.let_go()
         self.handed_over.set()
 
+    @property
+    def _beside(self) -> tuple[AuthzenListener, EnvoyGrpcListener, ApacheListener, BrowserSite]:
+        """The listeners that are not proxies' own over HTTP/1.1."""
+        return self.authzen, self.grpc, self.fastcgi, self.browser
+
     async def stop(self) -> None:
         """Answer what was asked, close the log, free the engine. Takes `DRAIN_SECONDS` at most.
 
@@ -238,7 +246,7 @@ class SidecarProgram:
             for server in self._servers:
                 server.limits = replace(server.limits, drain_seconds=PATIENCE_SECONDS)
         servers = (server.close(grace=DRAIN_SECONDS) for server in self._servers)
-        beside = (listener.close(grace=DRAIN_SECONDS) for listener in (self.authzen, self.grpc, self.fastcgi))
+        beside = (listener.close(grace=DRAIN_SECONDS) for listener in self._beside)
         await asyncio.gather(*servers, *beside)
         for task in self._tasks:
             task.cancel()
@@ -300,6 +308,7 @@ class SidecarProgram:
         self.app.rewire(wiring.hooks, wiring.pages, wiring.denials)
         self.grpc.rewire(wiring)
         self.fastcgi.rewire(wiring)
+        self.browser.rewire(wiring)
         self.authorizer.rely_on(wiring.principals, wiring.strongest)
         await self.authzen.rewire(settings, wiring)
         if self._servers:
@@ -378,7 +387,7 @@ class SidecarProgram:
         found: dict[str, object] = {
             "ready": policy is not None and self.replica.ready and self.log.state != "unavailable",
             "revision": policy.revision if policy is not None else None,
-            "policy_age": round(now - self._activated_at, 1) if policy is not None else None,
+            "policy_age": round(now - self.activated_at, 1) if policy is not None else None,
             "records": self.replica.ready,
             "log": self.log.state,
             "keys": keys,
@@ -390,33 +399,8 @@ class SidecarProgram:
         return found if control is None else {**found, "control_plane": control.state()}
 
     @property
-    def _activated_at(self) -> float:
+    def activated_at(self) -> float:
+        """When the policy in force was put in force."""
         control = self.control
         released = control.releases.activated_at if control is not None and control.releases is not None else 0.0
         return released or self.follower.activated_at
-
-    def _gauges(self) -> Gauges:
-        now = self.clock.now
-        authorizer = self.authorizer
-        return {
-            **(gauges_of(self.control, self.clock.elapsed) if self.control is not None else {}),
-            "zt_policy_age_seconds": ("Since the policy was activated.", lambda: now() - self._activated_at),
-            "zt_replica_age_seconds": ("Since records were last read.", lambda: now() - (self.replica.loaded_at or 0)),
-            "zt_keys_age_seconds": (
-                "Since the oldest key set was fetched.",
-                lambda: _oldest(self.wiring.sources.values(), now()),
-            ),
-            "zt_devices": ("Devices in the replica.", lambda: len(self.replica.devices)),
-            "zt_cache_entries": ("Decisions that are remembered.", lambda: len(authorizer.cache or ())),
-            "zt_engine_seconds_total": ("Time spent in the policy engine.", lambda: authorizer.engine_ns / 1e9),
-            "zt_engine_calls_total": ("Evaluations of the policy engine.", lambda: authorizer.engine_calls),
-            "zt_log_records": ("Records in this process's chain.", lambda: self.log.records),
-            "zt_log_unanchored_records": ("Records behind the last checkpoint.", lambda: self.log.checkpoint_lag),
-            "zt_log_bytes": ("Bytes of all log segments.", lambda: self.log.total_bytes),
-            "zt_log_available": ("1 while the log can be written.", lambda: float(self.log.state == "ok")),
-            "zt_folder_problems": ("Files of the policy folder that are refused.", lambda: len(self.follower.problems)),
-        }
-
-
-def _oldest(sources: Iterable[KeySource], now: float) -> float:
-    return max((now - source.fetched_at for source in sources), default=0.0)

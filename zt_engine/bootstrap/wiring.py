@@ -157,10 +157,16 @@ class Wiring:
         self.sources = sources
         self.strongest = {config.issuer: config.strongest_acr for config in trusted.issuers}
         credentials = Credentials(trusted.credentials)
-        page = DeniedPage(shared.texts, default_language=settings.sidecar.language, help_url=settings.sidecar.help_url)
+        page = DeniedPage(
+            shared.texts,
+            default_language=settings.sidecar.language,
+            help_url=settings.sidecar.help_url,
+            signs_in=bool(settings.sidecar.browser_listen),
+        )
         used = {proxy.hook for proxy in settings.proxies}
         self.credentials = credentials
         self.hooks = tuple(hook(credentials) for hook in HOOKS if hook.name in used)
+        self.denied = page
         self.denials = Denials(page)
         self.pages = DeniedPages(page, credentials)
         self.principals = Principals(

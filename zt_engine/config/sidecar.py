@@ -20,6 +20,8 @@ class Sidecar(Section):
     listen: tuple[Listen, ...] = ("127.0.0.1:9191",)
     tls_listen: tuple[Serve, ...] = ()
     """Where proxies ask with a client certificate; the only listeners that may be off loopback."""
+    browser_listen: tuple[Listen, ...] = ()
+    """Where proxies hand on browsers that sign in (`/.zt/`), on this machine; takes a control plane that signs in."""
     tls_certificate: Path | None = None
     """Certificate chain (PEM) of the TLS listeners."""
     tls_key: Path | None = None

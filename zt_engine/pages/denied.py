@@ -27,6 +27,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "after": "済みましたら、",
         "again": "このページをもう一度開いてください。",
         "help": "お困りのときは：",
+        "sign_in": "サインインする",
         "code": "理由コード",
         "decision": "判定番号",
     },
@@ -37,6 +38,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "after": "When you have done that, ",
         "again": "open this page again.",
         "help": "If you need help: ",
+        "sign_in": "Sign in",
         "code": "Reason code",
         "decision": "Decision id",
     },
@@ -108,10 +110,13 @@ def wants_page(accept: str) -> bool:
 class DeniedPage:
     """Renders refusals. `codes` may change while it runs: a new bundle brings the reasons of its policy."""
 
-    def __init__(self, codes: Mapping[str, Code], *, default_language: str, help_url: str = "") -> None:
+    def __init__(self, codes: Mapping[str, Code], *, default_language: str, help_url: str = "", signs_in: bool = False
+    ) -> None:
+        """`signs_in`: whether a browser can be sent to `/.zt/login` of the very host."""
         self._codes = codes
         self._default = default_language
         self._help_url = help_url
+        self._signs_in = signs_in
         folder = resources.files("zt_engine.pages") / "templates"
         self._style = (folder / "denied.css").read_text(encoding="utf-8")
         environment = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined)
@@ -126,8 +131,13 @@ class DeniedPage:
         """Return what is known of a code today."""
         return self._codes.get(code)
 
-    def render(self, *, code: str, decision: str, status: int, accept: str, accept_language: str) -> Refusal:
-        """Return a refusal in the form and the language that were asked for; an unknown code is not shown."""
+    def render(
+        self, *, code: str, decision: str, status: int, accept: str, accept_language: str, sign_in: str = ""
+    ) -> Refusal:
+        """Return a refusal in the form and the language that were asked for; an unknown code is not shown.
+
+        `sign_in` is the way to sign in and come back, for whom that would help.
+        """
         language = language_of(accept_language, default=self._default)
         known = self._codes.get(code)
         entry, shown = (UNKNOWN, "DENIED") if known is None else (known, code)
@@ -144,6 +154,7 @@ class DeniedPage:
             command=entry.command if entry.kind in OWN_HANDS else "",
             again=entry.kind in OWN_HANDS,
             help_url=self._help_url,
+            sign_in=sign_in if self._signs_in and status == 401 else "",
             code=shown,
             decision=decision,
             other={

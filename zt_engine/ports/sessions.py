@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -132,4 +132,41 @@ class Sealer(Protocol):
 
     def open(self, sealed: str, *, about: str) -> str:
         """Decrypt, or raise UnavailableError SIGN_IN_SEALED."""
+        ...
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """Where a browser is to be sent, and what ties the sign-in to it."""
+
+    location: str
+    ticket: str
+    seconds: int
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A session that has begun."""
+
+    handle: str
+    sid: str
+    to: str
+    seconds: int
+
+
+class SignInDesk(Protocol):
+    """The control plane, for a browser that signs in. Refusals are InputError, silence is UnavailableError."""
+
+    async def begin(self, asked: Mapping[str, object]) -> Begun:
+        """Begin a sign-in."""
+        ...
+
+    async def finish(self, told: Mapping[str, object]) -> Finished:
+        """Finish one."""
+        ...
+
+    async def refresh(self, sid: str) -> None:
+        """Have a session refreshed, if it is time."""
+        ...
+
+    async def end(self, sid: str) -> None:
+        """End a session."""
         ...

@@ -250,6 +250,7 @@ class Principals:
             raise InputError("SESSION_EXPIRED", "the session has not been refreshed in time")
         if found.issuer not in self._mappings:
             raise InputError("TOKEN_ISSUER_UNKNOWN", "the session's issuer is not trusted here")
+        self._replica.used[found.sid] = now
         return found
 
     def _name(self, token: VerifiedToken) -> str:

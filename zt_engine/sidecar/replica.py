@@ -153,6 +153,8 @@ class Replica:
     def __init__(self) -> None:
         self.state = State()
         self.loaded_at: float | None = None
+        self.used: dict[str, float] = {}
+        """When each session was last used here; no longer than the sessions themselves."""
 
     @property
     def devices(self) -> Mapping[str, DeviceRecord]:

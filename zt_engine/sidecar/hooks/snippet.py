@@ -57,6 +57,8 @@ class NginxBlock(msgspec.Struct, frozen=True, kw_only=True):
     certificate_key: str = ""
     device_cas: str = ""
     enforces: tuple[str, ...] = ()
+    browser: tuple[str, ...] = ()
+    """Where the sidecar signs browsers in; empty where it does not."""
 
     @property
     def unenforced(self) -> tuple[str, ...]:
@@ -88,6 +90,7 @@ def render(block: NginxBlock) -> str:
         certificate=block.certificate,
         certificate_key=block.certificate_key,
         device_cas=block.device_cas,
+        browser=block.browser,
         no_store="no_store" in block.enforces,
         identity=[(name, variable_of(name)) for name in ("Zt-Decision", *IDENTITY_HEADERS)],
         answers=[(name, variable_of(name)) for name in ("Zt-Decision", "Zt-Reason", *IDENTITY_HEADERS)],
@@ -131,6 +134,8 @@ def _check(block: NginxBlock) -> None:
     checks = [("proxy", _NAME, (block.proxy,)), ("server_name", _HOST, block.server_names)]
     checks += [("listen", _LISTEN, block.listen), ("sidecar", _ADDRESS, block.sidecar)]
     checks += [("backend", _ADDRESS, (block.backend,))]
+    if block.browser:
+        checks.append(("browser", _ADDRESS, block.browser))
     files = (block.key_include, block.certificate, block.certificate_key, block.device_cas)
     checks += [("file", _PATH, tuple(path for path in files if path))]
     for key, pattern, values in checks:

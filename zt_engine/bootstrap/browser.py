@@ -1,0 +1,92 @@
+"""The listener for browsers that sign in, wired: by which proxies, at which desk, and what keeps sessions alive."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import structlog
+
+from zt_engine.adapters.sign_in_http import SignInClient
+from zt_engine.bootstrap.following_control import ControlFollower
+from zt_engine.bootstrap.listening import BROWSER
+from zt_engine.bootstrap.sockets import address_of
+from zt_engine.bootstrap.wiring import Wiring
+from zt_engine.config import Settings
+from zt_engine.core.errors import ZtError
+from zt_engine.pages.signed_out import SignOutPage
+from zt_engine.ports import Clock
+from zt_engine.sidecar.browser.signing_in import BrowserSignIn
+from zt_engine.sidecar.browser.wire import BrowserListener
+from zt_engine.sidecar.replica import Replica
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 15.0
+AHEAD_SECONDS = 420
+"""A session that is used within so long of its time is refreshed: the control plane says whether it is due."""
+
+
+class BrowserSite:
+    """The listener, from its settings to its end. Without `sidecar.browser_listen` it does nothing."""
+
+    def __init__(self, settings: Settings, replica: Replica, clock: Clock, control: ControlFollower | None) -> None:
+        self._settings = settings
+        self._replica = replica
+        self._clock = clock
+        self._desk = SignInClient(control.client) if control is not None else None
+        self._listener: BrowserListener | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+        self.addresses: list[str] = []
+
+    async def listen(self, sockets: dict[str, socket.socket], wiring: Wiring) -> None:
+        """Serve those of the sockets that are its own."""
+        own = [sock for place, sock in sockets.items() if place.startswith(BROWSER)]
+        if not own or self._desk is None:
+            return
+        self._listener = BrowserListener(self._site(wiring))
+        for sock in own:
+            await self._listener.listen(sock)
+        self.addresses = [address_of(sock) for sock in own]
+        self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
+        log.info("browser.started", listen=self.addresses)
+
+    def rewire(self, wiring: Wiring) -> None:
+        """Take up who may ask and what people are told, between two requests."""
+        if self._listener is not None:
+            self._listener.answer = self._site(wiring)
+
+    async def close(self, *, grace: float) -> None:
+        """Answer what was asked and end."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        if self._listener is not None:
+            await self._listener.close(grace=grace)
+
+    def _site(self, wiring: Wiring) -> BrowserSignIn:
+        assert self._desk is not None  # there is no listener without one
+        return BrowserSignIn(
+            hooks=wiring.hooks,
+            desk=self._desk,
+            replica=self._replica,
+            denied=wiring.denied,
+            page=SignOutPage(default_language=self._settings.sidecar.language),
+        )
+
+    async def _refresh(self) -> None:
+        """Have sessions refreshed that somebody uses and whose time comes near; what fails is tried again."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = self._clock.now()
+            sessions, used = self._replica.sessions, self._replica.used
+            for sid in [sid for sid in used if sid not in sessions]:
+                del used[sid]
+            for sid, last in list(used.items()):
+                record = sessions.get(sid)
+                if record is None or now - last > AHEAD_SECONDS or record.until - now > AHEAD_SECONDS:
+                    continue
+                assert self._desk is not None  # there is no listener without one
+                try:
+                    await self._desk.refresh(sid)
+                except ZtError as error:
+                    log.warning("session.not_refreshed", code=error.code, problem=error.message)
