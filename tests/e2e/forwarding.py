@@ -377,6 +377,19 @@ class ForwardingContract:
         assert received.values("zt-subject") == [b"tanaka"] and header(received.head, "upgrade") == [b"websocket"]
         assert (front.app.authorised[-1].target.scheme, front.app.authorised[-1].method) == ("http", "GET")
 
+    @pytest.mark.parametrize("protocol", [b"h2c", b"H2C", b"websocket, h2c"])
+    def test_h15_nothing_but_a_websocket_changes_the_protocol(self, front: Front, protocol: bytes) -> None:
+        before = len(front.backend.received)
+
+        front.get(
+            b"/cases/1", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: " + protocol,
+            b"HTTP2-Settings: AAMAAABkAAQAAP__",
+        )  # fmt: skip
+
+        # Over another protocol requests would follow that nobody was asked about.
+        passed = [header(received.head, "upgrade") for received in front.backend.received[before:]]
+        assert all(found in ([], [b"websocket"]) for found in passed)
+
     @pytest.mark.usefixtures("denied")
     def test_h15_a_denied_websocket_stays_closed(self, front: Front) -> None:
         before = len(front.backend.received)
