@@ -13,6 +13,7 @@ from tests.sidecar_support import installation, logged, verified
 from zt_engine import Engine
 from zt_engine.core.errors import ConfigError
 from zt_engine.embed import Asked, Ruling
+from zt_engine.embed.wsgi import asked_of
 
 
 def asked(office: Office, target: bytes = b"/cases/1", *, person: bool = True, **fields: Any) -> Asked:
@@ -82,6 +83,17 @@ def test_what_has_two_readings_is_refused(office: Office, change: dict[str, Any]
     ruling = office.engine.decide(asked(office, target, **change))
 
     assert (ruling.allowed, ruling.reason) == (False, code)
+
+
+def test_a_prefix_from_a_client_s_header_does_not_make_another_path_of_an_open_one(office: Office) -> None:
+    # As gunicorn builds it for a neighbour, such as a proxy on this machine, with `--forwarder-headers` as it comes.
+    environ = {
+        "REQUEST_METHOD": "GET", "RAW_URI": "/notes/cases/1", "SCRIPT_NAME": "/notes", "PATH_INFO": "/cases/1",
+        "HTTP_SCRIPT_NAME": "/notes", "HTTP_HOST": "portal.example", "wsgi.url_scheme": "https",
+        "REMOTE_ADDR": "203.0.113.7",
+    }  # fmt: skip
+
+    assert office.engine.decide(asked_of(environ)).reason == "HEADER_RESERVED"
 
 
 def test_what_an_outer_proxy_says_of_the_client_is_neither_believed_nor_refused(office: Office) -> None:

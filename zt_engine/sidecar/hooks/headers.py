@@ -28,6 +28,7 @@ RESERVED_NAMES = frozenset(
         "client-cert-chain",
         "x-rewrite-url",
         "x-script-name",  # WSGI middleware takes a prefix of the path from it
+        "script-name",  # gunicorn believes a neighbour's `SCRIPT_NAME`, and the application sees another path
         "x-http-host-override",
         "x-client-cert",
         "x-forwarded",
