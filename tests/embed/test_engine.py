@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,24 @@ def test_a_closed_engine_denies(tmp_path: Path, opa: str) -> None:
     assert not office.engine.decide(asked(office)).allowed
     assert verified(office.sandbox).faults == ()
     office.engine.close()
+
+
+def test_an_engine_that_came_along_with_a_fork_denies_instead_of_waiting_for_ever(office: Office) -> None:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            told = office.engine.submit(asked(office)).result(5).reason
+            office.engine.close()
+            os.write(writing, told.encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told_by_child:
+        assert told_by_child.read() == "INTERNAL_ERROR"
+    os.waitpid(child, 0)
+
+    assert office.engine.decide(asked(office)).allowed
 
 
 def test_a_policy_that_changes_counts_at_the_next_question(tmp_path: Path, opa: str) -> None:

@@ -7,6 +7,7 @@ asks waits for the answer of that thread. So a decision in a library is the deci
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -49,6 +50,7 @@ class Engine:
         self._loop = loop
         self._turn = Turn(program.app, loop)
         self._closed = False
+        self._process = os.getpid()
 
     @classmethod
     def open(cls, config: Path | str = CONFIG, *, proxy: str | None = None, sidecar: str | None = None) -> Self:
@@ -101,7 +103,7 @@ class Engine:
 
     def close(self) -> None:
         """Answer what was asked, close the log, and stop."""
-        if self._closed:
+        if self._closed or os.getpid() != self._process:
             return
         self._closed = True
         try:
@@ -119,7 +121,7 @@ class Engine:
 
     def _ask(self, decide: Callable[[], Pending], asked: Asked) -> Future[Ruling]:
         waiting = _Waiting(asked, self._program.wiring.denials.write)
-        if self._closed:
+        if self._closed or os.getpid() != self._process:  # a fork takes the loop along, and not the thread that runs it
             waiting.fail()
             return waiting.future
 
