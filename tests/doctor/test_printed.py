@@ -29,7 +29,6 @@ SITE_TLS = {
 
 PROOF = {
     "traefik": ('certificate_names = ["front.proxy.internal"]', ""),
-    "apache": (r"\g<0>", 'fastcgi_listen = ["127.0.0.1:9194"]\n'),
     "apache": ('key_file = "keys/pep.key"', 'fastcgi_listen = ["127.0.0.1:9194"]\n'),
     "envoy_grpc": ("socket_uids = [101]", 'grpc_listen = ["unix:/run/zt/grpc.sock"]\n'),
 }

@@ -87,7 +87,7 @@ def test_every_fault_is_reported_at_once_with_its_line_and_a_guess(tmp_path: Pat
         (GOOD + '\n[log]\nquota_mib = "many"\n', "CONFIG_VALUE", "19", "`log.quota_mib`"),
         (GOOD.replace('"back"', '"front"'), "CONFIG_VALUE", "4", "two proxies have the same name"),
         (GOOD.replace('"back"', '"Back!"'), "CONFIG_VALUE", "9", "`proxies.1.name`"),
-        (GOOD.replace("socket_uids = [33]\n", ""), "CONFIG_VALUE", "8", "`key_file`, `socket_uids` or `certificate_names`"),
+        (GOOD.replace("socket_uids = [33]\n", ""), "CONFIG_VALUE", "8", "`socket_uids` or `certificate_names`"),
         (GOOD.replace("socket_uids", 'key_file = "k"\nsocket_uids'), "CONFIG_VALUE", "8", "one of them"),
         (GOOD.replace('["https://portal.example"]', "[]"), "CONFIG_VALUE", "15", "`issuers.0.audiences`"),
     ],
