@@ -37,7 +37,7 @@ class FastcgiServer:
         self.turn = turn
         self.refusals: dict[str, int] = {}
         self._loop = loop
-        self._connections: set[FastcgiConnection] = set()
+        self._connections: dict[FastcgiConnection, None] = {}  # oldest first
         self._empty = asyncio.Event()
         self._empty.set()
         self._sockets: list[socket.socket] = []
@@ -51,17 +51,24 @@ class FastcgiServer:
         self._sockets.append(sock)
 
     def admit(self, connection: FastcgiConnection) -> asyncio.TimerHandle | None:
-        """Count a connection in and return what ends it in time; None if there are too many."""
+        """Count a connection in and return what ends it in time; None if there are too many.
+
+        Whoever has not asked gives way, the oldest first: who only connects cannot keep Apache out.
+        """
         if len(self._connections) >= MAX_CONNECTIONS:
-            self.refused("connections")
-            return None
-        self._connections.add(connection)
+            silent = next((other for other in self._connections if not other.asked), None)
+            if silent is None:
+                self.refused("connections")
+                return None
+            silent.give_way()
+            self.forget(silent)
+        self._connections[connection] = None
         self._empty.clear()
         return self._loop.call_later(REQUEST_SECONDS, connection.expire)
 
     def forget(self, connection: FastcgiConnection) -> None:
         """Count a connection out."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if not self._connections:
             self._empty.set()
 
@@ -144,6 +151,15 @@ class FastcgiConnection(asyncio.Protocol):
     def fail(self) -> None:
         """Refuse a question that we failed to answer."""
         self.send(BROKEN, 0.0)
+
+    @property
+    def asked(self) -> bool:
+        """Whether a whole question came, so that an answer is owed."""
+        return self._asked
+
+    def give_way(self) -> None:
+        """End a connection that has not asked, for somebody who may."""
+        self._end("silent")
 
     def expire(self) -> None:
         """End a connection whose time is up."""
