@@ -102,6 +102,16 @@ def test_what_an_outer_proxy_says_of_the_client_is_neither_believed_nor_refused(
     assert not office.engine.decide(asked(office, more=[(b"x_forwarded_for", b"10.0.0.1")])).allowed
 
 
+@pytest.mark.parametrize(
+    ("page", "code"), [(b"https://portal.example", "SESSION_UNKNOWN"), (b"https://evil.example", "SESSION_CROSS_SITE")]
+)
+def test_a_change_by_cookie_comes_from_a_page_of_this_site(office: Office, page: bytes, code: str) -> None:
+    more = [(b"cookie", b"__Host-zt-session=" + b"a" * 43), (b"origin", page)]
+    ruling = office.engine.decide(asked(office, person=False, method="POST", more=more))
+
+    assert (ruling.allowed, ruling.reason) == (False, code)
+
+
 def test_many_threads_may_ask_at_the_same_time(office: Office) -> None:
     with ThreadPoolExecutor(8) as pool:
         rulings: list[Ruling] = list(

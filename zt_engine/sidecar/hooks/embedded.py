@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from urllib.parse import quote_from_bytes
 
 from zt_engine.core.request import DEFAULT_PORTS, AccessRequest
+from zt_engine.core.session import COOKIE
 from zt_engine.sidecar.hooks.credentials import Credential
 from zt_engine.sidecar.hooks.headers import FRAMING, Family, Layouts
-from zt_engine.sidecar.hooks.reading import Prover, Sent
+from zt_engine.sidecar.hooks.reading import Prover, Sent, said_of_page
 
 NAME = "embedded"
 PEM_SAFE = "/+=:"
@@ -52,6 +53,7 @@ class EmbeddedHook:
         layout = self._layouts.of(tuple(name for name, _ in headers))
         assert layout.pick is not None  # Layouts.of raised otherwise
         host, authorization, dpop, cookie = layout.pick(values)
+        origin, fetch_site = said_of_page(values) if COOKIE in cookie else (b"", b"")
         sent = Sent(
             uri=target,
             method=method,
@@ -66,6 +68,8 @@ class EmbeddedHook:
             authorization=authorization,
             dpop=dpop,
             cookie=cookie,
+            origin=origin,
+            fetch_site=fetch_site,
         )
         return self._prover.prove(NAME, sent, self._credential)
 
