@@ -304,8 +304,10 @@ def test_the_copy_of_the_key_is_for_its_owner_alone_and_written_when_it_changes(
     os.chmod(key_copy(chosen, Path("pep.key")), 0o644)
     loose = write_key_copy(chosen, proxy)
 
-    assert first == loose == tmp_path / "pep.caddy.key" and again is None
-    assert first is not None and first.read_text() == "k" * 32
+    assert again is None
+    assert first is not None
+    assert first == loose == tmp_path / "pep.caddy.key"
+    assert first.read_text() == "k" * 32
     assert stat.S_IMODE(first.stat().st_mode) == 0o600
 
 
