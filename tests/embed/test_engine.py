@@ -13,7 +13,7 @@ from tests.embed.conftest import EMBEDDED, Office
 from tests.sidecar_support import installation, logged, verified
 from zt_engine import Engine
 from zt_engine.core.errors import ConfigError
-from zt_engine.embed import Asked, Ruling
+from zt_engine.embed import Asked, Ruling, ZeroTrustWSGI
 from zt_engine.embed.wsgi import asked_of
 
 
@@ -194,3 +194,28 @@ def test_settings_without_a_table_for_this_process_are_refused(tmp_path: Path, o
         Engine.open(sandbox.config)
     with Engine.open(sandbox.config, proxy="other") as engine:
         assert engine.readiness()["ready"] is True
+
+
+def test_after_a_late_deny_nothing_of_the_application_begins_anything(office: Office) -> None:
+    begun: list[str] = []
+    written: list[bytes] = []
+
+    def application(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        for label in ("C3", "C3", "C2"):
+            start_response("200 OK", [("Zt-Label", label)])
+        return [b"sealed"]
+
+    def start(status: str, _headers: list[tuple[str, str]], _info: Any = None) -> Any:
+        begun.append(status)
+        return written.append
+
+    environ = {
+        "REQUEST_METHOD": "GET", "RAW_URI": "/cases/1", "SCRIPT_NAME": "", "PATH_INFO": "/cases/1",
+        "wsgi.url_scheme": "https", "REMOTE_ADDR": "203.0.113.7", "HTTP_HOST": "portal.example",
+        "HTTP_AUTHORIZATION": office.authorization, "SSL_CLIENT_VERIFY": "SUCCESS",
+        "SSL_CLIENT_CERT": office.certificate.decode(),
+    }  # fmt: skip
+    body = b"".join(ZeroTrustWSGI(application, office.engine)(environ, start))
+
+    assert (begun, body) == (["403 Forbidden"], b"")
+    assert b"LATE_DENY" in written[0]

@@ -61,6 +61,8 @@ class _Guarded:
         return self._denial
 
     def _begin(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        if self._denial is not None:  # an error page after a denial would say more than the denial
+            return lambda _piece: None
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         labels = labels_of(raw)
         denial = self._engine.late(self._asked, self._ruling, labels).result() if labels else None
@@ -70,8 +72,6 @@ class _Guarded:
             write(denial.body)
             return lambda _piece: None
         kept = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in carried_out(raw, self._ruling)]
-        if self._denial is not None:  # an error page after a denial would say more than the denial
-            return lambda _piece: None
         return self._start(status, kept, exc_info) if exc_info else self._start(status, kept)
 
 
