@@ -28,6 +28,7 @@ OPEN = {
     ("GET", "/v1/enroll/notice"),
     ("POST", "/v1/enroll"),
     ("POST", "/v1/lost"),
+    ("POST", "/v1/backchannel-logout"),
     ("POST", "/v1/reports"),
     ("POST", "/v1/sidecars"),
     ("GET", "/.well-known/est/cacerts"),
