@@ -135,7 +135,7 @@ def test_an_origin_that_stands_still_renews_no_lease_and_is_left(lab: tuple[Site
         plane.lose("laptop-1")
 
         leases_end_in_time(watcher, clock)
-        wait_for(lambda: fault(sidecar) == "STREAM_SILENT", "the silence to be noticed")
+        wait_for(lambda: fault(sidecar) == "STREAM_SILENT", "the silence to be noticed", seconds=60.0)
 
 
 def test_a_sidecar_without_the_release_that_everybody_is_to_have_renews_no_lease_until_it_has_it(
