@@ -24,7 +24,7 @@ def caddy() -> Path:
     if found is None:
         if os.environ.get("CI"):
             pytest.fail("Caddy is missing")
-        pytest.skip("no Caddy on this machine")
+        pytest.skip(reason="no Caddy on this machine")
     return found
 
 

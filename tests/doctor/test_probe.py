@@ -167,7 +167,7 @@ def nginx() -> Path:
     if found is None:
         if os.environ.get("CI"):
             pytest.fail("nginx is missing")
-        pytest.skip("no nginx on this machine")
+        pytest.skip(reason="no nginx on this machine")
     return found
 
 
@@ -183,7 +183,7 @@ def test_a_real_proxy_with_what_is_printed_for_it_lets_nothing_through(
     if executable is None:
         if os.environ.get("CI"):
             pytest.fail(f"{peer} is missing")
-        pytest.skip(f"no {peer} on this machine")
+        pytest.skip(reason=f"no {peer} on this machine")
     kind = named("zt_engine.sidecar.hooks", hook)
     gate, sock, backend = GateApp(hook=kind), listening("127.0.0.1"), Backend()
     gate.deny = Decision.deny("POLICY_DENIED")

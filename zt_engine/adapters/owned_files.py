@@ -8,6 +8,7 @@ whether somebody else may rename a folder above.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -87,7 +88,9 @@ def read_owned(name: str | Path, *, limit: int, within: int | None = None) -> tu
 def replace_owned(path: Path, content: bytes) -> None:
     """Put a file that only its owner reads in place, in one step and on the disk; raises OSError."""
     temporary = path.with_name(f"{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()  # whatever lies there, from a crash or from somebody else, is not written into
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "wb") as file:
         file.write(content)
         file.flush()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from zt_engine.bootstrap.hook_files import absolute, keep_private
 from zt_engine.bootstrap.identity import secret_file
 from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
 from zt_engine.config import Proxy, Settings
@@ -56,11 +55,11 @@ def apache_block(
         sidecar=asked,
         backend=backend,
         key_include=str(key_include(settings, proxy.key_file)),
-        certificate=_text(certificate),
-        certificate_key=_text(certificate_key),
-        device_cas=_text(device_cas),
+        certificate=absolute(certificate),
+        certificate_key=absolute(certificate_key),
+        device_cas=absolute(device_cas),
         enforces=tuple(proxy.enforces),
-        root=_text(root),
+        root=absolute(root),
         modules=str(modules),
     )
 
@@ -76,22 +75,4 @@ def write_key_include(settings: Settings, proxy: Proxy) -> Path | None:
         return None
     content = key_line(secret_file(settings.path(proxy.key_file))).encode("ascii")
     path = key_include(settings, proxy.key_file)
-    with contextlib.suppress(OSError):
-        if path.read_bytes() == content and path.stat().st_mode & 0o077 == 0:
-            return None
-    fresh = path.with_name(path.name + ".new")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        fresh.replace(path)
-    except OSError as error:
-        problem = Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path))
-        raise ConfigError((problem,)) from None
-    return path
-
-
-def _text(path: Path | None) -> str:
-    return "" if path is None else str(path.absolute())
+    return keep_private(path, content)

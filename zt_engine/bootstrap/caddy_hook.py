@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from zt_engine.bootstrap.hook_files import absolute, keep_private
 from zt_engine.bootstrap.identity import secret_file
 from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
 from zt_engine.config import UNIX, Proxy, Settings
@@ -51,10 +51,10 @@ def caddy_site(
         listen=tuple(listen) or (TLS_LISTEN if certificate is not None else PLAIN_LISTEN),
         sidecar=_addresses(tuple(sidecar) or settings.sidecar.listen, proxy),
         backend=_upstream(backend),
-        key_file="" if proxy.key_file is None else _text(key_file),
-        certificate=_text(certificate),
-        certificate_key=_text(certificate_key),
-        device_cas=_text(device_cas),
+        key_file="" if proxy.key_file is None else absolute(key_file),
+        certificate=absolute(certificate),
+        certificate_key=absolute(certificate_key),
+        device_cas=absolute(device_cas),
         enforces=tuple(proxy.enforces),
         alone=alone,
     )
@@ -74,21 +74,7 @@ def write_key_copy(settings: Settings, proxy: Proxy) -> Path | None:
         return None
     content = secret_file(settings.path(proxy.key_file))
     path = key_copy(settings, proxy.key_file)
-    with contextlib.suppress(OSError):
-        if path.read_bytes() == content and path.stat().st_mode & 0o077 == 0:
-            return None
-    fresh = path.with_name(path.name + ".new")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        fresh.replace(path)
-    except OSError as error:
-        problem = Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path))
-        raise ConfigError((problem,)) from None
-    return path
+    return keep_private(path, content)
 
 
 def _addresses(listen: Sequence[str], proxy: Proxy) -> tuple[str, ...]:
@@ -103,7 +89,3 @@ def _addresses(listen: Sequence[str], proxy: Proxy) -> tuple[str, ...]:
 
 def _upstream(address: str) -> str:
     return "unix/" + os.path.abspath(address[len(UNIX) :]) if address.startswith(UNIX) else address
-
-
-def _text(path: Path | None) -> str:
-    return "" if path is None else str(path.absolute())

@@ -21,7 +21,7 @@ from zt_engine.bootstrap.device_authority import refresh
 from zt_engine.bootstrap.releasing import close_releases
 from zt_engine.bootstrap.serving_stream import open_stream
 from zt_engine.bootstrap.sockets import tcp
-from zt_engine.bootstrap.wiring import problems_of
+from zt_engine.bootstrap.wiring import log_refused
 from zt_engine.config import Control, ControlSettings, load_control
 from zt_engine.control_plane.app import create_app
 from zt_engine.control_plane.housekeeping import Housekeeping
@@ -156,14 +156,14 @@ class ControlProgram:
             settings = await asyncio.to_thread(load_control, config)
             self.parts.trust.own(*await asyncio.to_thread(own_signers, settings))
         except ZtError as error:
-            _refused("config.refused", error)
+            log_refused("config.refused", error)
             return False
         if waiting := needing_restart(self.settings, settings):
             log.warning("config.needs_restart", program="control plane", settings=waiting, where=str(config))
         try:
             await self._refresh_authority()
         except ZtError as error:
-            _refused("device_cas.refused", error)
+            log_refused("device_cas.refused", error)
             return False
         log.info("device_cas.reloaded")
         return believed
@@ -231,11 +231,6 @@ class ControlProgram:
         except OSError as error:  # what TLS says is one as well
             text = error.strerror or "certificate and key do not fit"
             raise _fault("CONFIG_FILE", text, str(certificate)) from None
-
-
-def _refused(event: str, error: ZtError) -> None:
-    for problem in problems_of(error):
-        log.error(event, code=problem.code, where=problem.where, problem=problem.message)
 
 
 def needing_restart(before: ControlSettings, now: ControlSettings) -> list[str]:

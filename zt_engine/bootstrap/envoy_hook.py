@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from zt_engine.bootstrap.hook_files import absolute, keep_private
 from zt_engine.bootstrap.identity import secret_file
 from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
 from zt_engine.config import UNIX, Proxy, Settings
@@ -56,12 +56,12 @@ def envoy_config(
         backend=backend if not backend.startswith(UNIX) else UNIX + os.path.abspath(backend[len(UNIX) :]),
         grpc=grpc,
         keyed=proxy.key_file is not None,
-        certificate=_text(certificate),
-        certificate_key=_text(certificate_key),
-        device_cas=_text(device_cas),
-        client_certificate=_text(client_certificate),
-        client_key=_text(client_key),
-        sidecar_ca=_text(sidecar_ca),
+        certificate=absolute(certificate),
+        certificate_key=absolute(certificate_key),
+        device_cas=absolute(device_cas),
+        client_certificate=absolute(client_certificate),
+        client_key=absolute(client_key),
+        sidecar_ca=absolute(sidecar_ca),
         sidecar_name=sidecar_name,
         enforces=tuple(proxy.enforces),
         session=session,
@@ -79,21 +79,7 @@ def write_key_environment(settings: Settings, proxy: Proxy) -> Path | None:
         return None
     content = key_line(secret_file(settings.path(proxy.key_file))).encode("ascii")
     path = key_environment(settings, proxy.key_file)
-    with contextlib.suppress(OSError):
-        if path.read_bytes() == content and path.stat().st_mode & 0o077 == 0:
-            return None
-    fresh = path.with_name(path.name + ".new")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        fresh.replace(path)
-    except OSError as error:
-        problem = Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path))
-        raise ConfigError((problem,)) from None
-    return path
+    return keep_private(path, content)
 
 
 def _asked(settings: Settings, *, grpc: bool) -> tuple[str, ...]:
@@ -120,7 +106,3 @@ def _addresses(listen: Sequence[str], proxy: Proxy) -> tuple[str, ...]:
     message = f"proxy `{proxy.name}` is known by its {known}, and nothing listens where it could show it"
     problem = Problem(code="CONFIG_LISTEN", message=message, where="sidecar", hint=f"listen at `{wanted}`")
     raise ConfigError((problem,))
-
-
-def _text(path: Path | None) -> str:
-    return "" if path is None else str(path.absolute())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zt_engine.adapters.catalogue_yaml import load_catalogue
+from zt_engine.bootstrap.hook_files import absolute, keep_private
 from zt_engine.bootstrap.identity import secret_file
 from zt_engine.config import UNIX, Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
@@ -63,9 +63,9 @@ def nginx_block(
         sidecar=addresses,
         backend=backend,
         key_include="" if proxy.key_file is None else str(key_include(settings, proxy.key_file)),
-        certificate=_text(certificate),
-        certificate_key=_text(certificate_key),
-        device_cas=_text(device_cas),
+        certificate=absolute(certificate),
+        certificate_key=absolute(certificate_key),
+        device_cas=absolute(device_cas),
         enforces=tuple(proxy.enforces),
         browser=tuple(browser) or tuple(map(_spoken, settings.sidecar.browser_listen)),
     )
@@ -86,21 +86,7 @@ def write_key_include(settings: Settings, proxy: Proxy) -> Path | None:
         return None
     content = key_line(secret_file(settings.path(proxy.key_file))).encode("ascii")
     path = key_include(settings, proxy.key_file)
-    with contextlib.suppress(OSError):
-        if path.read_bytes() == content and path.stat().st_mode & 0o077 == 0:
-            return None
-    fresh = path.with_name(path.name + ".new")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        fresh.replace(path)
-    except OSError as error:
-        problem = Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(path))
-        raise ConfigError((problem,)) from None
-    return path
+    return keep_private(path, content)
 
 
 def _addresses(listen: Sequence[str], proxy: Proxy) -> tuple[str, ...]:
@@ -168,7 +154,3 @@ def _spelt(host: str) -> str:
 def _unclear(code: str, message: str, known: Mapping[str, tuple[str, ...]]) -> ConfigError:
     hint = "--service " + " or ".join(sorted(known)) if known else "--server-name HOST"
     return ConfigError((Problem(code=code, message=message, where="zt hook nginx", hint=hint),))
-
-
-def _text(path: Path | None) -> str:
-    return "" if path is None else str(path.absolute())

@@ -31,7 +31,7 @@ from zt_engine.bootstrap.proxy_tls import ProxyTls, proxy_context
 from zt_engine.bootstrap.release_stage import ReleaseStage, releases_of
 from zt_engine.bootstrap.sidecar_gauges import sidecar_gauges
 from zt_engine.bootstrap.sockets import address_of
-from zt_engine.bootstrap.wiring import Shared, Trusted, Wiring, best_sources, keep_fixed, problems_of, read_trusted
+from zt_engine.bootstrap.wiring import Shared, Trusted, Wiring, best_sources, keep_fixed, log_refused, read_trusted
 from zt_engine.config import Settings, load
 from zt_engine.core.classification import Label
 from zt_engine.core.errors import UnavailableError, ZtError
@@ -273,14 +273,7 @@ class SidecarProgram:
                 trusted = await asyncio.to_thread(read_trusted, settings)
                 tls = proxy_context(settings) if self._tls is not None else None
             except ZtError as error:
-                for problem in problems_of(error):
-                    log.error(
-                        "config.refused",
-                        code=problem.code,
-                        where=problem.where,
-                        problem=problem.message,
-                        hint=problem.hint,
-                    )
+                log_refused("config.refused", error)
                 return False
             await self._take_up(settings, trusted)
             if self._tls is not None and tls is not None:
@@ -296,8 +289,7 @@ class SidecarProgram:
             try:
                 trusted = await asyncio.to_thread(read_trusted, self.settings)
             except ZtError as error:
-                for problem in problems_of(error):
-                    log.error("trust.refused", code=problem.code, problem=problem.message)
+                log_refused("trust.refused", error)
                 return
             await self._take_up(self.settings, trusted)
 

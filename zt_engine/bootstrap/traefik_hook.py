@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from zt_engine.bootstrap.hook_files import absolute
 from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
 from zt_engine.config import Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
@@ -49,13 +50,13 @@ def traefik_config(
         listen=listen or (TLS_LISTEN if certificate is not None else PLAIN_LISTEN[0]),
         sidecar=sidecar or _sidecar(settings),
         backend=backend,
-        sidecar_ca=_text(sidecar_ca),
-        client_certificate=_text(client_certificate),
-        client_key=_text(client_key),
-        folder=_text(folder),
-        certificate=_text(certificate),
-        certificate_key=_text(certificate_key),
-        device_cas=_text(device_cas),
+        sidecar_ca=absolute(sidecar_ca),
+        client_certificate=absolute(client_certificate),
+        client_key=absolute(client_key),
+        folder=absolute(folder),
+        certificate=absolute(certificate),
+        certificate_key=absolute(certificate_key),
+        device_cas=absolute(device_cas),
         enforces=tuple(proxy.enforces),
     )
 
@@ -68,7 +69,3 @@ def _sidecar(settings: Settings) -> str:
     message = "where Traefik reaches the sidecar over TLS is not said"
     hint = 'sidecar.tls_listen = ["127.0.0.1:9443"], or --sidecar HOST:PORT'
     raise ConfigError((Problem(code="CONFIG_LISTEN", message=message, where="sidecar.tls_listen", hint=hint),))
-
-
-def _text(path: Path | None) -> str:
-    return "" if path is None else str(path.absolute())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import msgspec
+import structlog
 
 from zt_engine.adapters.approvals import Approvers, read_approvers
 from zt_engine.adapters.assertion_jws import Asserter, load_asserter
@@ -47,6 +48,8 @@ from zt_engine.sidecar.hooks.traefik import TraefikHook
 from zt_engine.sidecar.listener import Limits
 from zt_engine.sidecar.principals import Principals
 from zt_engine.sidecar.replica import Replica
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -105,6 +108,12 @@ def problems_of(error: ZtError) -> tuple[Problem, ...]:
     if isinstance(error, ConfigError):
         return error.problems
     return (Problem(code=error.code, message=error.message, where=error.where, hint=error.hint),)
+
+
+def log_refused(event: str, error: ZtError) -> None:
+    """Say in the log what is not taken up, one line for each fault."""
+    for problem in problems_of(error):
+        log.error(event, code=problem.code, where=problem.where, problem=problem.message, hint=problem.hint)
 
 
 def read_trusted(settings: Settings) -> Trusted:

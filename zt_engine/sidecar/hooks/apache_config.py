@@ -11,10 +11,9 @@ from itertools import product
 import msgspec
 from jinja2 import Environment, StrictUndefined, Template
 
-from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
-from zt_engine.sidecar.hooks.snippet import FORWARDED
+from zt_engine.sidecar.hooks.printing import FORWARDED, HOST, KEY, NAME, check_pair, check_values, fault
 
 MODULES = (
     "mpm_event", "authn_core", "authz_core", "authz_user", "authnz_fcgi", "alias", "setenvif", "headers", "proxy",
@@ -22,12 +21,9 @@ MODULES = (
 )  # fmt: skip
 TLS_MODULES = ("socache_shmcb", "ssl")
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]")
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 _LISTEN = re.compile(r"(?:[0-9.]+:|\[[0-9A-Fa-f:.]+\]:|\*:)?\d{1,5}")
 _PATH = re.compile(r"[A-Za-z0-9_./ @+-]+")
-_KEY = re.compile(rb"[A-Za-z0-9_.~+/=-]{16,512}")
 _ENFORCES = frozenset({"no_store"})
 
 
@@ -101,8 +97,8 @@ def render(block: ApacheBlock) -> str:
 
 def key_line(key: bytes) -> str:
     """Return the content of the include file with the proxy's key; raises ConfigError for a key httpd cannot carry."""
-    if _KEY.fullmatch(key) is None:
-        raise _fault("key_file", "the key has characters that httpd would read as syntax", "`openssl rand -hex 32`")
+    if KEY.fullmatch(key) is None:
+        raise fault("key_file", "the key has characters that httpd would read as syntax", "`openssl rand -hex 32`")
     return f'SetEnvIfExpr "true" ZT_PEP_KEY={key.decode("ascii")}\n'
 
 
@@ -144,22 +140,14 @@ def _template(name: str) -> Template:
 
 def _check(block: ApacheBlock) -> None:
     checks: list[tuple[str, re.Pattern[str], Iterable[str]]] = [
-        ("proxy", _NAME, (block.proxy,)), ("server_name", _HOST, block.server_names),
+        ("proxy", NAME, (block.proxy,)), ("server_name", HOST, block.server_names),
         ("listen", _LISTEN, block.listen), ("sidecar", _ADDRESS, (block.sidecar,)),
         ("backend", _ADDRESS, (block.backend,)), ("key_file", _PATH, (block.key_include,)),
         ("modules", _PATH, (block.modules,)),
     ]  # fmt: skip
     files = (block.certificate, block.certificate_key, block.device_cas, block.root)
-    checks += [("file", _PATH, filter(None, files)), ("user", _NAME, filter(None, (block.user,)))]
-    for key, pattern, values in checks:
-        for value in values:
-            if pattern.fullmatch(value) is None:
-                raise _fault(key, f"`{value}` cannot stand in a configuration of httpd")
+    checks += [("file", _PATH, filter(None, files)), ("user", NAME, filter(None, (block.user,)))]
+    check_values(checks, what="a configuration of httpd")
     if not (block.server_names and block.listen):
-        raise _fault("server_name" if block.listen else "listen", "at least one is required")
-    if bool(block.certificate) != bool(block.certificate_key):
-        raise _fault("certificate", "a certificate needs its key, and a key its certificate")
-
-
-def _fault(where: str, message: str, hint: str = "") -> ConfigError:
-    return ConfigError((Problem(code="CONFIG_VALUE", message=message, where=where, hint=hint),))
+        raise fault("server_name" if block.listen else "listen", "at least one is required")
+    check_pair(block.certificate, block.certificate_key)

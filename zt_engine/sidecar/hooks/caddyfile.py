@@ -11,23 +11,27 @@ from importlib import resources
 import msgspec
 from jinja2 import Environment, StrictUndefined
 
-from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.hooks.caddy import FAMILY
 from zt_engine.sidecar.hooks.headers import FRAMING, METHOD_OVERRIDES, RESERVED_NAMES
-from zt_engine.sidecar.hooks.snippet import ENGINE_OWNED, FORWARDED
-
-SET_FOR_BACKEND = frozenset(
-    {"zt-request-id", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"}
+from zt_engine.sidecar.hooks.printing import (
+    ENGINE_OWNED,
+    FORWARDED,
+    HOST,
+    NAME,
+    SET_FOR_BACKEND,
+    check_pair,
+    check_values,
+    fault,
+    titles,
 )
-"""Reserved names to which the site gives a value of its own on the way to the backend."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]")
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}|unix//[A-Za-z0-9_./@+-]+")
 _LISTEN = re.compile(r"(?:(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?\d{1,5}")
 _PATH = re.compile(r"/[A-Za-z0-9_./ @+-]+")
 _ENFORCES = frozenset({"no_store"})
+
+REQUIRED = ("proxy", "server_name", "listen", "sidecar", "backend")
 
 
 class CaddySite(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,18 +91,15 @@ def render(site: CaddySite) -> str:
 
 def hook_cleared() -> tuple[str, ...]:
     """Headers that are taken away on the way to the hook: honest, but not for it to judge, or about a body."""
-    return _titles(({name.lower() for name in FORWARDED} | FRAMING | {"connection", "x-real-ip"}) - set(FAMILY.known))
+    return titles(({name.lower() for name in FORWARDED} | FRAMING | {"connection", "x-real-ip"}) - set(FAMILY.known))
 
 
 def backend_cleared() -> tuple[str, ...]:
     """Headers that never reach the backend: reserved ones to which the site gives no value, and method overrides."""
     known = {name for name in FAMILY.known if name.startswith(("x-", "zt-", "client-"))}
     named = {name.lower() for name in (*FORWARDED, *ENGINE_OWNED, "Proxy")}
-    return _titles((named | known | RESERVED_NAMES | METHOD_OVERRIDES) - SET_FOR_BACKEND)
+    return titles((named | known | RESERVED_NAMES | METHOD_OVERRIDES) - SET_FOR_BACKEND)
 
-
-def _titles(names: set[str]) -> tuple[str, ...]:
-    return tuple(sorted("-".join(part.capitalize() for part in name.split("-")) for name in names))
 
 
 def _where(listen: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
@@ -106,28 +107,18 @@ def _where(listen: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     places = [place.rpartition(":") for place in listen]
     ports = {port for _, _, port in places}
     if len(ports) > 1:
-        raise _fault("listen", "one site has one port: print another for the other", "")
+        raise fault("listen", "one site has one port: print another for the other", "")
     bind = tuple(address.strip("[]") for address, _, _ in places if address)
     if bind and len(bind) != len(places):
-        raise _fault("listen", "either every address is named or none", "")
+        raise fault("listen", "either every address is named or none", "")
     return ports.pop(), bind
 
 
 def _check(site: CaddySite) -> None:
-    checks = [("proxy", _NAME, (site.proxy,)), ("server_name", _HOST, site.server_names)]
+    checks = [("proxy", NAME, (site.proxy,)), ("server_name", HOST, site.server_names)]
     checks += [("listen", _LISTEN, site.listen), ("sidecar", _ADDRESS, site.sidecar)]
     checks += [("backend", _ADDRESS, (site.backend,))]
     files = (site.key_file, site.certificate, site.certificate_key, site.device_cas)
     checks += [("file", _PATH, tuple(path for path in files if path))]
-    for key, pattern, values in checks:
-        if not values and key != "file":
-            raise _fault(key, "at least one is required", "")
-        for value in values:
-            if pattern.fullmatch(value) is None:
-                raise _fault(key, f"`{value}` cannot stand in a Caddyfile", "")
-    if bool(site.certificate) != bool(site.certificate_key):
-        raise _fault("certificate", "a certificate needs its key, and a key its certificate", "")
-
-
-def _fault(where: str, message: str, hint: str) -> ConfigError:
-    return ConfigError((Problem(code="CONFIG_VALUE", message=message, where=where, hint=hint),))
+    check_values(checks, what="a Caddyfile", required=REQUIRED)
+    check_pair(site.certificate, site.certificate_key)

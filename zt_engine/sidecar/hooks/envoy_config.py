@@ -13,21 +13,17 @@ from importlib import resources
 import msgspec
 from jinja2 import Environment, StrictUndefined
 
-from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks import envoy, nginx
 from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
-from zt_engine.sidecar.hooks.snippet import ENGINE_OWNED, FORWARDED
+from zt_engine.sidecar.hooks.printing import ENGINE_OWNED, FORWARDED, HOST, KEY, NAME, check_pair, check_values, fault
 
 SESSION_SECONDS = 3600
 """How long a stream may last that was authorised when it began."""
 KEY_VARIABLE = "ZT_PEP_KEY"
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]")
 _DNS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _PATH = re.compile(r"/[A-Za-z0-9_./ @+-]+")
-_KEY = re.compile(rb"[A-Za-z0-9_.~+/=-]{16,512}")
 _ENFORCES = frozenset({"no_store"})
 _READ = ("accept", "accept-language", "authorization", "dpop", "x-request-id", "x-forwarded-proto")
 _SET_FOR_BACKEND = frozenset(
@@ -138,8 +134,8 @@ def removed_headers() -> tuple[str, ...]:
 
 def key_line(key: bytes) -> str:
     """Return the content of the environment file; raises ConfigError for a key that Envoy cannot carry."""
-    if _KEY.fullmatch(key) is None:
-        raise _fault("key_file", "the key has characters that Envoy cannot carry", "`openssl rand -hex 32`")
+    if KEY.fullmatch(key) is None:
+        raise fault("key_file", "the key has characters that Envoy cannot carry", "`openssl rand -hex 32`")
     return f"{KEY_VARIABLE}={key.decode('ascii')}\n"
 
 
@@ -148,44 +144,36 @@ def place(text: str, where: str, *, numeric: bool = False) -> Place:
     if text.startswith("unix:"):
         if where != "listen" and _PATH.fullmatch(text[5:]) is not None:
             return Place(text, text[5:], 0, "STATIC")
-        raise _fault(where, f"`{text}` cannot stand in this configuration", "")
+        raise fault(where, f"`{text}` cannot stand in this configuration", "")
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
-        raise _fault(where, f"`{text}` is no address with a port", "for example `127.0.0.1:8080` or `[::1]:8080`")
+        raise fault(where, f"`{text}` is no address with a port", "for example `127.0.0.1:8080` or `[::1]:8080`")
     try:
         return Place(text, str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))), int(port), "STATIC")
     except ValueError:
         if numeric or _DNS.fullmatch(host) is None:
-            raise _fault(where, f"`{text}` is no address with a port", "for example `127.0.0.1:8080`") from None
+            raise fault(where, f"`{text}` is no address with a port", "for example `127.0.0.1:8080`") from None
     return Place(text, host, int(port), "STRICT_DNS")
 
 
 def _check(config: EnvoyConfig) -> None:
-    checks: list[tuple[str, re.Pattern[str], Iterable[str]]] = [("proxy", _NAME, (config.proxy,))]
-    checks += [("server_name", _HOST, config.hosts)]
+    checks: list[tuple[str, re.Pattern[str], Iterable[str]]] = [("proxy", NAME, (config.proxy,))]
+    checks += [("server_name", HOST, config.hosts)]
     files = (
         config.certificate, config.certificate_key, config.device_cas, config.client_certificate, config.client_key,
         config.sidecar_ca,
     )  # fmt: skip
     checks += [("file", _PATH, [path for path in files if path])]
     checks += [("sidecar_name", _DNS, [config.sidecar_name] if config.sidecar_name else [])]
-    for key, pattern, values in checks:
-        for value in values:
-            if pattern.fullmatch(value) is None:
-                raise _fault(key, f"`{value}` cannot stand in a configuration of Envoy", "")
+    check_values(checks, what="a configuration of Envoy")
     for key, required in (("server_name", config.hosts), ("listen", config.listen), ("sidecar", config.sidecar)):
         if not required:
-            raise _fault(key, "at least one is required", "")
-    if bool(config.certificate) != bool(config.certificate_key):
-        raise _fault("certificate", "a certificate needs its key, and a key its certificate", "")
+            raise fault(key, "at least one is required", "")
+    check_pair(config.certificate, config.certificate_key)
     if config.device_cas and not config.certificate:
-        raise _fault("device_cas", "client certificates take TLS: give `--certificate` as well", "")
+        raise fault("device_cas", "client certificates take TLS: give `--certificate` as well", "")
     shown = (config.client_certificate, config.client_key, config.sidecar_ca, config.sidecar_name)
     if any(shown) and not (all(shown) and config.grpc):
-        raise _fault("client_certificate", "the sidecar's CA and name, a certificate and its key go together", "")
+        raise fault("client_certificate", "the sidecar's CA and name, a certificate and its key go together", "")
     if not 1 <= config.session <= 7 * 86400:
-        raise _fault("session", "a session lasts between a second and a week", "")
-
-
-def _fault(where: str, message: str, hint: str) -> ConfigError:
-    return ConfigError((Problem(code="CONFIG_VALUE", message=message, where=where, hint=hint),))
+        raise fault("session", "a session lasts between a second and a week", "")

@@ -13,12 +13,11 @@ from importlib import resources
 import msgspec
 from jinja2 import Environment, StrictUndefined, Template
 
-from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.core.session import COOKIE
 from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.hooks.haproxy import FAMILY, PATH
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
-from zt_engine.sidecar.hooks.snippet import FORWARDED
+from zt_engine.sidecar.hooks.printing import FORWARDED, HOST, KEY, NAME, check_values, fault
 
 TIMEOUT_MS = 500
 """For one try; HAProxy makes four of a question that is not answered."""
@@ -28,13 +27,12 @@ SHOWN = (
     "referrer-policy", "x-content-type-options", "vary",
 )  # fmt: skip
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]")
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}|unix:/[A-Za-z0-9_./@+-]+")
 _LISTEN = re.compile(r"(?:[0-9.]+:|\[[0-9A-Fa-f:.]+\]:|\*:)?\d{1,5}|unix:/[A-Za-z0-9_./@+-]+")
 _PATH = re.compile(r"[A-Za-z0-9_./ @+-]+")
-_KEY = re.compile(rb"[A-Za-z0-9_.~+/=-]{16,512}")
 _ENFORCES = frozenset({"no_store"})
+
+REQUIRED = ("proxy", "server_name", "listen", "sidecar", "backend", "lua")
 
 
 class HaproxyBlock(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,8 +112,8 @@ def _action(block: HaproxyBlock) -> str:
 
 def usable_key(key: bytes) -> None:
     """Raise ConfigError for a key that the action could not send."""
-    if _KEY.fullmatch(key) is None:
-        raise _fault("key_file", "the key has characters that no header carries", "`openssl rand -hex 32`")
+    if KEY.fullmatch(key) is None:
+        raise fault("key_file", "the key has characters that no header carries", "`openssl rand -hex 32`")
 
 
 def cleared() -> str:
@@ -158,21 +156,12 @@ def _server(address: str) -> str:
 
 
 def _check(block: HaproxyBlock) -> None:
-    checks = [("proxy", _NAME, (block.proxy,)), ("server_name", _HOST, block.server_names)]
+    checks = [("proxy", NAME, (block.proxy,)), ("server_name", HOST, block.server_names)]
     checks += [("listen", _LISTEN, block.listen), ("sidecar", _ADDRESS, block.sidecar)]
     checks += [("backend", _ADDRESS, (block.backend,)), ("lua", _PATH, (block.lua,))]
     files = (block.key_file, block.certificate, block.device_cas)
     checks += [("file", _PATH, tuple(path for path in files if path))]
-    checks += [("user", _NAME, (block.user,) if block.user else ())]
-    for key, pattern, values in checks:
-        if not values and key not in ("file", "user"):
-            raise _fault(key, "at least one is required")
-        for value in values:
-            if pattern.fullmatch(value) is None:
-                raise _fault(key, f"`{value}` cannot stand in a HAProxy configuration")
+    checks += [("user", NAME, (block.user,) if block.user else ())]
+    check_values(checks, what="a HAProxy configuration", required=REQUIRED)
     if block.device_cas and not block.certificate:
-        raise _fault("device_cas", "client certificates take a certificate of the server")
-
-
-def _fault(where: str, message: str, hint: str = "") -> ConfigError:
-    return ConfigError((Problem(code="CONFIG_VALUE", message=message, where=where, hint=hint),))
+        raise fault("device_cas", "client certificates take a certificate of the server")

@@ -8,38 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from importlib import resources
 
 import msgspec
 from jinja2 import Environment, StrictUndefined
 
-from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.hooks.headers import FRAMING, METHOD_OVERRIDES, RESERVED_NAMES
 from zt_engine.sidecar.hooks.nginx import FAMILY
-
-FORWARDED = (
-    "Forwarded", "X-Forwarded-By", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
-    "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Forwarded-Server", "X-Forwarded-Ssl",
-)  # fmt: skip
-"""What honest proxies between client and us add: removed, not refused. Any other reserved name is an attack."""
-
-ENGINE_OWNED = ("Zt-Challenge", "Zt-Label", "Zt-Reason")
-"""Names of answers that no request may carry to a backend, beside those of the header family."""
-
-SET_FOR_BACKEND = frozenset(
-    {"zt-request-id", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"}
+from zt_engine.sidecar.hooks.printing import (
+    ENGINE_OWNED,
+    FORWARDED,
+    HOST,
+    KEY,
+    NAME,
+    SET_FOR_BACKEND,
+    check_pair,
+    check_values,
+    fault,
+    titles,
 )
-"""Reserved names to which the block gives a value of its own on the way to the backend."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]")
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}|unix:/[A-Za-z0-9_./@+-]+")
 _LISTEN = re.compile(r"(?:[0-9.]+:|\[[0-9A-Fa-f:.]+\]:|\*:)?\d{1,5}|unix:/[A-Za-z0-9_./@+-]+")
 _PATH = re.compile(r"[A-Za-z0-9_./ @+-]+")
-_KEY = re.compile(rb"[A-Za-z0-9_.~+/=-]{16,512}")
 _NGINX_ENFORCES = frozenset({"no_store"})
+
+REQUIRED = ("proxy", "server_name", "listen", "sidecar", "backend")
 
 
 class NginxBlock(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +101,7 @@ def variable_of(header: str) -> str:
 
 def hook_cleared() -> tuple[str, ...]:
     """Headers that are taken away on the way to the hook: honest, but not for it to judge, or about a body."""
-    return _titles((*FORWARDED, *FRAMING, "Content-Length"))
+    return titles((*FORWARDED, *FRAMING, "Content-Length"))
 
 
 def backend_cleared() -> tuple[str, ...]:
@@ -116,37 +111,24 @@ def backend_cleared() -> tuple[str, ...]:
     """
     known = {name for name in FAMILY.known if name.startswith(("x-", "zt-"))}
     named = {name.lower() for name in (*FORWARDED, *ENGINE_OWNED, "Proxy")}
-    return _titles((named | known | RESERVED_NAMES | METHOD_OVERRIDES) - SET_FOR_BACKEND)
+    return titles((named | known | RESERVED_NAMES | METHOD_OVERRIDES) - SET_FOR_BACKEND)
 
-
-def _titles(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({"-".join(part.capitalize() for part in name.split("-")) for name in names}))
 
 
 def key_line(key: bytes) -> str:
     """Return the content of the include file with the proxy's key; raises ConfigError for a key nginx cannot carry."""
-    if _KEY.fullmatch(key) is None:
-        raise _fault("key_file", "the key has characters that nginx would read as syntax", "`openssl rand -hex 32`")
+    if KEY.fullmatch(key) is None:
+        raise fault("key_file", "the key has characters that nginx would read as syntax", "`openssl rand -hex 32`")
     return f'proxy_set_header Zt-Pep-Key "{key.decode("ascii")}";\n'
 
 
 def _check(block: NginxBlock) -> None:
-    checks = [("proxy", _NAME, (block.proxy,)), ("server_name", _HOST, block.server_names)]
+    checks = [("proxy", NAME, (block.proxy,)), ("server_name", HOST, block.server_names)]
     checks += [("listen", _LISTEN, block.listen), ("sidecar", _ADDRESS, block.sidecar)]
     checks += [("backend", _ADDRESS, (block.backend,))]
     if block.browser:
         checks.append(("browser", _ADDRESS, block.browser))
     files = (block.key_include, block.certificate, block.certificate_key, block.device_cas)
     checks += [("file", _PATH, tuple(path for path in files if path))]
-    for key, pattern, values in checks:
-        if not values and key != "file":
-            raise _fault(key, "at least one is required", "")
-        for value in values:
-            if pattern.fullmatch(value) is None:
-                raise _fault(key, f"`{value}` cannot stand in an nginx configuration", "")
-    if bool(block.certificate) != bool(block.certificate_key):
-        raise _fault("certificate", "a certificate needs its key, and a key its certificate", "")
-
-
-def _fault(where: str, message: str, hint: str) -> ConfigError:
-    return ConfigError((Problem(code="CONFIG_VALUE", message=message, where=where, hint=hint),))
+    check_values(checks, what="an nginx configuration", required=REQUIRED)
+    check_pair(block.certificate, block.certificate_key)

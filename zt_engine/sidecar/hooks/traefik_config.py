@@ -13,10 +13,9 @@ from importlib import resources
 import msgspec
 from jinja2 import Environment, StrictUndefined
 
-from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES
-from zt_engine.sidecar.hooks.snippet import ENGINE_OWNED, FORWARDED
+from zt_engine.sidecar.hooks.printing import ENGINE_OWNED, FORWARDED, NAME, check_pair, check_values, fault, titles
 from zt_engine.sidecar.hooks.traefik import FAMILY, PATH
 
 SET_BY_TRAEFIK = frozenset(
@@ -24,7 +23,6 @@ SET_BY_TRAEFIK = frozenset(
 )
 """Reserved names that Traefik sets itself, whatever the client sent."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 _LISTEN = re.compile(r"(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]|):\d{1,5}")
@@ -96,14 +94,14 @@ def client_cleared() -> tuple[str, ...]:
     A key in the client's hand would be taken for Traefik's, and a wrong one rules its certificate out.
     """
     own = {name for name in FAMILY.known if name.startswith("x-")} | {"x-forwarded-tls-client-cert-info", "zt-pep-key"}
-    return _titles(({name.lower() for name in FORWARDED} | own) - SET_BY_TRAEFIK)
+    return titles(({name.lower() for name in FORWARDED} | own) - SET_BY_TRAEFIK)
 
 
 def backend_cleared() -> tuple[str, ...]:
     """Headers that never reach the backend. The sidecar refuses most of them; this holds without it as well."""
     named = {name.lower() for name in (*ENGINE_OWNED, "Zt-Pep-Key", "Zt-Request-Id", "Proxy")}
     family = {"x-forwarded-tls-client-cert", "x-forwarded-tls-client-cert-info"}
-    plain = _titles((named | family | RESERVED_NAMES | METHOD_OVERRIDES) - SET_BY_TRAEFIK)
+    plain = titles((named | family | RESERVED_NAMES | METHOD_OVERRIDES) - SET_BY_TRAEFIK)
     return (*plain, *dotted(("Zt-Decision", *IDENTITY_HEADERS)))
 
 
@@ -118,9 +116,6 @@ def dotted(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _titles(names: set[str]) -> tuple[str, ...]:
-    return tuple(sorted("-".join(part.capitalize() for part in name.split("-")) for name in names))
-
 
 def _check(config: TraefikConfig) -> None:
     files = (
@@ -128,19 +123,11 @@ def _check(config: TraefikConfig) -> None:
         *filter(None, (config.certificate, config.certificate_key, config.device_cas)),
     )  # fmt: skip
     checks = (
-        ("proxy", _NAME, (config.proxy,)), ("server_name", _HOST, config.server_names),
+        ("proxy", NAME, (config.proxy,)), ("server_name", _HOST, config.server_names),
         ("listen", _LISTEN, (config.listen,)), ("sidecar", _ADDRESS, (config.sidecar,)),
         ("backend", _ADDRESS, (config.backend,)), ("file", _PATH, files),
     )  # fmt: skip
-    for key, pattern, values in checks:
-        for value in values:
-            if pattern.fullmatch(value) is None:
-                raise _fault(key, f"`{value}` cannot stand in a configuration of Traefik")
+    check_values(checks, what="a configuration of Traefik")
     if not config.server_names:
-        raise _fault("server_name", "at least one is required")
-    if bool(config.certificate) != bool(config.certificate_key):
-        raise _fault("certificate", "a certificate needs its key, and a key its certificate")
-
-
-def _fault(where: str, message: str) -> ConfigError:
-    return ConfigError((Problem(code="CONFIG_VALUE", message=message, where=where, hint=""),))
+        raise fault("server_name", "at least one is required")
+    check_pair(config.certificate, config.certificate_key)
