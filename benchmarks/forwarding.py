@@ -1,4 +1,4 @@
-"""What the benchmarks of Caddy and Traefik share: what a browser sends, alternating rounds, and the figures."""
+"""What the benchmarks of Caddy, Traefik and HAProxy share: what a browser sends, rounds that alternate, the figures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,25 @@ from tests.peers import find_peer
 
 BACKEND = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 WHO = ("us", "noop")
+
+
+def asked_by_key(run: Run, hook: str) -> Callable[[Site, Path, bytes, str], Contestant]:
+    """Return what starts the listener that a proxy asks with a key: a sidecar with this hook, or one that allows."""
+
+    def app(site: Site, folder: Path, answer: bytes, who: str) -> Contestant:
+        if who == "noop":
+            found = contestants.listener_noop(folder, answer, core=run.client_core)
+        else:
+            before = site.sandbox.config.read_text()
+            try:
+                site.sandbox.config.write_text(before.replace('hook = "nginx"', f'hook = "{hook}"'))
+                found = contestants.sidecar("sidecar", site, folder, core=run.client_core)
+            finally:
+                site.sandbox.config.write_text(before)
+        found.wait_ready()
+        return found
+
+    return app
 
 
 def measure(

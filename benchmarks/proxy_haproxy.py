@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import contestants, forwarding
+from benchmarks import forwarding
 from benchmarks.bench import Run
 from benchmarks.processes import Contestant, free_port
 from benchmarks.site import Site
@@ -22,19 +22,6 @@ CERTIFICATE = "Bench-Certificate"
 
 def measure(run: Run) -> None:
     """Alternate the two of them."""
-
-    def app(site: Site, folder: Path, answer: bytes, who: str) -> Contestant:
-        if who == "noop":
-            found = contestants.listener_noop(folder, answer, core=run.client_core)
-        else:
-            before = site.sandbox.config.read_text()
-            try:
-                site.sandbox.config.write_text(before.replace('hook = "nginx"', 'hook = "haproxy"'))
-                found = contestants.sidecar("sidecar", site, folder, core=run.client_core)
-            finally:
-                site.sandbox.config.write_text(before)
-        found.wait_ready()
-        return found
 
     def proxy(site: Site, folder: Path, hosts: tuple[str, ...], _who: str, asked: int, backend: int) -> Contestant:
         folder.mkdir()
@@ -69,4 +56,4 @@ def measure(run: Run) -> None:
             ready=f"http://127.0.0.1:{ready}/",
         )  # fmt: skip
 
-    forwarding.measure(run, NAME, header=CERTIFICATE.encode(), app=app, proxy=proxy)
+    forwarding.measure(run, NAME, header=CERTIFICATE.encode(), app=forwarding.asked_by_key(run, NAME), proxy=proxy)
