@@ -15,7 +15,7 @@ from zt_engine.ports.sessions import HeldSession, PendingSignIn
 def pending(state: str = "s", **fields: Any) -> PendingSignIn:
     told = {
         "state": state, "ticket": "t", "host": "portal.example", "to": "/", "nonce": "n", "verifier": "v",
-        "redirect_uri": "https://portal.example/.zt/callback", "x5t": "", "expires_at": NOW + 60,
+        "redirect_uri": "https://portal.example/.zt/callback", "device_id": "", "expires_at": NOW + 60,
     }  # fmt: skip
     return PendingSignIn(**(told | fields))
 

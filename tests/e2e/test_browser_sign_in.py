@@ -28,6 +28,7 @@ from zt_engine.adapters.provider_oidc import ClientProof, OidcProvider
 from zt_engine.adapters.sealing import FileSealer
 from zt_engine.adapters.tokens_jwt import TrustedIssuer
 from zt_engine.bootstrap.demo_tls import write_server_certificate
+from zt_engine.bootstrap.device_certificates import DeviceCertificates
 from zt_engine.control_plane.sessions import SessionRules, Sessions
 from zt_engine.core.decision import Decision
 from zt_engine.core.issuer import IssuerConfig, IssuerMapping
@@ -56,12 +57,12 @@ class Desk:
         self._replica = replica
 
     async def begin(self, asked: Mapping[str, object]) -> Begun:
-        told: dict[str, Any] = {"x5t": "", **asked}
+        told: dict[str, Any] = {**asked}
         begun = await asyncio.to_thread(self._sessions.begin, now=self._now(), **told)
         return Begun(begun.location, begun.ticket, begun.seconds)
 
     async def finish(self, told: Mapping[str, object]) -> Finished:
-        given: dict[str, Any] = {"x5t": "", **told}
+        given: dict[str, Any] = {**told}
         done = await asyncio.to_thread(self._sessions.finish, now=self._now(), **given)
         self.tell()
         return Finished(done.handle, done.sid, done.to, done.seconds)
@@ -117,6 +118,8 @@ class Site:
             hooks=[NginxHook(shown)],
             desk=self.desk,
             replica=self.replica,
+            certificates=DeviceCertificates(),
+            clock=self.control.clock,
             denied=DeniedPage(registry(), default_language="en", signs_in=True),
             page=SignOutPage(default_language="en"),
         )

@@ -141,17 +141,29 @@ def test_a_session_without_a_device_reaches_nothing_confidential(browser: Browse
     assert browser.ask(laptop=False).decision.effect is not Effect.ALLOW
 
 
-def test_a_session_that_began_with_a_certificate_opens_nothing_without_it(browser: Browser) -> None:
-    browser.put(record(x5t=browser.laptop.x5t))
+def test_a_session_that_began_on_a_device_opens_nothing_from_another_and_nothing_without_it(browser: Browser) -> None:
+    browser.put(record(device_id="laptop-1"))
     assert browser.ask().decision.effect is Effect.ALLOW
 
-    stranger = browser.world.enroll("laptop-2", facts=facts({}, NOW))
+    thief = browser.world.enroll("laptop-2", facts=facts({}, NOW))
     browser.world.publish()
-    browser.put(record(x5t=browser.laptop.x5t))
-    stolen = browser.world.decide(browser.authorizer, browser.world.request(certificate=stranger, session=HANDLE))
+    browser.put(record(device_id="laptop-1"))
+    stolen = browser.world.decide(browser.authorizer, browser.world.request(certificate=thief, session=HANDLE))
 
-    assert reasons(browser.ask(laptop=False)) == ("TOKEN_BINDING_UNPROVEN",)
-    assert reasons(stolen) == ("TOKEN_BINDING_UNPROVEN",)
+    assert reasons(browser.ask(laptop=False)) == ("SESSION_DEVICE",)
+    assert reasons(browser.ask("https://portal.example/notes/a", laptop=False)) == ("SESSION_DEVICE",)
+    assert reasons(stolen) == ("SESSION_DEVICE",)
+
+
+def test_a_session_outlives_the_renewal_of_its_device_s_certificate(browser: Browser) -> None:
+    browser.put(record(device_id="laptop-1"))
+    assert browser.ask().decision.effect is Effect.ALLOW
+
+    browser.laptop = browser.world.enroll("laptop-1")
+    browser.world.publish()
+    browser.put(record(device_id="laptop-1"))
+
+    assert browser.ask().decision.effect is Effect.ALLOW
 
 
 @pytest.mark.parametrize(

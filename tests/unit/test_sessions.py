@@ -22,7 +22,7 @@ from zt_engine.ports.credentials import LoggedOut, Person
 from zt_engine.ports.sessions import Tokens
 
 ISSUER = "https://idp.example"
-PLACE = {"host": "portal.example", "x5t": ""}
+PLACE = {"host": "portal.example", "device_id": ""}
 
 
 class FakeProvider:
@@ -90,7 +90,7 @@ class Office:
     def begin(self, to: str = "/cases/1", **fields: Any) -> tuple[Begun, dict[str, str]]:
         asked: dict[str, Any] = {
             "scheme": "https", "host": "portal.example", "authority": "portal.example", "to": to, "acr_values": "",
-            "max_age": None, "x5t": "", "now": NOW,
+            "max_age": None, "device_id": "", "now": NOW,
         }  # fmt: skip
         begun = self.sessions.begin(**(asked | fields))
         return begun, {name: values[0] for name, values in parse_qs(urlsplit(begun.location).query).items()}
@@ -160,7 +160,7 @@ def test_a_sign_in_that_says_nothing_of_its_time_is_not_taken_for_a_fresh_one(of
         ({"ticket": "y" * 43}, "SIGN_IN_BROWSER"),
         ({"ticket": ""}, "SIGN_IN_BROWSER"),
         ({"host": "other.example"}, "SIGN_IN_BROWSER"),
-        ({"x5t": "z" * 43}, "SIGN_IN_BROWSER"),
+        ({"device_id": "laptop-2"}, "SIGN_IN_BROWSER"),
         ({"issuer": "https://evil.example"}, "SIGN_IN_MIXED"),
         ({"error": "access_denied"}, "SIGN_IN_DENIED"),
         ({"code": ""}, "SIGN_IN_DENIED"),

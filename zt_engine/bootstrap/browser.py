@@ -69,6 +69,8 @@ class BrowserSite:
             hooks=wiring.hooks,
             desk=self._desk,
             replica=self._replica,
+            certificates=wiring.certificates,
+            clock=self._clock,
             denied=wiring.denied,
             page=SignOutPage(default_language=self._settings.sidecar.language),
         )

@@ -176,6 +176,7 @@ class Wiring:
         self.credentials = credentials
         self.hooks = tuple(hook(credentials) for hook in HOOKS if hook.name in used)
         self.denied = page
+        self.certificates = shared.certificates
         self.denials = Denials(page)
         self.pages = DeniedPages(page, credentials)
         self.principals = Principals(

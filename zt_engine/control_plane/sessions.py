@@ -82,7 +82,7 @@ class Sessions:
     # -- beginning
 
     def begin(
-        self, *, scheme: str, host: str, authority: str, to: str, acr_values: str, max_age: int | None, x5t: str,
+        self, *, scheme: str, host: str, authority: str, to: str, acr_values: str, max_age: int | None, device_id: str,
         now: int,
     ) -> Begun:  # fmt: skip
         """Begin a sign-in for a browser at a host; InputError SIGN_IN_RETURN for a path that leads elsewhere."""
@@ -105,7 +105,7 @@ class Sessions:
             nonce=nonce,
             verifier=verifier,
             redirect_uri=redirect_uri,
-            x5t=x5t,
+            device_id=device_id,
             expires_at=now + SIGN_IN_SECONDS,
         )
         with self._plane.store.writing(self._plane.settings.tenant) as tx:
@@ -113,7 +113,7 @@ class Sessions:
         return Begun(location=location, ticket=ticket, seconds=SIGN_IN_SECONDS)
 
     def finish(
-        self, *, state: str, ticket: str, host: str, x5t: str, code: str, issuer: str | None, error: str, now: int
+        self, *, state: str, ticket: str, host: str, device_id: str, code: str, issuer: str | None, error: str, now: int
     ) -> Finished:
         """Finish a sign-in that came back.
 
@@ -125,7 +125,7 @@ class Sessions:
         if pending is None:
             raise InputError("SIGN_IN_STATE", "no sign-in is waiting for this answer")
         same = hmac.compare_digest(pending.ticket, digest(ticket))
-        if not same or pending.host != host or pending.x5t != x5t:
+        if not same or pending.host != host or pending.device_id != device_id:
             raise InputError("SIGN_IN_BROWSER", "the sign-in was begun by another browser")
         if issuer is not None and issuer != self._provider.issuer:
             raise InputError("SIGN_IN_MIXED", "another identity provider answers than was asked")
@@ -245,7 +245,7 @@ class Sessions:
             amr=person.amr,
             auth_time=person.auth_time,
             provider_session=person.session,
-            x5t=pending.x5t,
+            device_id=pending.device_id,
             until=until,
         )
         sealed = self._sealer.seal(tokens.refresh_token, about=sid) if tokens.refresh_token else ""

@@ -47,9 +47,8 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     auth_time: int | None = None
     provider_session: _Words = ""
     """`sid` of the identity provider, by which it ends sessions."""
-    x5t: _Words = ""
-    """The client certificate that was shown when the session began: without it the session opens nothing."""
     device_id: _Words = ""
+    """The device whose certificate was shown when the session began: from any other, and without it, nothing opens."""
     until: Annotated[int, msgspec.Meta(ge=0)]
     """The instant after which it proves nothing, unless it was refreshed."""
 

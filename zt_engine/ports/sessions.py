@@ -24,7 +24,8 @@ class PendingSignIn(msgspec.Struct, frozen=True, kw_only=True):
     verifier: str
     """Of PKCE (RFC 7636)."""
     redirect_uri: str
-    x5t: str
+    device_id: str
+    """The device whose certificate was shown when it began; empty without one."""
     expires_at: int
 
     def __repr__(self) -> str:

@@ -225,6 +225,10 @@ class Principals:
             if session is not None and principal.binding == "none":
                 principal.binding = "session"
             self._find_device(principal, certificate, jkt, now)
+            if session is not None and session.device_id:
+                shown = principal.device.device_id if principal.device is not None else ""
+                if shown != session.device_id:
+                    raise InputError("SESSION_DEVICE", "the session began on a device that has not shown itself")
             if before is not None and before.subject is principal.subject and before.device is principal.device:
                 principal.names = before.names
             principal.revocable = revocable(principal, token, certificate)
@@ -350,7 +354,7 @@ def token_of(session: SessionRecord) -> VerifiedToken:
         not_before=0,
         jti=session.sid,
         key_id="",
-        x5t=session.x5t,
+        x5t="",
         jkt="",
         session=session.provider_session,
         acr=session.acr,

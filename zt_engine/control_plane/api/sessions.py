@@ -22,7 +22,7 @@ MAX_FORM = 32 * 1024
 Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9.:\[\]-]+$")]
 Authority = Annotated[str, Field(min_length=1, max_length=262, pattern=r"^[a-z0-9.:\[\]-]+$")]
 Secret = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_-]*$")]
-Thumbprint = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_-]*$")]
+DeviceId = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._-]*$")]
 Text = Annotated[str, Field(max_length=4096)]
 Sid = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{43}$")]
 
@@ -36,7 +36,7 @@ class BeginBody(Model):
     to: Text
     acr_values: Annotated[str, Field(max_length=512)] = ""
     max_age: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
-    x5t: Thumbprint = ""
+    device_id: DeviceId = ""
 
 
 class FinishBody(Model):
@@ -45,7 +45,7 @@ class FinishBody(Model):
     state: Secret
     ticket: Secret
     host: Host
-    x5t: Thumbprint = ""
+    device_id: DeviceId = ""
     code: Text = ""
     issuer: Annotated[str, Field(max_length=512)] | None = None
     error: Annotated[str, Field(max_length=128)] = ""
@@ -73,7 +73,7 @@ def router(plane: ControlPlane) -> APIRouter:
             to=body.to,
             acr_values=body.acr_values,
             max_age=body.max_age,
-            x5t=body.x5t,
+            device_id=body.device_id,
             now=plane.now(),
         )
         return {"location": begun.location, "ticket": begun.ticket, "seconds": begun.seconds}
@@ -85,7 +85,7 @@ def router(plane: ControlPlane) -> APIRouter:
             state=body.state,
             ticket=body.ticket,
             host=body.host,
-            x5t=body.x5t,
+            device_id=body.device_id,
             code=body.code,
             issuer=body.issuer,
             error=body.error,

@@ -17,9 +17,10 @@ import structlog
 
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
 from zt_engine.core.request import AccessRequest
-from zt_engine.core.session import COOKIE, sid_of
+from zt_engine.core.session import COOKIE, require_same_origin, sid_of
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.signed_out import SignOutPage
+from zt_engine.ports import CertificateVerifier, Clock
 from zt_engine.ports.sessions import SignInDesk
 from zt_engine.sidecar.browser.wire import Raw
 from zt_engine.sidecar.hooks.credentials import Credential
@@ -46,12 +47,14 @@ class BrowserSignIn:
     """Answers browsers behind the proxies of one sidecar."""
 
     def __init__(
-        self, *, hooks: Sequence[HeaderHook], desk: SignInDesk, replica: Replica, denied: DeniedPage,
-        page: SignOutPage,
+        self, *, hooks: Sequence[HeaderHook], desk: SignInDesk, replica: Replica, certificates: CertificateVerifier,
+        clock: Clock, denied: DeniedPage, page: SignOutPage,
     ) -> None:  # fmt: skip
         self._hooks = hooks
         self._desk = desk
         self._replica = replica
+        self._certificates = certificates
+        self._now = clock.now
         self._denied = denied
         self._page = page
 
@@ -105,7 +108,7 @@ class BrowserSignIn:
         age = values.get("max_age", "")
         begun = await self._desk.begin(
             {
-                **_place(request),
+                **self._place(request),
                 "scheme": request.target.scheme,
                 "authority": request.target.origin.decode().partition("://")[2],
                 "to": values.get("to", "/"),
@@ -121,7 +124,7 @@ class BrowserSignIn:
         state = values.get("state", "")
         done = await self._desk.finish(
             {
-                **_place(request),
+                **self._place(request),
                 "state": state if _SECRET.fullmatch(state) else "",
                 "ticket": ticket[0].decode("ascii") if len(ticket) == 1 else "",
                 "code": values.get("code", "")[:4096],
@@ -132,6 +135,13 @@ class BrowserSignIn:
         await self._known(done.sid)
         session = f"{COOKIE.decode()}={done.handle}; {FIXED}; Max-Age={done.seconds}"
         return answer(303, b"", ("Location", done.to), ("Set-Cookie", session), ("Set-Cookie", gone(TICKET)))
+
+    def _place(self, request: AccessRequest) -> dict[str, object]:
+        """Say where and from which device; InputError CERT_* for a certificate that proves none."""
+        device = ""
+        if request.client_cert:
+            device = self._certificates.verify(request.client_cert, now=self._now()).device_id
+        return {"host": request.target.host, "device_id": device}
 
     async def _known(self, sid: str) -> None:
         """Wait until the stream has told of a session; a browser that is faster would be asked to sign in again."""
@@ -147,8 +157,7 @@ class BrowserSignIn:
         if sent.method != b"POST":
             raise InputError("ROUTE_UNKNOWN", "there is no such page")
         # INVARIANT: the page that asks is one of this very origin, or nobody is signed out.
-        from_page = msgspec.structs.replace(sent, uri=LOGOUT, authorization=b"", dpop=b"")
-        self._require_page(request, from_page)
+        require_same_origin(origin=sent.origin, fetch_site=sent.fetch_site, expected=request.target.origin)
         if request.session:
             try:
                 await self._desk.end(sid_of(request.session))
@@ -156,14 +165,6 @@ class BrowserSignIn:
                 log.info("browser.session_gone", code=error.code)
         gone_cookie = ("Set-Cookie", gone(COOKIE.decode()))
         return self._shown(self._page.done(accept_language=language), gone_cookie, ("Clear-Site-Data", '"cache"'))
-
-    @staticmethod
-    def _require_page(request: AccessRequest, sent: Sent) -> None:
-        good = sent.fetch_site in (b"same-origin", b"none") or (
-            not sent.fetch_site and sent.origin == request.target.origin
-        )
-        if not good:
-            raise InputError("SESSION_CROSS_SITE", "another site's page wants somebody signed out")
 
     def _shown(self, page: bytes, *headers: tuple[str, str]) -> bytes:
         policy = ("Content-Security-Policy", self._page.security_policy)
@@ -185,10 +186,6 @@ class BrowserSignIn:
             ("Content-Language", refusal.language),
             ("Content-Security-Policy", self._denied.security_policy),
         )
-
-
-def _place(request: AccessRequest) -> dict[str, object]:
-    return {"host": request.target.host}
 
 
 def _value(raw: Raw, name: bytes) -> str:
