@@ -13,6 +13,8 @@ from zt_engine.cli.hook_apache import apache
 from zt_engine.cli.hook_caddy import caddy
 from zt_engine.cli.hook_envoy import envoy
 from zt_engine.cli.hook_haproxy import haproxy
+from zt_engine.cli.hook_notes import tell_unenforced
+from zt_engine.cli.hook_options import Certificate, Config, DeviceCas, Lang, PrivateKey, ProxyName, ServerName, Service
 from zt_engine.cli.hook_traefik import traefik
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
@@ -29,12 +31,6 @@ WROTE = {
     "en": "zt: wrote {path}, which the block includes; it holds the proxy's key and is yours alone to read",
     "ja": "zt: 鍵を含む {path} を作成しました。設定から読み込まれます（所有者のみ読み取り可）",
 }
-UNENFORCED = {
-    "en": "zt: `proxies.enforces` of `{proxy}` promises {names}, which this block does not carry out;"
-    " leave it only if something behind it does",
-    "ja": "zt: `{proxy}` の `proxies.enforces` にある {names} は、この設定だけでは実施されません。"
-    "後段で実施している場合だけ残してください",
-}
 
 
 @app.callback()
@@ -44,25 +40,19 @@ def group() -> None:
 
 @app.command()
 def nginx(
-    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
-    proxy: Annotated[str | None, typer.Option(help="Which proxy; may be left out if there is one.")] = None,
+    config: Config = Path(CONFIG_NAME),
+    proxy: ProxyName = None,
     backend: Annotated[str, typer.Option(help="What nginx protects: HOST:PORT or unix:/path.")] = BACKEND,
     listen: Annotated[
         list[str] | None,
         typer.Option(help="Where nginx listens; may be repeated. Default: 443 with a certificate, else this machine."),
     ] = None,
-    service: Annotated[
-        str | None, typer.Option(help="Whose backend this is, with all its hosts. May be left out if there is one.")
-    ] = None,
-    server_name: Annotated[
-        list[str] | None, typer.Option(help="Only these hosts of the service; may be repeated.")
-    ] = None,
-    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM).")] = None,
-    certificate_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
-    device_cas: Annotated[
-        Path | None, typer.Option(help="CAs of device certificates. Default: device-cas.pem of the policy folder.")
-    ] = None,
-    lang: Annotated[str | None, typer.Option(help="ja or en, for notes on standard error.")] = None,
+    service: Service = None,
+    server_name: ServerName = None,
+    certificate: Certificate = None,
+    certificate_key: PrivateKey = None,
+    device_cas: DeviceCas = None,
+    lang: Lang = None,
 ) -> None:
     """Print a complete server block for one service and its backend, for nginx 1.22 or later (docs/hooks/nginx.md).
 
@@ -88,7 +78,5 @@ def nginx(
     written = write_key_include(settings, chosen)
     if written is not None:
         print(WROTE[language].format(path=written), file=sys.stderr)
-    if block.unenforced:
-        note = UNENFORCED[language].format(proxy=chosen.name, names=", ".join(block.unenforced))
-        print(note, file=sys.stderr)
+    tell_unenforced(language, chosen.name, block.unenforced)
     print(text, end="")

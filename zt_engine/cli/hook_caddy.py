@@ -10,35 +10,30 @@ import typer
 from zt_engine.bootstrap.caddy_hook import caddy_site, write_key_copy
 from zt_engine.bootstrap.nginx_hook import BACKEND, find_proxy
 from zt_engine.cli.hook_notes import tell_key_copy, tell_unenforced
+from zt_engine.cli.hook_options import Certificate, Config, DeviceCas, Lang, PrivateKey, ProxyName, ServerName, Service
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
 from zt_engine.sidecar.hooks.caddyfile import render
 
 
 def caddy(
-    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
-    proxy: Annotated[str | None, typer.Option(help="Which proxy; may be left out if there is one.")] = None,
+    config: Config = Path(CONFIG_NAME),
+    proxy: ProxyName = None,
     backend: Annotated[str, typer.Option(help="What Caddy protects: HOST:PORT or unix:/path.")] = BACKEND,
     listen: Annotated[
         list[str] | None,
         typer.Option(help="PORT or ADDRESS:PORT; may be repeated. Default: 443 with a certificate, else this machine."),
     ] = None,
-    service: Annotated[
-        str | None, typer.Option(help="Whose backend this is, with all its hosts. May be left out if there is one.")
-    ] = None,
-    server_name: Annotated[
-        list[str] | None, typer.Option(help="Only these hosts of the service; may be repeated.")
-    ] = None,
-    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM).")] = None,
-    certificate_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
-    device_cas: Annotated[
-        Path | None, typer.Option(help="CAs of device certificates. Default: device-cas.pem of the policy folder.")
-    ] = None,
+    service: Service = None,
+    server_name: ServerName = None,
+    certificate: Certificate = None,
+    certificate_key: PrivateKey = None,
+    device_cas: DeviceCas = None,
     key_file: Annotated[
         Path | None, typer.Option(help="Where Caddy finds the proxy's key. Default: a copy beside the key file.")
     ] = None,
     site: Annotated[bool, typer.Option("--site", help="The site alone, to be imported beside others.")] = False,
-    lang: Annotated[str | None, typer.Option(help="ja or en, for notes on standard error.")] = None,
+    lang: Lang = None,
 ) -> None:
     """Print a complete Caddyfile for one service and its backend, for Caddy 2.8 or later (docs/hooks/caddy.md).
 

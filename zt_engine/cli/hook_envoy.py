@@ -11,6 +11,7 @@ import typer
 from zt_engine.bootstrap.envoy_hook import envoy_config, write_key_environment
 from zt_engine.bootstrap.nginx_hook import BACKEND, find_proxy
 from zt_engine.cli.hook_notes import tell_unenforced
+from zt_engine.cli.hook_options import Certificate, Config, DeviceCas, Lang, PrivateKey, ProxyName, ServerName, Service
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
 from zt_engine.sidecar.hooks.envoy_config import SESSION_SECONDS, render
@@ -22,33 +23,27 @@ WROTE = {
 
 
 def envoy(
-    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
-    proxy: Annotated[str | None, typer.Option(help="Which proxy; may be left out if there is one.")] = None,
+    config: Config = Path(CONFIG_NAME),
+    proxy: ProxyName = None,
     grpc: Annotated[bool, typer.Option("--grpc", help="Ask over gRPC instead of HTTP.")] = False,
     backend: Annotated[str, typer.Option(help="What Envoy protects: HOST:PORT or unix:/path.")] = BACKEND,
     listen: Annotated[
         list[str] | None,
         typer.Option(help="ADDRESS:PORT; may be repeated. Default: port 443 with a certificate, else this machine."),
     ] = None,
-    service: Annotated[
-        str | None, typer.Option(help="Whose backend this is, with all its hosts. May be left out if there is one.")
-    ] = None,
-    server_name: Annotated[
-        list[str] | None, typer.Option(help="Only these hosts of the service; may be repeated.")
-    ] = None,
-    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM).")] = None,
-    certificate_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
-    device_cas: Annotated[
-        Path | None, typer.Option(help="CAs of device certificates. Default: device-cas.pem of the policy folder.")
-    ] = None,
+    service: Service = None,
+    server_name: ServerName = None,
+    certificate: Certificate = None,
+    certificate_key: PrivateKey = None,
+    device_cas: DeviceCas = None,
     client_certificate: Annotated[
         Path | None, typer.Option(help="With --grpc over TCP: what Envoy shows to the sidecar (PEM).")
     ] = None,
-    client_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    client_key: PrivateKey = None,
     sidecar_ca: Annotated[Path | None, typer.Option(help="CA of the sidecar's certificate (PEM).")] = None,
     sidecar_name: Annotated[str, typer.Option(help="DNS name in the sidecar's certificate.")] = "",
     session: Annotated[int, typer.Option(help="The longest that a stream may last, in seconds.")] = SESSION_SECONDS,
-    lang: Annotated[str | None, typer.Option(help="ja or en, for notes on standard error.")] = None,
+    lang: Lang = None,
 ) -> None:
     """Print a complete configuration for one service and its backend, for Envoy 1.40 or later (docs/hooks/envoy.md).
 

@@ -11,6 +11,7 @@ import typer
 from zt_engine.bootstrap.haproxy_hook import haproxy_block, write_lua
 from zt_engine.bootstrap.nginx_hook import BACKEND, find_proxy
 from zt_engine.cli.hook_notes import tell_unenforced
+from zt_engine.cli.hook_options import Config, DeviceCas, Lang, ProxyName, ServerName, Service
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
 from zt_engine.sidecar.hooks.haproxy_config import render
@@ -22,8 +23,8 @@ WROTE = {
 
 
 def haproxy(
-    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
-    proxy: Annotated[str | None, typer.Option(help="Which proxy; may be left out if there is one.")] = None,
+    config: Config = Path(CONFIG_NAME),
+    proxy: ProxyName = None,
     backend: Annotated[str, typer.Option(help="What HAProxy protects: HOST:PORT or unix:/path.")] = BACKEND,
     listen: Annotated[
         list[str] | None,
@@ -31,26 +32,20 @@ def haproxy(
             help="Where HAProxy listens; may be repeated. Default: 443 with a certificate, else this machine."
         ),
     ] = None,
-    service: Annotated[
-        str | None, typer.Option(help="Whose backend this is, with all its hosts. May be left out if there is one.")
-    ] = None,
-    server_name: Annotated[
-        list[str] | None, typer.Option(help="Only these hosts of the service; may be repeated.")
-    ] = None,
+    service: Service = None,
+    server_name: ServerName = None,
     certificate: Annotated[
         Path | None,
         typer.Option(help="TLS certificate chain and private key in one file (PEM), or the key in FILE.key."),
     ] = None,
-    device_cas: Annotated[
-        Path | None, typer.Option(help="CAs of device certificates. Default: device-cas.pem of the policy folder.")
-    ] = None,
+    device_cas: DeviceCas = None,
     user: Annotated[
         str | None, typer.Option(help="Whom HAProxy becomes, if root starts it. Default: haproxy with a certificate.")
     ] = None,
     lua: Annotated[
         Path | None, typer.Option(help="Where the Lua action is written. Default: beside the key of the proxy.")
     ] = None,
-    lang: Annotated[str | None, typer.Option(help="ja or en, for notes on standard error.")] = None,
+    lang: Lang = None,
 ) -> None:
     """Print a complete haproxy.cfg for one service and its backend, for HAProxy 2.6 or later (docs/hooks/haproxy.md).
 

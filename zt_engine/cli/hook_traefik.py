@@ -10,6 +10,7 @@ import typer
 from zt_engine.bootstrap.nginx_hook import BACKEND, find_proxy
 from zt_engine.bootstrap.traefik_hook import FOLDER, traefik_config
 from zt_engine.cli.hook_notes import tell_unenforced
+from zt_engine.cli.hook_options import Certificate, Config, DeviceCas, Lang, PrivateKey, ProxyName, ServerName, Service
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
 from zt_engine.sidecar.hooks.traefik_config import render_dynamic, render_static
@@ -19,8 +20,8 @@ def traefik(
     sidecar_ca: Annotated[Path, typer.Option(help="CAs (PEM) of the certificate that the sidecar shows.")],
     client_certificate: Annotated[Path, typer.Option(help="The certificate that Traefik shows the sidecar (PEM).")],
     client_key: Annotated[Path, typer.Option(help="Its private key (PEM), which Traefik alone may read.")],
-    config: Annotated[Path, typer.Option(envvar="ZT_CONFIG", help="The configuration file.")] = Path(CONFIG_NAME),
-    proxy: Annotated[str | None, typer.Option(help="Which proxy; may be left out if there is one.")] = None,
+    config: Config = Path(CONFIG_NAME),
+    proxy: ProxyName = None,
     backend: Annotated[str, typer.Option(help="What Traefik protects: HOST:PORT.")] = BACKEND,
     listen: Annotated[
         str, typer.Option(help="The entry point. Default: :443 with a certificate, else this machine.")
@@ -28,22 +29,16 @@ def traefik(
     sidecar: Annotated[
         str, typer.Option(help="HOST:PORT of the sidecar, a name of its certificate. Default: its TLS listener.")
     ] = "",
-    service: Annotated[
-        str | None, typer.Option(help="Whose backend this is, with all its hosts. May be left out if there is one.")
-    ] = None,
-    server_name: Annotated[
-        list[str] | None, typer.Option(help="Only these hosts of the service; may be repeated.")
-    ] = None,
-    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM).")] = None,
-    certificate_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
-    device_cas: Annotated[
-        Path | None, typer.Option(help="CAs of device certificates. Default: device-cas.pem of the policy folder.")
-    ] = None,
+    service: Service = None,
+    server_name: ServerName = None,
+    certificate: Certificate = None,
+    certificate_key: PrivateKey = None,
+    device_cas: DeviceCas = None,
     folder: Annotated[Path, typer.Option(help="From which Traefik reads the services.")] = FOLDER,
     static: Annotated[
         bool, typer.Option("--static", help="Print what Traefik starts with, instead of the service.")
     ] = False,
-    lang: Annotated[str | None, typer.Option(help="ja or en, for notes on standard error.")] = None,
+    lang: Lang = None,
 ) -> None:
     """Print the configuration of one service and its backend, for Traefik 3.6.20 or later (docs/hooks/traefik.md).
 
