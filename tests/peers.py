@@ -74,6 +74,14 @@ def _opa_vectors() -> Path | None:
     return next((Path(cache) / _VECTORS for cache in caches if cache and (Path(cache) / _VECTORS).is_dir()), None)
 
 
+def _chromium() -> Path | None:
+    """A real browser: Debian's, or any other build of Chromium."""
+    return next(
+        (Path(found) for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+        None,
+    )
+
+
 def _program(name: str) -> Callable[[], Path | None]:
     return lambda: Path(found) if (found := shutil.which(name)) else None
 
@@ -108,6 +116,7 @@ FINDERS = {
     "traefik": _proxy("traefik"),
     "caddy": _proxy("caddy"),
     "envoy": _proxy("envoy"),
+    "chromium": _chromium,
     "postgres": _postgres,
     "wrk": _wrk,
     "pki (strongSwan)": _program("pki"),

@@ -1,0 +1,1 @@
+"""Pages as people meet them: a real Chromium, driven by tests."""
