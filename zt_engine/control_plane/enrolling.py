@@ -80,14 +80,10 @@ class Enrolling:
         """
         instant = int(now)
         person = self._people.verify(sign_in, now=now)
-        self._guesses.check(name_of(person), now=now)
+        self._guesses.check(name_of(person.issuer, person.subject), now=now)
         self._rules.check_sign_in(person, now=now)
         code_digest = digest(code.strip())
-        with self._store.reading(self._tenant) as tx:
-            invitation = tx.invitations.of_code(code_digest)
-        # Only wrong codes are counted, so this costs an invited person nothing.
-        if invitation is None or (invitation.issuer, invitation.subject) != (person.issuer, person.subject):
-            self._wrong(person, known=invitation is not None, now=now)
+        self._of_code(code_digest, person.issuer, person.subject, now=now)
         with self._store.writing(self._tenant) as tx, refusals():
             invitation = tx.invitations.of_code(code_digest)
             if invitation is None:
@@ -109,6 +105,18 @@ class Enrolling:
             next=STEPS[enrollment.state],
             ownership=invitation.ownership,
         )
+
+    def look(self, code: str, *, issuer: str, subject: str, now: float) -> Invitation:
+        """Return the invitation a code is of, for a page that its person has signed in to. Nothing is begun by it.
+
+        Wrong codes are counted together with those that agents try. Raises InputError: INVITE_GUESSES, INVITE_UNKNOWN,
+        INVITE_FOREIGN, PERSON_INACTIVE.
+        """
+        self._guesses.check(name_of(issuer, subject), now=now)
+        invitation = self._of_code(digest(code.strip()), issuer, subject, now=now)
+        with self._store.reading(self._tenant) as tx:
+            check_person(tx, issuer, subject)
+        return invitation
 
     def progress(self, enrollment_id: str, *, now: float) -> Progress:
         """Return how far an enrollment is; one that took too long is `expired`, and nothing comes next."""
@@ -172,13 +180,19 @@ class Enrolling:
             enrollment, secret_digest=digest(secret), acr=person.acr, auth_time=person.auth_time, changed_at=now
         )
 
-    def _wrong(self, person: Person, *, known: bool, now: float) -> None:
-        """Count a wrong code, say in the audit when somebody used up what there is, and refuse it."""
-        if self._guesses.note(name_of(person), now=now):
+    def _of_code(self, code_digest: str, issuer: str, subject: str, *, now: float) -> Invitation:
+        """Return the invitation with this code if it is this person's; INVITE_UNKNOWN, INVITE_FOREIGN, both counted."""
+        with self._store.reading(self._tenant) as tx:
+            invitation = tx.invitations.of_code(code_digest)
+        # Only wrong codes are counted, so this costs an invited person nothing.
+        if invitation is not None and subject and (invitation.issuer, invitation.subject) == (issuer, subject):
+            return invitation
+        # Whoever uses up what there is stands in the audit.
+        if self._guesses.note(name_of(issuer, subject), now=now):
             with self._store.writing(self._tenant) as tx:
-                actor = actor_of(person.issuer, person.subject)
+                actor = actor_of(issuer, subject)
                 write_down(tx, actor=actor, action="invitation.guessed", object_=actor, now=int(now))
-        if known:
+        if invitation is not None:
             raise InputError("INVITE_FOREIGN", "the invitation is for somebody else")
         raise _unknown()
 
@@ -222,9 +236,9 @@ def holder_of(enrollment: Enrollment) -> str:
     return f"enrollment:{enrollment.id}"
 
 
-def name_of(person: Person) -> str:
-    """Name a person as audit events do."""
-    return f"{person.issuer}|{person.subject}"
+def name_of(issuer: str, subject: str) -> str:
+    """Name a person as wrong codes are counted."""
+    return f"{issuer}|{subject}"
 
 
 def actor_of(issuer: str, subject: str) -> str:

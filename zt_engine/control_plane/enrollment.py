@@ -25,6 +25,7 @@ from zt_engine.ports.attestation import AttestationChallenger, AttestationVerifi
 
 PARTS: Final = "enrollment"
 """Under which name `ControlPlane.extras` holds `EnrollmentParts`."""
+GUESSES: Final = "enrollment.guesses"
 
 
 class EnrollmentParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +81,8 @@ def room(plane: ControlPlane) -> EnrollmentRoom:
             store=plane.store,
             people=SignIns(plane.people, settings.url),
             rules=rules,
-            guesses=Guesses(),
+            # One count for every room: what is tried on a page is tried.
+            guesses=plane.extras.setdefault(GUESSES, Guesses()),
             notice_version=NOTICE_VERSION,
         )
     return EnrollmentRoom(
