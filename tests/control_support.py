@@ -13,10 +13,11 @@ import httpx
 from device_inventory.facts import CATALOGUE
 from device_inventory.inventory import Device, HeldKey
 from tests.fakes.clock import FakeClock
+from tests.store_support import memory_store
 from zt_engine.adapters.approvals import Approvers
 from zt_engine.adapters.control_records import StrictRecords
 from zt_engine.adapters.jws_device import DeviceJws
-from zt_engine.adapters.store_sql import SqlStore, open_store
+from zt_engine.adapters.store_sql import SqlStore
 from zt_engine.control_plane.app import RATES, create_app
 from zt_engine.control_plane.context import ControlPlane, PlaneSettings
 from zt_engine.control_plane.ledger import Ledger
@@ -62,8 +63,9 @@ class Control:
         **parts: Any,
     ) -> None:
         self.clock = FakeClock(float(NOW))
-        self.store = store or open_store("sqlite://")
-        self.store.migrate()
+        self.store = store or memory_store()
+        if store is not None:
+            store.migrate()
         self.administrators = FakeAdministrators()
         settings = {"tenant": TENANT, "url": URL, "language": "en", "facts": frozenset(CATALOGUE)}
         for name in [name for name in parts if name in PlaneSettings.__struct_fields__]:

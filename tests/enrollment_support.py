@@ -19,10 +19,11 @@ from device_inventory.operations import approve
 from tests.fakes.certificate_authority import FakeAuthority, fake_csr
 from tests.fakes.persons import ISSUER, FakePersons
 from tests.issuer import b64, jws
+from tests.store_support import memory_store
 from tests.unit.inventory_support import COLLECTED, claims
 from zt_engine.adapters.dev_issuer import PrivateKey, make_key, public_jwk
 from zt_engine.adapters.jws_device import DeviceJws
-from zt_engine.adapters.store_sql import SqlStore, open_store
+from zt_engine.adapters.store_sql import SqlStore
 from zt_engine.control_plane.certifying import Certified, Certifying, KeyProofs, KeyRequest
 from zt_engine.control_plane.enrolling import Enrolling, Started
 from zt_engine.control_plane.enrollment_rules import EnrollmentRules
@@ -99,9 +100,7 @@ class Office:
     ) -> None:
         self.now = NOW
         self.rules = rules or EnrollmentRules()
-        self.store = store or open_store("sqlite://")
-        if store is None:
-            self.store.migrate()
+        self.store = store or memory_store()
         self.people = FakePersons()
         self.authority = FakeAuthority()
         self.attestation = attestation

@@ -16,10 +16,11 @@ from device_inventory.inventory import Device
 from device_inventory.invitation import Invitation
 from tests.csr import make_csr
 from tests.issuer import NOW
+from tests.store_support import memory_store
 from zt_engine.adapters.ca_keys import Authority, self_signed
 from zt_engine.adapters.ca_x509 import X509CertificateAuthority
 from zt_engine.adapters.est_certificates import X509EstCertificates
-from zt_engine.adapters.store_sql import SqlStore, open_store
+from zt_engine.adapters.store_sql import SqlStore
 from zt_engine.control_plane.api.est import est_routes
 from zt_engine.control_plane.est import RETRY_AFTER, EstService, Pending
 from zt_engine.control_plane.ledger import Ledger
@@ -55,8 +56,7 @@ class Scene:
 
     def __init__(self, *, now: float = NOW, retry_after: int = RETRY_AFTER) -> None:
         self.clock = Clock(now)
-        self.store: SqlStore = open_store("sqlite://")
-        self.store.migrate()
+        self.store: SqlStore = memory_store()
         self.ca = X509CertificateAuthority([authority_in_memory(int(now))])
         self.certificates = X509EstCertificates(self.ca)
         self.service = EstService(
