@@ -36,8 +36,10 @@ def test_until_there_is_a_policy_it_does_not_know(tmp_path: Path) -> None:
     assert list(readiness.unmet(BAD, now=NOW)) == UNKNOWN
     assert readiness.labels(BAD, now=NOW) == ""
     assert "ENCRYPTION_UNATTESTED" not in readiness.codes
+    assert readiness.levels() == {}
     lay(tmp_path, "jp-gov")
     assert labels(readiness) == {"C2"}
+    assert readiness.levels()["C2"].ja
     assert readiness.labels(BAD, now=NOW) == "C1"
     readiness.close()
 

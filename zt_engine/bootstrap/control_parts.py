@@ -92,6 +92,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         challenger=attestation,
         readiness=readiness,
         codes=readiness.codes if isinstance(readiness, FolderReadiness) else None,
+        levels=readiness.levels if isinstance(readiness, FolderReadiness) else dict,
     )
     extras: dict[str, Any] = {PARTS: parts, "ca_sha256": _pin(tls_ca), "trust": trust.handout}
     records = StrictRecords(trust.approvers)

@@ -32,6 +32,7 @@ from zt_engine.bootstrap.readiness_records import (
 from zt_engine.config import Policy as PolicySettings
 from zt_engine.control_plane.remedies import REMEDIES, NoReadiness, Unmet
 from zt_engine.core.bundle import Reason
+from zt_engine.core.classification import Level
 from zt_engine.core.errors import ZtError
 from zt_engine.core.generations import Generations
 from zt_engine.core.trust_explain import Fix
@@ -71,6 +72,8 @@ class PolicyReadiness:
         self._engine = engine
         self.reasons: Mapping[str, Reason] = parts.bundle.reasons
         """What the policy says of its own codes."""
+        self.levels: Mapping[str, Level] = parts.catalogue.scheme.levels
+        """The labels there are, with the names people know them by."""
         self._facts = tuple(sorted({*facts_read(parts.bundle.reads), *parts.trust.facts} & CATALOGUE.keys()))
         self._ways: tuple[Way, ...] | None = None
         self._known: Generations[bytes, Found] = Generations(REMEMBERED)

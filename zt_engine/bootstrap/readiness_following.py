@@ -14,6 +14,7 @@ from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.following import POLICY_FILES
 from zt_engine.bootstrap.readiness import PolicyReadiness, read_readiness
 from zt_engine.control_plane.remedies import Readiness, Unmet
+from zt_engine.core.classification import Level
 from zt_engine.core.errors import ZtError
 
 log = structlog.get_logger()
@@ -51,6 +52,11 @@ class FolderReadiness:
         """Return the highest label a device may be used for; empty for none, or without a policy."""
         policy = self._policy()
         return "" if policy is None else policy.labels(record, now=now)
+
+    def levels(self) -> Mapping[str, Level]:
+        """Return the labels of the present policy, with the names people know them by; empty without a policy."""
+        policy = self._policy()
+        return {} if policy is None else policy.levels
 
     def close(self) -> None:
         """Free the engine."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ from zt_engine.control_plane.remedies import NoReadiness, Readiness
 from zt_engine.control_plane.renewing import Losing, Renewing
 from zt_engine.control_plane.reporting import Reporting
 from zt_engine.control_plane.signing_in import SignIns
+from zt_engine.core.classification import Level
 from zt_engine.core.errors import InputError
 from zt_engine.pages.registry import Code, registry
 from zt_engine.ports.attestation import AttestationChallenger, AttestationVerifier
@@ -39,12 +40,15 @@ class EnrollmentParts(msgspec.Struct, frozen=True, kw_only=True):
     readiness: Readiness = NoReadiness()
     codes: Mapping[str, Code] | None = None
     """What codes mean to people; None: the engine's own, without those of a pack."""
+    levels: Callable[[], Mapping[str, Level]] = dict
+    """The labels there are, by their codes; none where no policy is at hand."""
 
 
 class EnrollmentRoom(msgspec.Struct, frozen=True, kw_only=True):
     """The use cases, ready to be called."""
 
     codes: Mapping[str, Code]
+    levels: Callable[[], Mapping[str, Level]]
     challenger: AttestationChallenger | None
     certifying: Certifying
     reporting: Reporting
@@ -87,6 +91,7 @@ def room(plane: ControlPlane) -> EnrollmentRoom:
         )
     return EnrollmentRoom(
         codes=registry() if parts.codes is None else parts.codes,
+        levels=parts.levels,
         challenger=parts.challenger,
         certifying=Certifying(
             tenant=settings.tenant,
