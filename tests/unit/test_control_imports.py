@@ -131,3 +131,14 @@ def test_an_import_is_not_the_help_desks(control: Control) -> None:
 
     assert answer.status_code == 403
     assert control.device("laptop-1").sources == {}
+
+
+def test_what_the_ledger_says_of_a_machine_nobody_enrolled_yet_is_kept_for_its_approver(control: Control) -> None:
+    table = csv(row(9)).replace(HEADER.encode(), f"{HEADER},Model".encode()).replace(b"True\r\n", b"True,X13 Gen 4\r\n")
+
+    answer = control.call("POST", "/v1/imports/intune", table, content_type="text/csv", who="approver").json()
+
+    assert [fault["code"] for fault in answer["problems"]] == ["IMPORT_NO_DEVICE"]
+    with control.store.reading(control.plane.settings.tenant) as tx:
+        found = tx.assets.of_serial(serial_hash("sn-9"))
+    assert [(line.source, line.model, line.name) for line in found] == [("intune", "X13 Gen 4", "PC9")]

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import replace
 
+from device_inventory.asset_ledger import Asset
 from device_inventory.importers.fleet import fleet_json
 from device_inventory.importers.intune import intune_csv, intune_json
 from device_inventory.importers.jamf import jamf_json
@@ -97,6 +98,7 @@ class Imports:
         """Take in one row; whether the device is another one now."""
         if isinstance(row, ImportFault):
             return row
+        _remember(tx, row)
         found = match(row, _candidates(tx, row))
         if isinstance(found, ImportFault):
             return found
@@ -114,6 +116,21 @@ class Imports:
             after = replace(after, version=found.version + 1)
         self._record(tx, after, before=found, actor=actor, action="device.imported", now=now)
         return taken.changed
+
+
+def _remember(tx: Transaction, row: ImportedDevice) -> None:
+    """Keep what the ledger says of a machine that may be enrolled later: whoever approves it then looks here."""
+    if row.serial_hash:
+        tx.assets.put(
+            Asset(
+                serial_hash=row.serial_hash,
+                source=row.source,
+                heard_at=row.received_at,
+                model=row.model,
+                name=row.name,
+                owner=row.owner,
+            )
+        )
 
 
 def _candidates(tx: Transaction, row: ImportedDevice) -> list[Device]:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from device_inventory.asset_ledger import Asset
 from device_inventory.device import DeviceStatus, Ownership
 from device_inventory.enrollment import Enrollment
 from device_inventory.inventory import Device
@@ -108,6 +109,18 @@ class EnrollmentStore(Protocol):
 
     def page(self, *, state: str, after: str, limit: int) -> Sequence[Enrollment]:
         """Return enrollments in a state (any when empty), in the order of their ids."""
+        ...
+
+
+class AssetStore(Protocol):
+    """What imported asset ledgers say, whether or not such a device was ever enrolled."""
+
+    def put(self, asset: Asset) -> None:
+        """Insert or replace the line of this serial number and source; an older word changes nothing."""
+        ...
+
+    def of_serial(self, serial_hash: str) -> Sequence[Asset]:
+        """Return every line with this serial number, in the order of their sources; none for an empty one."""
         ...
 
 
@@ -259,6 +272,7 @@ class Transaction(Protocol):
     bundles: BundleStore
     releases: ReleaseStore
     sessions: SessionStore
+    assets: AssetStore
 
 
 class InventoryStore(Protocol):

@@ -10,6 +10,7 @@ from sqlalchemy import delete
 
 from zt_engine.adapters.store_sql import backup, changes, schema
 from zt_engine.adapters.store_sql.answers import SqlAnswers
+from zt_engine.adapters.store_sql.assets import SqlAssets
 from zt_engine.adapters.store_sql.audit import SqlAudit
 from zt_engine.adapters.store_sql.devices import SqlDevices
 from zt_engine.adapters.store_sql.election import Election, check_fence
@@ -26,6 +27,7 @@ from zt_engine.adapters.store_sql.situation import SqlSituation
 from zt_engine.adapters.store_sql.tables import answers, nonces, used_ids
 from zt_engine.ports.inventory import (
     AnswerStore,
+    AssetStore,
     AuditStore,
     DeviceStore,
     EnrollmentStore,
@@ -55,6 +57,7 @@ class SqlTransaction:
     bundles: BundleStore
     releases: ReleaseStore
     sessions: SessionStore
+    assets: AssetStore
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -72,6 +75,7 @@ class SqlTransaction:
         self.bundles = SqlBundles(session)
         self.releases = SqlReleases(session)
         self.sessions = SqlSessions(session)
+        self.assets = SqlAssets(session)
 
     def finish(self) -> bool:
         """Write what comes last, or raise what went wrong before; whether sidecars are to be told anything."""

@@ -245,6 +245,10 @@ sessions: Final = Table(
     Index(None, "tenant", "until"),
 )
 
+assets: Final = Table(
+    "assets", metadata, _key("tenant"), _key("serial_hash"), _key("source"), _number("heard_at"), _body()
+)
+
 opa_clients: Final = Table("opa_clients", metadata, _key("tenant"), _key("name"), _body())
 
 counters: Final = Table("counters", metadata, _key("tenant"), _key("name"), _number("value"))
