@@ -151,7 +151,7 @@ def there(value: _T | None) -> _T:
 _WHOLE_DATABASE = re.compile(
     # The sequencer's office, the version of the tables, and the removal of what is over.
     r"(SELECT|UPDATE) (election|election\.fence|alembic_version)\b.*"
-    r"|DELETE FROM (nonces|used_ids|answers) WHERE \2?\w+\.expires_at <= \S+",
+    r"|DELETE FROM (nonces|used_ids|answers|ceremonies) WHERE \2?\w+\.expires_at <= \S+",
     re.DOTALL,
 )
 _TABLE = re.compile(r"\b(?:FROM|JOIN|UPDATE) (\w+)")

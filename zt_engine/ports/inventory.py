@@ -21,6 +21,7 @@ from zt_engine.core.audit import AuditEvent
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.ports.releases import BundleStore, ReleaseStore
 from zt_engine.ports.sessions import SessionStore
+from zt_engine.ports.webauthn import PasskeyStore
 
 
 class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,6 +273,7 @@ class Transaction(Protocol):
     bundles: BundleStore
     releases: ReleaseStore
     sessions: SessionStore
+    passkeys: PasskeyStore
     assets: AssetStore
 
 
@@ -306,7 +308,7 @@ class InventoryStore(Protocol):
         ...
 
     def prune(self, now: int) -> int:
-        """Remove nonces, used ids and remembered answers that are over, of every tenant; return how many."""
+        """Remove nonces, used ids, ceremonies and remembered answers that are over, of every tenant; return how many."""
         ...
 
 

@@ -23,7 +23,7 @@ from zt_engine.adapters.owned_files import UnownedError, examine
 from zt_engine.adapters.store_sql.columns import Json
 from zt_engine.adapters.store_sql.engine import mapped
 from zt_engine.adapters.store_sql.schema import revision
-from zt_engine.adapters.store_sql.tables import answers, changes, counters, election, metadata, nonces, outbox
+from zt_engine.adapters.store_sql.tables import answers, ceremonies, changes, counters, election, metadata, nonces, outbox
 from zt_engine.core.errors import ConfigError, Problem
 
 FORMAT: Final = "zt-store-backup"
@@ -31,7 +31,7 @@ LEAP: Final = 1_000_000
 """What happened after the backup was taken is not in it, but sidecars have seen it. So the numbers of changes and
 fences go on where no sidecar can have been: every one of them begins with a snapshot, and no sequencer of before is
 believed."""
-_LEFT_OUT: Final = (changes, nonces, answers)
+_LEFT_OUT: Final = (changes, nonces, answers, ceremonies)
 """Nobody goes on in the old numbers; what could be used once then must not be usable twice; and an answer may hold what
 was shown once."""
 _BATCH: Final = 500

@@ -19,12 +19,13 @@ from zt_engine.adapters.store_sql.enrollments import SqlEnrollments
 from zt_engine.adapters.store_sql.invitations import SqlInvitations
 from zt_engine.adapters.store_sql.nonces import SqlNonces
 from zt_engine.adapters.store_sql.outbox import SqlOutbox
+from zt_engine.adapters.store_sql.passkeys import SqlPasskeys
 from zt_engine.adapters.store_sql.releases import SqlBundles, SqlReleases
 from zt_engine.adapters.store_sql.session import Session
 from zt_engine.adapters.store_sql.sessions import SqlSessions
 from zt_engine.adapters.store_sql.sidecars import SqlSidecars
 from zt_engine.adapters.store_sql.situation import SqlSituation
-from zt_engine.adapters.store_sql.tables import answers, nonces, used_ids
+from zt_engine.adapters.store_sql.tables import answers, ceremonies, nonces, used_ids
 from zt_engine.ports.inventory import (
     AnswerStore,
     AssetStore,
@@ -40,6 +41,7 @@ from zt_engine.ports.inventory import (
 )
 from zt_engine.ports.releases import BundleStore, ReleaseStore
 from zt_engine.ports.sessions import SessionStore
+from zt_engine.ports.webauthn import PasskeyStore
 
 
 class SqlTransaction:
@@ -57,6 +59,7 @@ class SqlTransaction:
     bundles: BundleStore
     releases: ReleaseStore
     sessions: SessionStore
+    passkeys: PasskeyStore
     assets: AssetStore
 
     def __init__(self, session: Session) -> None:
@@ -75,6 +78,7 @@ class SqlTransaction:
         self.bundles = SqlBundles(session)
         self.releases = SqlReleases(session)
         self.sessions = SqlSessions(session)
+        self.passkeys = SqlPasskeys(session)
         self.assets = SqlAssets(session)
 
     def finish(self) -> bool:
@@ -167,11 +171,11 @@ class SqlStore:
             changes.forget(session, before=before)
 
     def prune(self, now: int) -> int:
-        """Remove every nonce, used id and remembered answer that is over, of all tenants; return how many."""
+        """Remove every nonce, used id, ceremony and remembered answer that is over, of all tenants; return how many."""
         with self._database.writing() as connection, mapped():
             return sum(
                 connection.execute(delete(table).where(table.c.expires_at <= now)).rowcount
-                for table in (nonces, used_ids, answers)
+                for table in (nonces, used_ids, answers, ceremonies)
             )
 
     def backup(self, path: Path) -> int:

@@ -249,6 +249,21 @@ assets: Final = Table(
     "assets", metadata, _key("tenant"), _key("serial_hash"), _key("source"), _number("heard_at"), _body()
 )
 
+passkeys: Final = Table(
+    "passkeys",
+    metadata,
+    _key("tenant"),
+    _key("id"),
+    _name("issuer"),
+    _name("subject"),
+    _body(),
+    Index(None, "tenant", "issuer", "subject"),
+)
+
+ceremonies: Final = Table(
+    "ceremonies", metadata, _key("tenant"), _key("id"), _number("expires_at"), _body(), Index(None, "expires_at")
+)
+
 opa_clients: Final = Table("opa_clients", metadata, _key("tenant"), _key("name"), _body())
 
 counters: Final = Table("counters", metadata, _key("tenant"), _key("name"), _number("value"))
