@@ -31,6 +31,7 @@ from zt_engine.bootstrap.demo_tls import write_server_certificate
 from zt_engine.bootstrap.device_certificates import DeviceCertificates
 from zt_engine.control_plane.sessions import SessionRules, Sessions
 from zt_engine.core.decision import Decision
+from zt_engine.core.errors import InputError
 from zt_engine.core.issuer import IssuerConfig, IssuerMapping
 from zt_engine.core.session import SessionRecord, sid_of
 from zt_engine.pages.denied import DeniedPage
@@ -71,9 +72,14 @@ class Desk:
         self._sessions.refresh(sid, now=self._now())
         self.tell()
 
-    async def end(self, sid: str) -> None:
-        self._sessions.end(sid, reason="signed out", actor="test", now=self._now())
+    async def end(self, sid: str, *, back: str = "", state: str = "") -> str:
+        location = await asyncio.to_thread(
+            self._sessions.sign_out, sid, back=back, state=state, reason="signed out", actor="test", now=self._now()
+        )
         self.tell()
+        if location is None:
+            raise InputError("SESSION_NOT_FOUND", "the session has ended")
+        return location
 
     def tell(self) -> None:
         """Bring the sidecar's records up to date, as the stream would."""

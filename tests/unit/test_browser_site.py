@@ -20,7 +20,8 @@ from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports.sessions import Begun, Finished
-from zt_engine.sidecar.browser.signing_in import BrowserSignIn, answer
+from zt_engine.sidecar.browser.answers import answer
+from zt_engine.sidecar.browser.signing_in import BrowserSignIn
 from zt_engine.sidecar.browser.wire import Raw
 from zt_engine.sidecar.hooks.credentials import Credentials
 from zt_engine.sidecar.hooks.nginx import NginxHook
@@ -53,8 +54,9 @@ class Desk:
     async def refresh(self, sid: str) -> None:
         self._told("refresh", {"sid": sid})
 
-    async def end(self, sid: str) -> None:
-        self._told("end", {"sid": sid})
+    async def end(self, sid: str, *, back: str = "", state: str = "") -> str:
+        self._told("end", {"sid": sid, "back": back, "state": state})
+        return ""
 
 
 AUTHORITY = DevDeviceCa(now=NOW)

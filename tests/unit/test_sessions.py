@@ -33,6 +33,7 @@ class FakeProvider:
     def __init__(self) -> None:
         self.refresh_token = "r1"
         self.promise = False
+        self.ends = True
         self.exchanged: list[tuple[str, str]] = []
         self.refreshed = 0
         self.failure: Exception | None = None
@@ -46,6 +47,9 @@ class FakeProvider:
 
     def promises_issuer(self) -> bool:
         return self.promise
+
+    def sign_out_url(self, *, hint: str, redirect_uri: str, state: str) -> str:
+        return f"{ISSUER}/end?hint={hint}&back={redirect_uri}&state={state}" if self.ends else ""
 
     def exchange(self, code: str, *, verifier: str, redirect_uri: str) -> Tokens:
         self.exchanged.append((code, redirect_uri))

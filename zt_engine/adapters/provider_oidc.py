@@ -13,22 +13,25 @@ import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-import httpx
 import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from zt_engine.adapters.http_deadline import DeadlineClient
 from zt_engine.core.errors import ConfigError, InputError, Problem, UnavailableError
 from zt_engine.ports.sessions import Tokens
 
 Kind = TypeVar("Kind")
 
-TIMEOUT: Final = 5.0
+TOKEN_SECONDS: Final = 6.0
+DISCOVERY_TIMEOUT: Final = 3.0
+SILENT_SECONDS: Final = 5.0
+"""How long a provider that could not be described is not asked again: everybody would wait for it, one by one."""
 MAX_ANSWER: Final = 256 * 1024
 DISCOVERY_SECONDS: Final = 3600.0
 ASSERTION_SECONDS: Final = 60
@@ -41,6 +44,7 @@ class _Discovered(msgspec.Struct, frozen=True):
     authorization_endpoint: str
     token_endpoint: str
     authorization_response_iss_parameter_supported: bool = False
+    end_session_endpoint: str = ""
 
 
 class _Answered(msgspec.Struct, frozen=True):
@@ -112,7 +116,10 @@ class OidcProvider:
         self._now = now
         self._lock = threading.Lock()
         self._found: tuple[float, _Discovered] | None = None
-        self._client = httpx.Client(verify=verify, timeout=TIMEOUT, follow_redirects=False, trust_env=False)
+        self._silent: tuple[float, UnavailableError] | None = None
+        self._client = DeadlineClient(
+            verify=verify, code="SIGN_IN_PROVIDER", max_answer=MAX_ANSWER, name="identity-provider"
+        )
 
     def __repr__(self) -> str:
         return f"OidcProvider({self._issuer!r})"
@@ -144,8 +151,15 @@ class OidcProvider:
             query["acr_values"] = acr_values
         if max_age is not None:
             query["max_age"] = str(max_age)
-        endpoint = self._discovered().authorization_endpoint
-        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}"
+        return _with_query(self._discovered().authorization_endpoint, query)
+
+    def sign_out_url(self, *, hint: str, redirect_uri: str, state: str) -> str:
+        """Return where to send a browser that signs out (RP-Initiated Logout 1.0, 2); empty where none is offered."""
+        endpoint = self._discovered().end_session_endpoint
+        if not endpoint:
+            return ""
+        query = {"client_id": self._proof.client_id, "post_logout_redirect_uri": redirect_uri, "state": state}
+        return _with_query(endpoint, {"id_token_hint": hint, **query} if hint else query)
 
     def promises_issuer(self) -> bool:
         """Whether every answer to a browser names the issuer (RFC 9207)."""
@@ -170,7 +184,7 @@ class OidcProvider:
         form = {**form, "client_id": self._proof.client_id}
         headers = {"accept": "application/json"}
         self._proof.apply(form, headers, audience=self._issuer, now=self._now())
-        status, body = self._send("POST", endpoint, data=form, headers=headers)
+        status, body = self._client.send("POST", endpoint, seconds=TOKEN_SECONDS, data=form, headers=headers)
         if status != 200:
             error = _decoded(body, _Refused).error if status in (400, 401) else ""
             if error in _REFUSED:
@@ -185,37 +199,30 @@ class OidcProvider:
             now = self._now()
             if self._found is not None and 0 <= now - self._found[0] < DISCOVERY_SECONDS:
                 return self._found[1]
+            if self._found is None and self._silent is not None and 0 <= now - self._silent[0] < SILENT_SECONDS:
+                raise self._silent[1]
             try:
                 found = self._discover()
-            except UnavailableError:
+            except UnavailableError as error:
                 if self._found is None:
+                    self._silent = now, error
                     raise
                 found = self._found[1]
             self._found = now, found
             return found
 
     def _discover(self) -> _Discovered:
-        status, body = self._send("GET", self._issuer.rstrip("/") + "/.well-known/openid-configuration")
+        url = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
+        status, body = self._client.send("GET", url, seconds=DISCOVERY_TIMEOUT)
         if status != 200:
             raise UnavailableError("SIGN_IN_PROVIDER", f"discovery answered {status}")
         found = _decoded(body, _Discovered)
         if found.issuer != self._issuer:
             raise UnavailableError("SIGN_IN_PROVIDER", "discovery is about another issuer")
-        for endpoint in (found.authorization_endpoint, found.token_endpoint):
+        ends = found.end_session_endpoint or self._issuer
+        for endpoint in (found.authorization_endpoint, found.token_endpoint, ends):
             _check_endpoint(endpoint, self._issuer)
         return found
-
-    def _send(self, method: str, url: str, **rest: Any) -> tuple[int, bytes]:
-        body = bytearray()
-        try:
-            with self._client.stream(method, url, **rest) as answer:
-                for piece in answer.iter_bytes():
-                    body += piece
-                    if len(body) > MAX_ANSWER:
-                        raise UnavailableError("SIGN_IN_PROVIDER", "the answer is too large")
-                return answer.status_code, bytes(body)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise UnavailableError("SIGN_IN_PROVIDER", type(error).__name__) from None
 
 
 def _decoded(body: bytes, kind: type[Kind]) -> Kind:
@@ -223,6 +230,10 @@ def _decoded(body: bytes, kind: type[Kind]) -> Kind:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise UnavailableError("SIGN_IN_PROVIDER", "the answer is not the JSON it should be") from None
+
+
+def _with_query(endpoint: str, query: dict[str, str]) -> str:
+    return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}"
 
 
 def _check_endpoint(endpoint: str, issuer: str) -> None:

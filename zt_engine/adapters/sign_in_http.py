@@ -14,6 +14,10 @@ from zt_engine.ports.sessions import Begun, Finished
 Kind = TypeVar("Kind")
 
 
+class _Ended(msgspec.Struct):
+    location: str = ""
+
+
 class SignInClient:
     """Speaks for one sidecar, at whichever address of the control plane answers."""
 
@@ -32,9 +36,10 @@ class SignInClient:
         """Have a session refreshed, if it is time; InputError SESSION_NOT_FOUND when it has ended."""
         await self._client.call(f"/v1/sessions/{sid}/refresh", {})
 
-    async def end(self, sid: str) -> None:
-        """End a session."""
-        await self._client.call(f"/v1/sessions/{sid}/end", {})
+    async def end(self, sid: str, *, back: str = "", state: str = "") -> str:
+        """End a session; return where its browser goes on to, empty for nowhere."""
+        told = {"back": back, "state": state}
+        return _read(await self._client.call(f"/v1/sessions/{sid}/end", told), _Ended).location
 
 
 def _read(raw: bytes, kind: type[Kind]) -> Kind:

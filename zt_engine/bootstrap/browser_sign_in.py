@@ -13,7 +13,7 @@ from zt_engine.adapters.provider_oidc import ClientProof, OidcProvider
 from zt_engine.adapters.sealing import FileSealer
 from zt_engine.adapters.stream_http import trusting
 from zt_engine.adapters.tokens_jwt import TrustedIssuer
-from zt_engine.bootstrap.identity import secret_file
+from zt_engine.bootstrap.identity import MIN_KEY_BYTES, secret_file
 from zt_engine.config import ControlSettings
 from zt_engine.control_plane.api.sessions import PART
 from zt_engine.control_plane.context import ControlPlane
@@ -56,9 +56,26 @@ def open_sign_in(
     plane.extras[PART] = Sessions(
         plane,
         provider=provider,
-        people=OidcPersons(TrustedIssuer(replace(config, audiences=(wanted.client_id,)), sources[wanted.issuer])),
-        sealer=FileSealer(secret_file(settings.path(wanted.seal_file))),
+        people=OidcPersons(
+            TrustedIssuer(replace(config, audiences=(wanted.client_id,)), sources[wanted.issuer]),
+            # What gives somebody a role at the desk; it says nothing at sidecars.
+            also=(settings.administrators.roles_claim,) if settings.administrators.issuer == wanted.issuer else (),
+        ),
+        sealer=FileSealer(*_seal_keys(settings.path(wanted.seal_file))),
         rules=SessionRules(
-            client_id=wanted.client_id, whole=wanted.hours * HOUR, renewed=wanted.refresh_minutes * MINUTE
+            client_id=wanted.client_id,
+            whole=wanted.hours * HOUR,
+            renewed=wanted.refresh_minutes * MINUTE,
+            onward=wanted.sign_out_at_provider,
         ),
     )
+
+
+def _seal_keys(path: Path) -> tuple[bytes, ...]:
+    """Return the secrets of a file, one a line: the first seals, the others are on their way out."""
+    keys = tuple(line.strip() for line in secret_file(path).splitlines() if line.strip())
+    if any(len(key) < MIN_KEY_BYTES for key in keys):
+        hint = "`openssl rand -hex 32` makes one"
+        message = f"each line is a key of at least {MIN_KEY_BYTES} bytes"
+        raise ConfigError((Problem(code="CONFIG_FILE", message=message, where=str(path), hint=hint),))
+    return keys

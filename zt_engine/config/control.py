@@ -40,6 +40,10 @@ class Control(Section):
     invitation_hours: Annotated[int, Field(ge=1, le=720)] = 72
     streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """How many sidecars this process serves the stream to; each takes a file descriptor (`ulimit -n`)."""
+    organisation: str = ""
+    """Whose pages people see: it stands at the head of each."""
+    help_contact: str = ""
+    """Whom people ask for help, as pages say it: a telephone number, an address, a room."""
     floor: Path | None = None
     """A folder that gets a copy of the stream, for sidecars that reach no control plane."""
 
@@ -141,7 +145,10 @@ class SignIn(Section):
     refresh_minutes: Annotated[int, Field(ge=2, le=60)] = 15
     """How often the provider is asked whether it still stands, where it gives refresh tokens (`offline_access`)."""
     seal_file: Path = Path("keys/session.key")
-    """Secret that refresh tokens are encrypted with where they are kept."""
+    """Secret that refresh tokens are encrypted with where they are kept. Of several lines the first encrypts; what the
+    others encrypted still opens."""
+    sign_out_at_provider: bool = False
+    """Whether signing out goes on to the provider, and back to `/.zt/signed-out` (RP-Initiated Logout 1.0)."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> SignIn:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from msgspec.structs import replace
 
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.ledger import write_down
+from zt_engine.control_plane.refreshing import Refreshing
+from zt_engine.control_plane.session_changes import EVENT, ended, forget, give_way
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.jose import to_base64url
 from zt_engine.core.session import SessionRecord, sid_of
@@ -25,13 +28,19 @@ from zt_engine.ports.inventory import Transaction
 from zt_engine.ports.sessions import HeldSession, PendingSignIn, Sealer, SignInProvider, Tokens
 
 SIGN_IN_SECONDS: Final = 600
-CLAIM_SECONDS: Final = 15
-"""How long whoever refreshes a session may take before somebody else may try."""
+TICKET_LENGTH: Final = 43
 LOGOUT: Final = "logout"
 LOGOUT_SECONDS: Final = 3600
-EVENT: Final = "session.changed"
 CALLBACK: Final = "/.zt/callback"
 MAX_PATH: Final = 4096
+SIGNED_OUT: Final = "/.zt/signed-out"
+EXCHANGES: Final = 16
+"""Sign-ins that wait for the provider at the same time: a slow one must not take every thread there is."""
+KEY_SECONDS: Final = 3.0
+"""How long a sign-in waits for a key of the provider that is new here."""
+KEY_LOOK: Final = 0.2
+MAX_HINT: Final = 3072
+"""An ID token that is longer makes a URL that is too long for some."""
 _SWEEP: Final = 200
 
 
@@ -42,6 +51,8 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     whole: int = 8 * 3600
     renewed: int = 900
     """Until a refresh, where the provider gives refresh tokens."""
+    onward: bool = False
+    """Whether signing out goes on to the provider, where it offers that."""
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,22 +83,30 @@ class Sessions:
         people: SignInVerifier,
         sealer: Sealer,
         rules: SessionRules,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._plane = plane
         self._provider = provider
         self._people = people
         self._sealer = sealer
         self._rules = rules
+        self._wait = wait
+        self._refreshing = Refreshing(plane, provider=provider, people=people, sealer=sealer, renewed=rules.renewed)
+        self._exchanging = threading.BoundedSemaphore(EXCHANGES)
 
     # -- beginning
 
     def begin(
         self, *, scheme: str, host: str, authority: str, to: str, acr_values: str, max_age: int | None, device_id: str,
-        now: int,
+        now: int, ticket: str = "",
     ) -> Begun:  # fmt: skip
-        """Begin a sign-in for a browser at a host; InputError SIGN_IN_RETURN for a path that leads elsewhere."""
+        """Begin a sign-in for a browser at a host; InputError SIGN_IN_RETURN for a path that leads elsewhere.
+
+        A browser that signs in in two tabs shows the ticket of the first and keeps it, so that both come back.
+        """
         check_return(to)
-        state, ticket, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(4))
+        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+        ticket = ticket if len(ticket) == TICKET_LENGTH else secrets.token_urlsafe(32)
         redirect_uri = f"{scheme}://{authority}{CALLBACK}"
         location = self._provider.authorization_url(
             redirect_uri=redirect_uri,
@@ -113,9 +132,10 @@ class Sessions:
         return Begun(location=location, ticket=ticket, seconds=SIGN_IN_SECONDS)
 
     def finish(
-        self, *, state: str, ticket: str, host: str, device_id: str, code: str, issuer: str | None, error: str, now: int
-    ) -> Finished:
-        """Finish a sign-in that came back.
+        self, *, state: str, ticket: str, host: str, device_id: str, code: str, issuer: str | None, error: str,
+        now: int, replaces: str = "",
+    ) -> Finished:  # fmt: skip
+        """Finish a sign-in that came back. `replaces` is the session that the browser had until now.
 
         Raises InputError: SIGN_IN_STATE (not begun, over, or used), SIGN_IN_BROWSER (another browser, host or device
         began it), SIGN_IN_MIXED (another provider answers, RFC 9207), SIGN_IN_DENIED, SIGN_IN_CODE, TOKEN_*.
@@ -133,15 +153,35 @@ class Sessions:
             raise InputError("SIGN_IN_MIXED", "the answer does not say which identity provider it comes from")
         if error or not code:
             raise InputError("SIGN_IN_DENIED", "the identity provider let nobody in")
-        tokens = self._provider.exchange(code, verifier=pending.verifier, redirect_uri=pending.redirect_uri)
-        person = self._people.verify(tokens.id_token, now=now)
+        if not self._exchanging.acquire(blocking=False):
+            raise UnavailableError("SIGN_IN_PROVIDER", "too many sign-ins wait for the identity provider")
+        try:
+            tokens = self._provider.exchange(code, verifier=pending.verifier, redirect_uri=pending.redirect_uri)
+            person = self._verified(tokens.id_token, now)
+        finally:
+            self._exchanging.release()
         if not hmac.compare_digest(person.nonce.encode(), pending.nonce.encode()):
             raise InputError("SIGN_IN_MIXED", "the ID token was made for another sign-in")
         handle = secrets.token_urlsafe(32)
         held = self._held(person, tokens, sid=sid_of(handle.encode()), pending=pending, now=now)
         with self._plane.store.writing(self._plane.settings.tenant) as tx:
             self._keep(tx, held, action="session.began", now=now)
+            before = tx.sessions.get(replaces) if replaces else None
+            if before is not None and before.record.host == host:
+                give_way(tx, before, to=held.record.sid, now=now)
         return Finished(handle=handle, sid=held.record.sid, to=pending.to, seconds=held.ends_at - now)
+
+    def _verified(self, id_token: bytes, now: int) -> Person:
+        """Return who signed in; where the provider has turned its keys over, once the new ones are here."""
+        waited = 0.0
+        while True:
+            try:
+                return self._people.verify(id_token, now=now)
+            except InputError as error:
+                if error.code != "TOKEN_KEY_UNKNOWN" or waited >= KEY_SECONDS:
+                    raise
+            self._wait(KEY_LOOK)
+            waited += KEY_LOOK
 
     # -- living on
 
@@ -151,43 +191,7 @@ class Sessions:
         However many ask at once, the provider is asked once: whoever claims the session asks, the others get it as it
         is, which is good until then.
         """
-        tenant = self._plane.settings.tenant
-        with self._plane.store.reading(tenant) as tx:  # most of ten thousand need no more than this
-            held = tx.sessions.get(sid)
-        if held is None or not self._due(held, now):
-            return held.record if held is not None and held.record.until > now else None
-        with self._plane.store.writing(tenant) as tx:
-            held = tx.sessions.get(sid)
-            if held is None or not self._due(held, now):
-                return held.record if held is not None and held.record.until > now else None
-            tx.sessions.put(replace(held, claimed_until=now + CLAIM_SECONDS))
-        try:
-            tokens = self._provider.refresh(self._sealer.open(held.refresh, about=sid))
-        except InputError:  # the provider says that it is over
-            self.end(sid, reason="the identity provider ended it", actor="system", now=now)
-            return None
-        except UnavailableError:
-            return held.record  # silent for now: good until its time, and no longer
-        with self._plane.store.writing(tenant) as tx:
-            before = tx.sessions.get(sid)
-            if before is None:  # it was ended meanwhile, and stays so
-                return None
-            record = replace(
-                before.record,
-                version=before.record.version + 1,
-                until=min(before.ends_at, now + self._rules.renewed),
-            )
-            sealed = self._sealer.seal(tokens.refresh_token, about=sid) if tokens.refresh_token else before.refresh
-            after = replace(before, record=record, refresh=sealed, claimed_until=0)
-            tx.sessions.put(after)
-            tx.outbox.announce(EVENT, msgspec.json.encode(record))
-        return record
-
-    def _due(self, held: HeldSession, now: int) -> bool:
-        """Whether it is time to refresh, and nobody does it already."""
-        left = held.record.until - now
-        may = bool(held.refresh) and held.record.until < held.ends_at and held.claimed_until <= now
-        return may and 0 < left <= self._rules.renewed // 2
+        return self._refreshing.refresh(sid, now=now)
 
     # -- ending
 
@@ -200,34 +204,50 @@ class Sessions:
             ended(tx, [held], reason=reason, actor=actor, now=now)
         return True
 
-    def end_all(self, *, issuer: str, subject: str, provider_session: str, now: int) -> int:
-        """End what the provider says has ended (OpenID Connect Back-Channel Logout 1.0); return how many."""
+    def sign_out(self, sid: str, *, back: str, state: str, reason: str, actor: str, now: int) -> str | None:
+        """End a session whose browser goes on; return where to: empty for nowhere. None when there was no session.
+
+        `back` is the origin the provider is to send the browser back to.
+        """
         with self._plane.store.writing(self._plane.settings.tenant) as tx:
-            if provider_session:
-                found = tx.sessions.of_provider(issuer, provider_session)
-                found = [one for one in found if not subject or one.record.subject == subject]
-            else:
-                found = list(tx.sessions.of_person(issuer, subject)) if subject else []
-            ended(tx, found, reason="the identity provider ended it", actor="provider", now=now)
-            return len(found)
+            held = tx.sessions.get(sid)
+            if held is None:
+                return None
+            ended(tx, [held], reason=reason, actor=actor, now=now)
+        if not self._rules.onward or not back:
+            return ""
+        try:
+            hint = self._sealer.open(held.hint, about=sid) if held.hint else ""
+            return self._provider.sign_out_url(hint=hint, redirect_uri=back + SIGNED_OUT, state=state)
+        except UnavailableError:
+            return ""  # signed out here all the same
 
     def logged_out(self, token: bytes, *, now: int) -> int:
-        """Take a provider's logout token, once; InputError LOGOUT_TOKEN, TOKEN_*. Returns how many sessions ended."""
+        """Take a provider's logout token, once; InputError LOGOUT_TOKEN, TOKEN_*. Returns how many sessions ended.
+
+        What it ends and that it was used are one transaction: a provider that got no answer sends it again.
+        """
         told = self._people.logged_out(token, now=now)
         with self._plane.store.writing(self._plane.settings.tenant) as tx:
+            if told.session:
+                found = tx.sessions.of_provider(told.issuer, told.session)
+                found = [one for one in found if not told.subject or one.record.subject == told.subject]
+            else:
+                found = list(tx.sessions.of_person(told.issuer, told.subject)) if told.subject else []
             fresh = tx.nonces.first_use(
                 digest(f"{told.issuer}|{told.id}"), purpose=LOGOUT, expires_at=now + LOGOUT_SECONDS, now=now
             )
-        if not fresh:
-            raise InputError("LOGOUT_TOKEN", "this logout token was used before")
-        return self.end_all(issuer=told.issuer, subject=told.subject, provider_session=told.session, now=now)
+            if not fresh:
+                raise InputError("LOGOUT_TOKEN", "this logout token was used before")
+            ended(tx, found, reason="the identity provider ended it", actor="provider", now=now)
+            return len(found)
 
     def sweep(self, *, now: int) -> int:
         """Forget sessions that are over, and tell sidecars; return how many."""
         with self._plane.store.writing(self._plane.settings.tenant) as tx:
             found = tx.sessions.over(now=now, limit=_SWEEP)
             for held in found:
-                _forget(tx, held)
+                forget(tx, held)
             return len(found)
 
     def _held(self, person: Person, tokens: Tokens, *, sid: str, pending: PendingSignIn, now: int) -> HeldSession:
@@ -249,7 +269,9 @@ class Sessions:
             until=until,
         )
         sealed = self._sealer.seal(tokens.refresh_token, about=sid) if tokens.refresh_token else ""
-        return HeldSession(record=record, ends_at=ends_at, refresh=sealed)
+        keeps = self._rules.onward and len(tokens.id_token) <= MAX_HINT
+        hint = self._sealer.seal(tokens.id_token.decode("ascii", "replace"), about=sid) if keeps else ""
+        return HeldSession(record=record, ends_at=ends_at, refresh=sealed, hint=hint)
 
     def _keep(self, tx: Transaction, held: HeldSession, *, action: str, now: int) -> None:
         record = held.record
@@ -263,27 +285,6 @@ class Sessions:
             after={"host": record.host, "acr": record.acr, "until": record.until},
             now=now,
         )
-
-
-def ended(tx: Transaction, found: Sequence[HeldSession], *, reason: str, actor: str, now: int) -> None:
-    """End sessions, in a transaction of somebody who has more to do."""
-    for held in found:
-        _forget(tx, held)
-        record = held.record
-        write_down(
-            tx,
-            actor=actor,
-            action="session.ended",
-            object_=f"session:{record.sid[:12]}",
-            reason=reason,
-            before={"subject": f"{record.issuer}|{record.subject}", "host": record.host},
-            now=now,
-        )
-
-
-def _forget(tx: Transaction, held: HeldSession) -> None:
-    tx.sessions.remove(held.record.sid)
-    tx.outbox.announce(EVENT, msgspec.json.encode({"sid": held.record.sid, "ended": True}))
 
 
 def check_return(to: str) -> None:

@@ -42,6 +42,12 @@ class HeldSession(msgspec.Struct, frozen=True, kw_only=True):
     """The provider's refresh token, encrypted; empty where it gave none."""
     claimed_until: int = 0
     """Until then somebody is refreshing it; nobody else does."""
+    unanswered: bool = False
+    """Whether the refresh token may have been used without anybody keeping what came of it."""
+    hint: str = ""
+    """The ID token, encrypted, where signing out goes on to the provider."""
+    replaced: bool = False
+    """Whether its browser has a newer one."""
 
     def __repr__(self) -> str:
         return f"HeldSession({self.record!r})"
@@ -115,6 +121,10 @@ class SignInProvider(Protocol):
         """Whether every answer to a browser names the issuer (RFC 9207)."""
         ...
 
+    def sign_out_url(self, *, hint: str, redirect_uri: str, state: str) -> str:
+        """Return where to send a browser that signs out (RP-Initiated Logout 1.0, 2); empty where none is offered."""
+        ...
+
     def exchange(self, code: str, *, verifier: str, redirect_uri: str) -> Tokens:
         """Redeem a code; InputError SIGN_IN_CODE when the provider refuses it."""
         ...
@@ -168,6 +178,9 @@ class SignInDesk(Protocol):
         """Have a session refreshed, if it is time."""
         ...
 
-    async def end(self, sid: str) -> None:
-        """End a session."""
+    async def end(self, sid: str, *, back: str = "", state: str = "") -> str:
+        """End a session; return where its browser goes on to, empty for nowhere.
+
+        `back` is the origin it would come back to, at `/.zt/signed-out` and with this `state`.
+        """
         ...

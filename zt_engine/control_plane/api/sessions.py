@@ -37,6 +37,7 @@ class BeginBody(Model):
     acr_values: Annotated[str, Field(max_length=512)] = ""
     max_age: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
     device_id: DeviceId = ""
+    ticket: Secret = ""
 
 
 class FinishBody(Model):
@@ -49,6 +50,14 @@ class FinishBody(Model):
     code: Text = ""
     issuer: Annotated[str, Field(max_length=512)] | None = None
     error: Annotated[str, Field(max_length=128)] = ""
+    replaces: Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{43})?$")] = ""
+
+
+class EndBody(Model):
+    """Where the browser of somebody who signs out is, and what it will recognise its way back by."""
+
+    back: Annotated[str, Field(max_length=270, pattern=r"^(https?://[a-z0-9.:\[\]-]+)?$")] = ""
+    state: Secret = ""
 
 
 def sessions_of(plane: ControlPlane) -> Sessions:
@@ -74,6 +83,7 @@ def router(plane: ControlPlane) -> APIRouter:
             acr_values=body.acr_values,
             max_age=body.max_age,
             device_id=body.device_id,
+            ticket=body.ticket,
             now=plane.now(),
         )
         return {"location": begun.location, "ticket": begun.ticket, "seconds": begun.seconds}
@@ -89,6 +99,7 @@ def router(plane: ControlPlane) -> APIRouter:
             code=body.code,
             issuer=body.issuer,
             error=body.error,
+            replaces=body.replaces,
             now=plane.now(),
         )
         return {"handle": done.handle, "sid": done.sid, "to": done.to, "seconds": done.seconds}
@@ -102,11 +113,14 @@ def router(plane: ControlPlane) -> APIRouter:
         return {"until": found.until, "version": found.version}
 
     @routes.post("/v1/sessions/{sid}/end", responses=problems(404))
-    def end(sid: Sid, who: Caller) -> dict[str, Any]:
-        """End a session: somebody signs out."""
-        if not sessions_of(plane).end(sid, reason="signed out", actor=f"sidecar:{who.id}", now=plane.now()):
+    def end(sid: Sid, body: EndBody, who: Caller) -> dict[str, Any]:
+        """End a session: somebody signs out. `location` is where the browser goes on to, empty for nowhere."""
+        location = sessions_of(plane).sign_out(
+            sid, back=body.back, state=body.state, reason="signed out", actor=f"sidecar:{who.id}", now=plane.now()
+        )
+        if location is None:
             raise InputError("SESSION_NOT_FOUND", "the session has ended")
-        return {"ended": True}
+        return {"ended": True, "location": location}
 
     @routes.post("/v1/backchannel-logout", include_in_schema=False)
     async def backchannel(request: Request) -> Response:
