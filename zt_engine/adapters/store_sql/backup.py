@@ -23,7 +23,16 @@ from zt_engine.adapters.owned_files import UnownedError, examine
 from zt_engine.adapters.store_sql.columns import Json
 from zt_engine.adapters.store_sql.engine import mapped
 from zt_engine.adapters.store_sql.schema import revision
-from zt_engine.adapters.store_sql.tables import answers, ceremonies, changes, counters, election, metadata, nonces, outbox
+from zt_engine.adapters.store_sql.tables import (
+    answers,
+    ceremonies,
+    changes,
+    counters,
+    election,
+    metadata,
+    nonces,
+    outbox,
+)
 from zt_engine.core.errors import ConfigError, Problem
 
 FORMAT: Final = "zt-store-backup"
