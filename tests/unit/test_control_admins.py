@@ -13,6 +13,7 @@ from zt_engine.adapters.admin_keys import (
     Administrators,
     AdminKey,
     AdminKeys,
+    ClaimedRoles,
     OidcAdministrators,
     digest_of,
     make_key,
@@ -127,7 +128,9 @@ class Tokens:
 
 def oidc(**members: Any) -> OidcAdministrators:
     roles: Any = {"viewer": ("zt-read",), "approver": ("zt-approve", "chiefs"), "owner": ("zt-own",)}
-    return OidcAdministrators(Tokens(**members), claim="roles", roles=roles, home_issuer=ISSUER)
+    return OidcAdministrators(
+        Tokens(**members), roles=ClaimedRoles(ISSUER, claim="roles", roles=roles), home_issuer=ISSUER
+    )
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,10 @@ OPEN = {
     ("GET", "/.well-known/est/csrattrs"),
     ("POST", "/.well-known/est/simpleenroll"),
     ("POST", "/.well-known/est/simplereenroll"),
+    ("GET", "/.zt/login"),
+    ("GET", "/.zt/callback"),
+    ("GET", "/.zt/logout"),
+    ("POST", "/.zt/logout"),
 }
 
 

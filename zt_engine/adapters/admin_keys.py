@@ -82,15 +82,27 @@ class AdminKeys:
             raise _problem(self._path, "there is no file of administrators") from None
 
 
-class OidcAdministrators:
-    """Administrators with an access token of one issuer; the first role whose values their claim holds is theirs."""
+class ClaimedRoles:
+    """The role that a claim of one issuer gives: the highest whose values it holds."""
 
-    def __init__(
-        self, tokens: TokenVerifier, *, claim: str, roles: Mapping[Role, tuple[str, ...]], home_issuer: str
-    ) -> None:
+    def __init__(self, issuer: str, *, claim: str, roles: Mapping[Role, tuple[str, ...]]) -> None:
+        self._issuer = issuer
+        self._claim = claim
+        self._roles = roles
+
+    def role(self, issuer: str, claims: Mapping[str, object]) -> Role | None:
+        """Return the role, or None: the claims of another issuer give nobody any."""
+        held = claims.get(self._claim) if issuer == self._issuer else None
+        values = {held} if isinstance(held, str) else {one for one in _items(held) if isinstance(one, str)}
+        return next((role for role in reversed(ROLES) if values.intersection(self._roles.get(role, ()))), None)
+
+
+class OidcAdministrators:
+    """Administrators with an access token of one issuer, in the role its claims give them."""
+
+    def __init__(self, tokens: TokenVerifier, *, roles: ClaimedRoles, home_issuer: str) -> None:
         self._tokens = tokens
         self._lock = threading.Lock()
-        self._claim = claim
         self._roles = roles
         self._home = home_issuer
 
@@ -100,9 +112,7 @@ class OidcAdministrators:
             verified = self._tokens.verify(token, now=now)
         if verified.x5t or verified.jkt or verified.actor is not None:
             raise InputError("AUTH_REFUSED", "a token of an administrator is neither bound nor delegated")
-        held = verified.claims.get(self._claim)
-        values = {held} if isinstance(held, str) else {one for one in _items(held) if isinstance(one, str)}
-        role = next((role for role in reversed(ROLES) if values.intersection(self._roles.get(role, ()))), None)
+        role = self._roles.role(verified.issuer, verified.claims)
         if role is None:
             raise InputError("AUTH_REFUSED", "the token gives its holder no role here")
         name = subject_name(verified.issuer, verified.subject, home=self._home)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from zt_engine.adapters.tokens_jwt import TrustedIssuer, signature_holds
 from zt_engine.core.access_token import issuer_of
@@ -23,8 +23,10 @@ class OidcPersons:
     since it only reads the set and notes that a key was missed.
     """
 
-    def __init__(self, issuer: TrustedIssuer) -> None:
+    def __init__(self, issuer: TrustedIssuer, *, also: Collection[str] = ()) -> None:
+        """`also` names claims that are kept beside those that the settings take subject fields from."""
         self._issuer = issuer
+        self._also = also
 
     def __repr__(self) -> str:
         return f"OidcPersons({self._issuer.config.issuer!r})"
@@ -37,7 +39,8 @@ class OidcPersons:
         UnavailableError KEYS_UNAVAILABLE.
         """
         config = self._issuer.config
-        read = read_id_claims(self._signed(id_token, check_id_header, now), config, now=now)
+        claims = self._signed(id_token, check_id_header, now)
+        read = read_id_claims(claims, config, now=now)
         return Person(
             issuer=config.issuer,
             subject=read.subject,
@@ -48,7 +51,7 @@ class OidcPersons:
             roles=read.roles,
             nonce=read.nonce,
             session=read.session,
-            claims=read.claims,
+            claims={**read.claims, **{name: claims[name] for name in self._also if name in claims}},
         )
 
     def logged_out(self, token: bytes, *, now: float) -> LoggedOut:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from device_inventory.facts import CATALOGUE, suggestion
-from zt_engine.adapters.admin_keys import Administrators, AdminKeys, OidcAdministrators
+from zt_engine.adapters.admin_keys import Administrators, AdminKeys, ClaimedRoles, OidcAdministrators
 from zt_engine.adapters.approvals import Approvers, read_approvers
 from zt_engine.adapters.attestation_tpm import TpmAttestation
 from zt_engine.adapters.bundle_signing import BundlePublicKey, load_public_keys
@@ -46,9 +46,12 @@ from zt_engine.control_plane.enrollment import PARTS, EnrollmentParts
 from zt_engine.control_plane.enrollment_rules import EnrollmentRules
 from zt_engine.control_plane.est import EstService
 from zt_engine.control_plane.ledger import Ledger
+from zt_engine.control_plane.portal.parts import Portal
+from zt_engine.control_plane.portal.rooms import portal_room
 from zt_engine.control_plane.remedies import ModelReadiness, NoReadiness, Readiness
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.core.issuer import IssuerConfig
+from zt_engine.pages.book import PageBook
 from zt_engine.ports import Clock
 from zt_engine.ports.credentials import PersonVerifier
 
@@ -119,6 +122,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
             lambda _plane: est_routes(est, clock),
             # Where the secret that tokens are made with is another one, each TPM has to be asked once more.
             *([] if attestation is None else [attestation_room(attestation)]),
+            *([portal_room(_portal(settings))] if settings.sign_in.issuer else []),
         ),
         extras=extras,
     )
@@ -201,6 +205,15 @@ def _administrators(
     config = msgspec.structs.replace(configs[held.issuer], audiences=(held.audience,))
     return OidcAdministrators(
         JwtVerifier([TrustedIssuer(config, sources[held.issuer])]),
+        roles=_roles(settings),
+        home_issuer=home_issuer(settings),
+    )
+
+
+def _roles(settings: ControlSettings) -> ClaimedRoles:
+    held = settings.administrators
+    return ClaimedRoles(
+        held.issuer,
         claim=held.roles_claim,
         roles={
             "viewer": held.viewer,
@@ -209,8 +222,19 @@ def _administrators(
             "security": held.security,
             "owner": held.owner,
         },
-        home_issuer=home_issuer(settings),
     )
+
+
+def _portal(settings: ControlSettings) -> Portal:
+    """The pages for people, where they sign in with a browser."""
+    control, sidecar = settings.control, settings.sidecar
+    book = PageBook(
+        sidecar.language,
+        organisation=control.organisation,
+        help_contact=control.help_contact,
+        help_url=sidecar.help_url,
+    )
+    return Portal(book=book, roles=_roles(settings))
 
 
 def _people(

@@ -13,10 +13,11 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from fastapi import Request
+from starlette.responses import Response
 
 from device_inventory.inventory import Device, HeldKey
 from zt_engine.control_plane.context import ControlPlane
-from zt_engine.core.errors import InputError
+from zt_engine.core.errors import InputError, ZtError
 from zt_engine.ports.administration import Role
 
 Permission = Literal[
@@ -87,6 +88,8 @@ CALLER: Final = "zt.caller"
 """Where in the scope of a request its caller is kept."""
 CallerT = TypeVar("CallerT")
 Identify = Callable[[ControlPlane, Request], Any]
+Refused = Callable[[ControlPlane, Request, ZtError], Response]
+"""How whoever is not let in is answered, where it is not by a problem in JSON."""
 
 
 class Administrator(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,12 +121,14 @@ def caller(
     identify: Callable[[ControlPlane, Request], CallerT],
     *,
     at_once: Callable[[ControlPlane, Request], CallerT | None] | None = None,
+    refused: Refused | None = None,
 ) -> Callable[[Request], Awaitable[CallerT]]:
     """Make the dependency of a route that only one kind of caller may use.
 
     `identify` runs in a thread, before the body is read, and returns the caller or raises InputError: a code that
     begins with `AUTH_` is answered 401, AUTH_FORBIDDEN 403. The dependency returns what it returned. `at_once` is
-    asked before, on the event loop; it waits for nothing, and returns None when `identify` has to be asked.
+    asked before, on the event loop; it waits for nothing, and returns None when `identify` has to be asked. `refused`
+    answers whoever is not let in, in a thread as well.
     """
 
     async def established(request: Request) -> CallerT:
@@ -133,6 +138,7 @@ def caller(
     established.identify = identify  # type: ignore[attr-defined]
     established.at_once = at_once  # type: ignore[attr-defined]
     established.kind = kind  # type: ignore[attr-defined]
+    established.refused = refused  # type: ignore[attr-defined]
     return established
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.dependencies.models import Dependant
@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from device_inventory.device import DeviceRecordError
 from zt_engine import __version__
-from zt_engine.control_plane.access import Identify
+from zt_engine.control_plane.access import Identify, Refused
 from zt_engine.control_plane.api import (
     audit,
     bundles,
@@ -45,6 +45,8 @@ from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.lanes import lane_of
 from zt_engine.control_plane.limits import Rate, RateLimiter
 from zt_engine.control_plane.opa import MAX_LOG_BYTES
+from zt_engine.control_plane.portal.parts import PORTAL
+from zt_engine.control_plane.portal.refused import error_pages
 from zt_engine.control_plane.problem import problem, problem_of
 from zt_engine.control_plane.shell import Entry, Shell
 from zt_engine.core.bundle_archive import MAX_ARCHIVE
@@ -77,6 +79,11 @@ PUBLIC: Final[Mapping[tuple[str, str], RateName]] = {
     ("GET", "/.well-known/est/csrattrs"): "enroll",
     ("POST", "/.well-known/est/simpleenroll"): "enroll",
     ("POST", "/.well-known/est/simplereenroll"): "enroll",
+    # Where people sign in to the pages; a form that signs somebody out has to come from this very origin.
+    ("GET", "/.zt/login"): "enroll",
+    ("GET", "/.zt/callback"): "enroll",
+    ("GET", "/.zt/logout"): "enroll",
+    ("POST", "/.zt/logout"): "enroll",
 }
 """Every route that anybody may call, and how often. Those that take a secret verify it themselves."""
 
@@ -130,7 +137,8 @@ def create_app(plane: ControlPlane, *, rates: Mapping[RateName, tuple[Rate, Rate
         # As they are: including a router builds each of its routes a second time.
         app.router.routes.extend(make(plane).routes)
     limiters = {name: RateLimiter(each=each, together=together) for name, (each, together) in rates.items()}
-    app.add_middleware(Shell, plane=plane, table=tuple(_table(app, limiters)))
+    pages = error_pages(plane) if PORTAL in plane.extras else None
+    app.add_middleware(Shell, plane=plane, table=tuple(_table(app, limiters)), pages=pages)
     _handle_errors(app, plane)
     return app
 
@@ -143,34 +151,43 @@ def _table(app: FastAPI, limiters: Mapping[RateName, RateLimiter]) -> Iterator[E
         if path is None or not isinstance(pattern, re.Pattern):
             raise RuntimeError(f"a route that is none: {context.route!r}")
         dependant = getattr(context, "dependant", None)
-        found = dict(_identifies(dependant))
+        kinds = {kind.identify: kind for kind in _kinds(dependant)}
+        named = next(iter(kinds.values()), None)
         for method in sorted(methods):
             if (method, path) in seen:
                 raise RuntimeError(f"`{method} {path}` is there twice")
             seen.add((method, path))
             public = (method, path) in PUBLIC
-            if len(found) != (0 if public else 1):
-                raise RuntimeError(f"`{method} {path}` has {len(found)} kinds of caller and is public: {public}")
+            if len(kinds) != (0 if public else 1):
+                raise RuntimeError(f"`{method} {path}` has {len(kinds)} kinds of caller and is public: {public}")
             yield Entry(
                 path=path,
                 pattern=pattern,
                 methods=frozenset({method}),
-                identify=next(iter(found), None),
-                at_once=next(iter(found.values()), None),
+                identify=None if named is None else named.identify,
+                at_once=None if named is None else named.at_once,
+                refused=None if named is None else named.refused,
                 lane=lane_of(getattr(dependant, "call", None)),
                 rate=limiters[PUBLIC[method, path]] if public else None,
                 body=BODIES.get((method, path), BODY),
             )
 
 
-def _identifies(dependant: Dependant | None) -> Iterator[tuple[Identify, Identify | None]]:
+class _Kind(NamedTuple):
+    identify: Identify
+    at_once: Identify | None
+    refused: Refused | None
+
+
+def _kinds(dependant: Dependant | None) -> Iterator[_Kind]:
     if dependant is None:
         return
     identify = getattr(dependant.call, "identify", None)
     if identify is not None:
-        yield identify, getattr(dependant.call, "at_once", None)
+        call = dependant.call
+        yield _Kind(identify, getattr(call, "at_once", None), getattr(call, "refused", None))
     for inner in dependant.dependencies:
-        yield from _identifies(inner)
+        yield from _kinds(inner)
 
 
 def _handle_errors(app: FastAPI, plane: ControlPlane) -> None:

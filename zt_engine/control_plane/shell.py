@@ -7,7 +7,7 @@ is public by name. The table is made when the program starts; what is not in it 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote
 
@@ -16,14 +16,16 @@ import structlog
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from zt_engine.control_plane.access import CALLER, Identify
+from zt_engine.control_plane.access import CALLER, Identify, Refused
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.lanes import Lane
 from zt_engine.control_plane.limits import RateLimiter
 from zt_engine.control_plane.problem import problem, problem_of, status_of
 from zt_engine.core.errors import InputError, ZtError
+from zt_engine.pages.denied import wants_page
 
 log = structlog.get_logger()
 
@@ -36,6 +38,8 @@ HEADERS: Final = (
 )
 _REFUSALS: Final = (401, 403, 429)
 _STRICT_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
+Pages = Callable[[Request, str, int], Response]
+"""Shows a person what is wrong: a code, and the status of the answer."""
 _KEPT = re.compile(r"%(?:2[fF5])")
 
 
@@ -48,6 +52,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     identify: Identify | None
     at_once: Identify | None
     """Asked before `identify`, on the event loop."""
+    refused: Refused | None
+    """Answers whom `identify` refuses; None: a problem in JSON does."""
     lane: Lane | None
     rate: RateLimiter | None
     body: int
@@ -56,10 +62,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 class Shell:
     """The ASGI application around the routes."""
 
-    def __init__(self, app: ASGIApp, *, plane: ControlPlane, table: Sequence[Entry]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, plane: ControlPlane, table: Sequence[Entry], pages: Pages | None = None
+    ) -> None:
+        """`pages` shows people what is wrong, where they are served pages at all."""
         self._app = app
         self._plane = plane
         self._table = table
+        self._pages = pages
         secure = plane.settings.url.startswith("https:")
         self._headers = (*HEADERS, _STRICT_TRANSPORT) if secure else HEADERS
 
@@ -89,15 +99,17 @@ class Shell:
         except ZtError as error:
             if begun:
                 raise
-            answer = problem_of(error, accept_language=language, default_language=default)
+            shown = await self._page(scope, error.code, status_of(error))
+            answer = shown or problem_of(error, accept_language=language, default_language=default)
             await answer(scope, receive, dressed)
         except Exception as error:
             # What exactly went wrong is for the log; the caller learns that it was not he.
             log.exception("request.failed", method=scope["method"], route=_route_of(scope), error=type(error).__name__)
             if begun:
                 raise
+            shown = await self._page(scope, "CONTROL_FAILED", 500)
             failed = problem("CONTROL_FAILED", status=500, accept_language=language, default_language=default)
-            await failed(scope, receive, dressed)
+            await (shown or failed)(scope, receive, dressed)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["path"] = path_of(scope)
@@ -117,7 +129,13 @@ class Shell:
                 asking = Request(scope)
                 found = entry.at_once(self._plane, asking) if entry.at_once is not None else None
                 scope[CALLER] = found or await run_in_threadpool(entry.identify, self._plane, asking)
-            except InputError as error:
+            except ZtError as error:
+                if entry.refused is not None:
+                    refused = await run_in_threadpool(entry.refused, self._plane, Request(scope), error)
+                    await refused(scope, receive, send)
+                    return
+                if not isinstance(error, InputError):
+                    raise
                 await self._unknown(error, scope, receive, send)
                 return
         bounded: Receive | None = _bounded(scope, receive, entry.body)
@@ -149,7 +167,7 @@ class Shell:
 
     async def _refuse(self, code: str, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
         status = {"REQUEST_METHOD": 405, "REQUEST_NOT_FOUND": 404, "REQUEST_RATE": 429}[code]
-        answer = problem(
+        answer = await self._page(scope, code, status) or problem(
             code,
             status=status,
             accept_language=_header(scope, b"accept-language"),
@@ -157,6 +175,12 @@ class Shell:
             headers=headers if code != "REQUEST_NOT_FOUND" else None,
         )
         await answer(scope, receive, send)
+
+    async def _page(self, scope: Scope, code: str, status: int) -> Response | None:
+        """Return a page for a person who asks; None for programs, and where there are no pages."""
+        if self._pages is None or not wants_page(_header(scope, b"accept")):
+            return None
+        return await run_in_threadpool(self._pages, Request(scope), code, status)
 
 
 class BodyTooLarge(HTTPException):
