@@ -110,7 +110,8 @@ def wants_page(accept: str) -> bool:
 class DeniedPage:
     """Renders refusals. `codes` may change while it runs: a new bundle brings the reasons of its policy."""
 
-    def __init__(self, codes: Mapping[str, Code], *, default_language: str, help_url: str = "", signs_in: bool = False
+    def __init__(
+        self, codes: Mapping[str, Code], *, default_language: str, help_url: str = "", signs_in: bool = False
     ) -> None:
         """`signs_in`: whether a browser can be sent to `/.zt/login` of the very host."""
         self._codes = codes
@@ -141,8 +142,9 @@ class DeniedPage:
         language = language_of(accept_language, default=self._default)
         known = self._codes.get(code)
         entry, shown = (UNKNOWN, "DENIED") if known is None else (known, code)
+        way = sign_in if self._signs_in and status == 401 else ""
         if not wants_page(accept):
-            return Refusal(PROBLEM, language, _problem(entry, shown, decision, status, language))
+            return Refusal(PROBLEM, language, _problem(entry, shown, decision, status, language, way))
         other = "en" if language == "ja" else "ja"
         page = self._template.render(
             style=self._style,
@@ -154,7 +156,7 @@ class DeniedPage:
             command=entry.command if entry.kind in OWN_HANDS else "",
             again=entry.kind in OWN_HANDS,
             help_url=self._help_url,
-            sign_in=sign_in if self._signs_in and status == 401 else "",
+            sign_in=way,
             code=shown,
             decision=decision,
             other={
@@ -171,9 +173,9 @@ def _hint(entry: Code, language: str) -> str:
     return entry.hint(language) or LAST_RESORT[language]
 
 
-def _problem(entry: Code, code: str, decision: str, status: int, language: str) -> bytes:
-    """Encode a problem (RFC 9457); `code` and `decision` are extension members."""
-    problem = {
+def _problem(entry: Code, code: str, decision: str, status: int, language: str, sign_in: str) -> bytes:
+    """Encode a problem (RFC 9457); `code`, `decision` and, where it helps, `sign_in` are extension members."""
+    problem: dict[str, object] = {
         "type": f"urn:zt:reason:{code}",
         "title": entry.text(language),
         "status": status,
@@ -181,4 +183,6 @@ def _problem(entry: Code, code: str, decision: str, status: int, language: str) 
         "code": code,
         "decision": decision,
     }
+    if sign_in:
+        problem["sign_in"] = sign_in
     return msgspec.json.encode(problem) + b"\n"

@@ -18,7 +18,12 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "button": "サインアウトする",
         "done": "サインアウトしました。",
         "done_hint": "共用の端末では、ブラウザーも閉じてください。",
+        "already": "サインイン済みです。",
+        "already_hint": "このサインインの手続きは、すでに完了しています。",
         "kicker": "サインアウト",
+        "kicker_in": "サインイン",
+        "onward": "組織のアカウントからもサインアウトする",
+        "continue": "続ける",
     },
     "en": {
         "ask": "Sign out?",
@@ -26,7 +31,12 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "button": "Sign out",
         "done": "You are signed out.",
         "done_hint": "On a shared machine, close the browser as well.",
+        "already": "You are signed in.",
+        "already_hint": "This sign-in was completed before.",
         "kicker": "Sign out",
+        "kicker_in": "Sign in",
+        "onward": "Sign out of your organisation's account as well",
+        "continue": "Continue",
     },
 }
 
@@ -50,13 +60,20 @@ class SignOutPage:
         """Return the question."""
         return self._render("ask", accept_language)
 
-    def done(self, *, accept_language: str) -> bytes:
-        """Return the goodbye."""
-        return self._render("done", accept_language)
+    def done(self, *, accept_language: str, onward: str = "") -> bytes:
+        """Return the goodbye; `onward` is where the provider signs the person out as well."""
+        return self._render("done", accept_language, onward, "onward")
 
-    def _render(self, what: str, accept_language: str) -> bytes:
+    def already(self, *, accept_language: str) -> bytes:
+        """Return the way on for whoever comes back to a sign-in that is done."""
+        return self._render("already", accept_language, "/", "continue", kicker="kicker_in")
+
+    def _render(
+        self, what: str, accept_language: str, link: str = "", label: str = "onward", *, kicker: str = "kicker"
+    ) -> bytes:
         language = language_of(accept_language, default=self._default)
         texts = TEXTS[language]
         return self._template.render(
-            style=self._style, lang=language, t=texts, text=texts[what], hint=texts[f"{what}_hint"], asks=what == "ask"
-        ).encode()
+            style=self._style, lang=language, t=texts, text=texts[what], hint=texts[f"{what}_hint"], asks=what == "ask",
+            link=link, label=texts[label], kicker=texts[kicker],
+        ).encode()  # fmt: skip

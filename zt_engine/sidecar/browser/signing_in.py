@@ -26,7 +26,8 @@ from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports import CertificateVerifier, Clock
 from zt_engine.ports.sessions import SignInDesk
-from zt_engine.sidecar.browser.answers import FIXED, answer, gone, page
+from zt_engine.sidecar.browser.answers import FIXED, answer, page
+from zt_engine.sidecar.browser.signing_out import SigningOut
 from zt_engine.sidecar.browser.visit import Page, Pages, Visit, value_of
 from zt_engine.sidecar.browser.wire import Raw
 from zt_engine.sidecar.hooks.credentials import Credential
@@ -37,7 +38,6 @@ log = structlog.get_logger()
 
 LOGIN = b"/.zt/login"
 CALLBACK = b"/.zt/callback"
-LOGOUT = b"/.zt/logout"
 TICKET = "__Host-zt-login"
 MAX_QUERY = 8192
 KNOWN_SECONDS = 5.0
@@ -64,8 +64,7 @@ class BrowserSignIn:
         own: dict[tuple[bytes, bytes], Page] = {
             (b"GET", LOGIN): self._login,
             (b"GET", CALLBACK): self._callback,
-            (b"GET", LOGOUT): self._ask,
-            (b"POST", LOGOUT): self._logout,
+            **SigningOut(desk, page).pages(),
         }
         self._pages: Pages = {**(more or {}), **own}
 
@@ -125,6 +124,9 @@ class BrowserSignIn:
         return request
 
     async def _login(self, visit: Visit) -> bytes:
+        if value_of(visit.raw, b"sec-fetch-mode") not in ("", "navigate"):
+            # A script could do nothing with a sign-in but begin it: forty of them would.
+            raise InputError("AUTH_REQUIRED", "a page's script cannot sign anybody in")
         request, values = visit.request, visit.query
         age = values.get("max_age", "")
         begun = await self._desk.begin(
@@ -133,6 +135,7 @@ class BrowserSignIn:
                 "scheme": request.target.scheme,
                 "authority": request.target.origin.decode().partition("://")[2],
                 "to": values.get("to", "/"),
+                "ticket": self._ticket(visit),
                 "acr_values": values.get("acr_values", "")[:512],
                 "max_age": int(age) if age.isascii() and age.isdigit() and len(age) < 9 else None,
             }
@@ -142,21 +145,37 @@ class BrowserSignIn:
 
     async def _callback(self, visit: Visit) -> bytes:
         values = visit.query
-        ticket = _TICKET.findall(visit.sent.cookie)
-        state = values.get("state", "")
-        done = await self._desk.finish(
-            {
-                **self._place(visit.request),
-                "state": state if _SECRET.fullmatch(state) else "",
-                "ticket": ticket[0].decode("ascii") if len(ticket) == 1 else "",
-                "code": values.get("code", "")[:4096],
-                "issuer": values.get("iss"),
-                "error": values.get("error", "")[:128],
-            }
-        )
+        state, before = values.get("state", ""), visit.request.session
+        try:
+            done = await self._desk.finish(
+                {
+                    **self._place(visit.request),
+                    "state": state if _SECRET.fullmatch(state) else "",
+                    "ticket": self._ticket(visit),
+                    "code": values.get("code", "")[:4096],
+                    "issuer": values.get("iss"),
+                    "error": values.get("error", "")[:128],
+                    "replaces": sid_of(before) if before else "",
+                }
+            )
+        except InputError as error:
+            if error.code == "SIGN_IN_STATE" and self._signed_in(visit.request):
+                # The back button, or a form that was sent twice: no reason to begin again, and no error.
+                return page(self._page.already(accept_language=visit.language), self._page.security_policy)
+            raise
         await self._known(done.sid)
         session = f"{COOKIE.decode()}={done.handle}; {FIXED}; Max-Age={done.seconds}"
-        return answer(303, b"", ("Location", done.to), ("Set-Cookie", session), ("Set-Cookie", gone(TICKET)))
+        # The ticket stays until its time: another tab may be on its way.
+        return answer(303, b"", ("Location", done.to), ("Set-Cookie", session))
+
+    @staticmethod
+    def _ticket(visit: Visit) -> str:
+        found = _TICKET.findall(visit.sent.cookie)
+        return found[0].decode("ascii") if len(found) == 1 else ""
+
+    def _signed_in(self, request: AccessRequest) -> bool:
+        record = self._replica.sessions.get(sid_of(request.session)) if request.session else None
+        return record is not None and record.host == request.target.host and record.until > self._now()
 
     def _place(self, request: AccessRequest) -> dict[str, object]:
         """Say where and from which device; InputError CERT_* for a certificate that proves none."""
@@ -172,31 +191,21 @@ class BrowserSignIn:
         while sid not in self._replica.sessions and loop.time() < until:  # noqa: ASYNC110  (records ring no bell)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _ask(self, visit: Visit) -> bytes:
-        return page(self._page.ask(accept_language=visit.language), self._page.security_policy)
-
-    async def _logout(self, visit: Visit) -> bytes:
-        if visit.request.session:
-            try:
-                await self._desk.end(sid_of(visit.request.session))
-            except InputError as error:
-                log.info("browser.session_gone", code=error.code)
-        done = self._page.done(accept_language=visit.language)
-        gone_cookie = ("Set-Cookie", gone(COOKIE.decode()))
-        return page(done, self._page.security_policy, gone_cookie, ("Clear-Site-Data", '"cache"'))
-
     def _refusal(self, error: ZtError, raw: Raw) -> bytes:
-        status = 503 if isinstance(error, UnavailableError) else 403
+        status = 503 if isinstance(error, UnavailableError) else 401 if error.code == "AUTH_REQUIRED" else 403
         refusal = self._denied.render(
             code=error.code,
             decision="",
             status=status,
             accept=value_of(raw, b"accept"),
             accept_language=value_of(raw, b"accept-language"),
+            sign_in="/.zt/login?to=/" if status == 401 else "",
         )
+        challenge = (("WWW-Authenticate", "Bearer"),) if status == 401 else ()
         return answer(
             status,
             refusal.body,
+            *challenge,
             ("Content-Type", refusal.content_type),
             ("Content-Language", refusal.language),
             ("Content-Security-Policy", self._denied.security_policy),
