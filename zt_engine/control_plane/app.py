@@ -38,6 +38,7 @@ from zt_engine.control_plane.api import (
     sessions,
     sidecars,
     situation,
+    step_ups,
     stream,
     whoami,
 )
@@ -84,6 +85,9 @@ PUBLIC: Final[Mapping[tuple[str, str], RateName]] = {
     ("GET", "/.zt/callback"): "enroll",
     ("GET", "/.zt/logout"): "enroll",
     ("POST", "/.zt/logout"): "enroll",
+    # An invitation is taken in before anybody signs in, and looked at afterwards.
+    ("GET", "/enroll"): "enroll",
+    ("POST", "/enroll"): "enroll",
 }
 """Every route that anybody may call, and how often. Those that take a secret verify it themselves."""
 
@@ -118,6 +122,7 @@ ROOMS: Final[Sequence[Room]] = (
     bundles.router,
     opa.router,
     sessions.router,
+    step_ups.router,
 )
 """What every control plane serves. A path of its own (`devices/self`) stands before one with a parameter there."""
 

@@ -48,6 +48,8 @@ class HeldSession(msgspec.Struct, frozen=True, kw_only=True):
     """The ID token, encrypted, where signing out goes on to the provider."""
     replaced: bool = False
     """Whether its browser has a newer one."""
+    raised_by: str = ""
+    """The key by which its person proved to be there, if that was what it says of its sign-in."""
 
     def __repr__(self) -> str:
         return f"HeldSession({self.record!r})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -120,4 +120,31 @@ class PasskeyStore(Protocol):
 
     def take(self, ceremony_id: str, *, now: int) -> Ceremony | None:
         """Return a ceremony under way and forget it: only one of two transactions can."""
+        ...
+
+
+class StepUpBegun(msgspec.Struct, frozen=True):
+    """Where a browser is to be sent to use a key, and what ties the ceremony to it."""
+
+    location: str
+    ticket: str
+    seconds: int
+
+
+class StepUpRaised(msgspec.Struct, frozen=True):
+    """The page that was asked for, and the version of the session that says more now."""
+
+    to: str
+    version: int
+
+
+class StepUpDesk(Protocol):
+    """The control plane, for a session that proves itself with a key. Refusals are InputError."""
+
+    async def begin(self, asked: Mapping[str, object]) -> StepUpBegun:
+        """Begin a ceremony."""
+        ...
+
+    async def finish(self, told: Mapping[str, object]) -> StepUpRaised:
+        """Finish one."""
         ...
