@@ -23,6 +23,7 @@ from tests.issuer import Published
 from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.adapters.certificates_x509 import X509CertificateVerifier
 from zt_engine.adapters.dev_issuer import DevCertificate, DevDeviceCa, DevIssuer
+from zt_engine.adapters.device_proof_jws import JwsDeviceProofs
 from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
 from zt_engine.adapters.engine_wasm import WasmEngine
 from zt_engine.adapters.keys_jwks import KeySource
@@ -172,6 +173,7 @@ class World:
             replica=self.replica,
             keys={ISSUER: self.keys},
             tick_seconds=5,
+            device_proofs=JwsDeviceProofs(self.certificates),
         )
         authorizer = Authorizer(
             principals=principals,

@@ -89,6 +89,8 @@ class AccessRequest(msgspec.Struct, frozen=True):
     session: bytes = b""
     """The handle of a browser's session, from its cookie; empty beside an Authorization header."""
     purpose: str | None = None
+    device_proof: bytes = b""
+    """The proof cookie beside a session's: what the device signed for this browser."""
 
     def __repr__(self) -> str:
         return f"AccessRequest({self.request_id!r}, {self.hook!r}, {self.method!r}, {self.target.host!r})"

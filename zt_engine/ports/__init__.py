@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
+    from zt_engine.core.device_proof import Proven
     from zt_engine.core.identity import VerifiedCertificate, VerifiedToken
 
 
@@ -61,6 +62,17 @@ class CertificateVerifier(Protocol):
 
     def verify(self, escaped_pem: bytes, *, now: float) -> VerifiedCertificate:
         """Return the verified certificate, or raise InputError with a CERT_ code."""
+        ...
+
+
+class DeviceProofVerifier(Protocol):
+    """What a device signed for a browser that shows no client certificate."""
+
+    def verify(self, jws: bytes, *, now: float) -> Proven:
+        """Return the statement and the certificate of the key; InputError with a DEVICE_PROOF_ or CERT_ code.
+
+        Whose session, host and browser it is for, and whether it still counts, is the caller's to ask.
+        """
         ...
 
 

@@ -19,10 +19,11 @@ from zt_engine.core.generations import Generations
 from zt_engine.core.identity import ANONYMOUS, Subject, SubjectRecord, VerifiedCertificate, VerifiedToken
 from zt_engine.core.issuer import IssuerMapping, subject_name
 from zt_engine.core.request import AccessRequest
-from zt_engine.core.session import SessionRecord, sid_of
+from zt_engine.core.session import SessionRecord
 from zt_engine.core.situation import RevocationKind, Situation
 from zt_engine.core.tick import tick_at
-from zt_engine.ports import CertificateVerifier, DpopVerifier, TokenVerifier
+from zt_engine.ports import CertificateVerifier, DeviceProofVerifier, DpopVerifier, TokenVerifier
+from zt_engine.sidecar.browser_sessions import proof_for, session_of, token_of
 from zt_engine.sidecar.replica import Replica, State
 
 MAX_PRINCIPALS = 24_576
@@ -122,19 +123,24 @@ class Principals:
         replica: Replica,
         keys: Mapping[str, Versioned],
         tick_seconds: int,
+        device_proofs: DeviceProofVerifier | None = None,
     ) -> None:
-        """With several issuers all `mappings` name the same home issuer; ValueError otherwise."""
+        """With several issuers all `mappings` name the same home issuer; ValueError otherwise.
+
+        Without `device_proofs` whoever shows a device proof is refused.
+        """
         homes = {mapping.home for mapping in mappings.values()}
         if len(mappings) > 1 and (len(homes) > 1 or "" in homes):
             raise ValueError("several issuers, and no one home issuer")
         self._tokens = tokens
         self._certificates = certificates
         self._proofs = proofs
+        self._device_proofs = device_proofs
         self._mappings = mappings
         self._replica = replica
         self._keys = keys
         self._tick_seconds = tick_seconds
-        self._known: Generations[tuple[bytes, bytes, str, bytes, str], Principal] = Generations(MAX_PRINCIPALS)
+        self._known: Generations[tuple[bytes, bytes, str, bytes, str, bytes], Principal] = Generations(MAX_PRINCIPALS)
         self._serial = 0
 
     def of(self, request: AccessRequest, now: float) -> Principal:
@@ -145,7 +151,7 @@ class Principals:
         jkt = self._prove(request, now) if request.dpop else ""
         # A session is one of its host alone; whatever else is shown proves the same at all of them.
         host = request.target.host if request.session else ""
-        key = (request.authorization, request.client_cert, jkt, request.session, host)
+        key = (request.authorization, request.client_cert, jkt, request.session, host, request.device_proof)
         before = self._known.get(key)
         if before is not None and before.since <= now < before.until and self.holds(before):
             return before
@@ -206,7 +212,7 @@ class Principals:
         certificate = self._certificates.verify(request.client_cert, now=now) if request.client_cert else None
         scheme, text = credentials(request.authorization)
         token = self._tokens.verify(text, now=now) if scheme else None
-        session = self._session(request, now) if request.session and not scheme else None
+        session = session_of(request, self._replica, self._mappings, now) if request.session and not scheme else None
         if (token is None) == bool(scheme) or (certificate is None) == bool(request.client_cert):
             raise TypeError("a verifier returned nothing: who sends a credential is never taken for one who sends none")
         situation = self._replica.situation
@@ -215,6 +221,7 @@ class Principals:
         self._serial += 1
         until = now + self._tick_seconds
         principal = Principal(self._serial, since=now, until=until, situation=situation)
+        proven = None
         try:
             if session is not None:
                 same = before is not None and before.session is session and before.token is not None
@@ -222,16 +229,21 @@ class Principals:
                 principal.session = session
             if token is not None:
                 self._take_token(principal, token, certificate, jkt, scheme, before)
-            if session is not None and principal.binding == "none":
-                principal.binding = "session"
-            self._find_device(principal, certificate, jkt, now)
-            if session is not None and session.device_id:
-                shown = principal.device.device_id if principal.device is not None else ""
-                if shown != session.device_id:
+            if session is not None and certificate is None and request.device_proof:
+                proven = proof_for(session, request, self._device_proofs, now)
+            if proven is not None:
+                principal.until = min(principal.until, proven.statement.until)
+            shown = certificate if proven is None else proven.certificate
+            self._find_device(principal, shown, jkt, now)
+            if session is not None:
+                if principal.binding == "none" and principal.device is not None:
+                    principal.binding = "session"
+                # INVARIANT: a session that began with a certificate needs one; a proof is a cookie and can be copied.
+                if session.device_id and (certificate is None or certificate.device_id != session.device_id):
                     raise InputError("SESSION_DEVICE", "the session began on a device that has not shown itself")
             if before is not None and before.subject is principal.subject and before.device is principal.device:
                 principal.names = before.names
-            principal.revocable = revocable(principal, token, certificate)
+            principal.revocable = revocable(principal, token, shown)
             # Within the tick its decisions belong to, so that one principal is established once a tick and not twice.
             tick = tick_at(now, phase=principal.phase, seconds=self._tick_seconds)
             principal.until = min(principal.until, tick.until)
@@ -240,22 +252,9 @@ class Principals:
                     raise InputError(REVOKED[kind], f"this {kind} was revoked")
         except InputError as error:
             subject = self._name(token) if token is not None else ""
-            raise PrincipalRefused(error, subject=subject, device=self._named(certificate, jkt, now)) from error
+            shown = certificate if proven is None else proven.certificate
+            raise PrincipalRefused(error, subject=subject, device=self._named(shown, jkt, now)) from error
         return principal
-
-    def _session(self, request: AccessRequest, now: float) -> SessionRecord:
-        """Return the session of a cookie; raises InputError SESSION_UNKNOWN, SESSION_FOREIGN, SESSION_EXPIRED."""
-        found = self._replica.sessions.get(sid_of(request.session))
-        if found is None:
-            raise InputError("SESSION_UNKNOWN", "nobody is signed in with this cookie")
-        if found.host != request.target.host:
-            raise InputError("SESSION_FOREIGN", "this cookie was given out at another host")
-        if now >= found.until:
-            raise InputError("SESSION_EXPIRED", "the session has not been refreshed in time")
-        if found.issuer not in self._mappings:
-            raise InputError("TOKEN_ISSUER_UNKNOWN", "the session's issuer is not trusted here")
-        self._replica.used[found.sid] = now
-        return found
 
     def _name(self, token: VerifiedToken) -> str:
         home = self._mappings[token.issuer].home or token.issuer
@@ -341,28 +340,6 @@ def credentials(authorization: bytes) -> tuple[str, bytes]:
     if not blank or name not in (b"bearer", b"dpop"):
         raise InputError("TOKEN_SCHEME", "the Authorization scheme is neither `Bearer` nor `DPoP`")
     return name.decode("ascii"), token.lstrip(b" ")
-
-
-def token_of(session: SessionRecord) -> VerifiedToken:
-    """Return what a session says as a token says it: the control plane verified it, and the stream's key signs it."""
-    return VerifiedToken(
-        issuer=session.issuer,
-        subject=session.subject,
-        client_id=session.client_id,
-        claims=session.claims,
-        expires_at=session.until,
-        not_before=0,
-        jti=session.sid,
-        key_id="",
-        x5t="",
-        jkt="",
-        session=session.provider_session,
-        acr=session.acr,
-        amr=session.amr,
-        auth_time=session.auth_time,
-        actor=None,
-        digest=session.sid,
-    )
 
 
 def revocable(

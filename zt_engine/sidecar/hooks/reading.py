@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import msgspec
 
+from zt_engine.core.device_proof import proof_of
 from zt_engine.core.errors import InputError
 from zt_engine.core.generations import Generations
 from zt_engine.core.request import (
@@ -100,6 +101,7 @@ class Prover:
             single(sent.dpop, "dpop") if sent.dpop else b"",
             certificate(sent.verify, sent.cert),
             session,
+            device_proof=proof_of(sent.cookie) if session else b"",
         )
 
     def _target(self, sent: Sent) -> RequestTarget:
