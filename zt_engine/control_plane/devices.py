@@ -23,6 +23,7 @@ from device_inventory.operations import (
 )
 from zt_engine.control_plane.access import Administrator, Permission
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.holders import end_sessions_on
 from zt_engine.control_plane.ledger import Ledger, keep_enrollment
 from zt_engine.core.errors import InputError
 from zt_engine.ports.inventory import Transaction
@@ -70,6 +71,7 @@ class Devices:
     """The devices of a control plane."""
 
     def __init__(self, plane: ControlPlane) -> None:
+        self._home = plane.settings.home_issuer
         self._record = Ledger(plane.settings.facts)
 
     def change(self, tx: Transaction, device_id: str, wish: Wish, *, who: Administrator, now: int) -> Device:
@@ -82,6 +84,8 @@ class Devices:
         after = _done(before, wish, who=who, now=now)
         self._record(tx, after, before=before, actor=who.actor, action=ACTION[wish.operation], now=now)
         _follow(tx, after, wish.operation, actor=who.actor, now=now)
+        if after.status == "lost":
+            end_sessions_on(tx, after, home=self._home, actor=who.actor, now=now)
         return after
 
 

@@ -12,6 +12,7 @@ from device_inventory.operations import admit_key, may_renew, renewed, report_lo
 from zt_engine.control_plane.certifying import Certified, KeyProofs, KeyRequest, ProvenKey, no_better, seconds_left
 from zt_engine.control_plane.enrolling import actor_of
 from zt_engine.control_plane.enrollment_rules import EnrollmentRules
+from zt_engine.control_plane.holders import end_sessions_on
 from zt_engine.control_plane.ledger import Ledger
 from zt_engine.control_plane.nonces import spend
 from zt_engine.control_plane.refusals import refusals
@@ -137,53 +138,70 @@ class Losing:
         Saying so twice is saying it once. LOST_UNKNOWN for one that is not there or is somebody else's; TOKEN_*.
         """
         person = self._signed_in(sign_in, now=now)
-        with self._store.reading(self._tenant) as tx:
-            seen = tx.devices.get(device_id)
-            if seen is None or not self._holds(tx, person, seen):
-                raise _not_yours()
+        return self.by_person(person.issuer, person.subject, device_id, now=now)
+
+    def by_person(self, issuer: str, subject: str, device_id: str, *, now: float, session: str = "") -> str:
+        """Mark a device lost that somebody holds; return its status. Of their sessions, `session` goes on.
+
+        Saying so twice is saying it once. LOST_UNKNOWN for one that is not there or is somebody else's.
+        """
+        seen = self.held(issuer, subject, device_id)
         with self._store.writing(self._tenant) as tx, refusals():
             device = tx.devices.get(device_id)
             if device is None or device.owner != seen.owner:  # it was given to somebody else just now
                 raise _not_yours()
-            return self._lost(tx, device, actor=actor_of(person.issuer, person.subject), now=int(now))
+            return self._lost(tx, device, actor=actor_of(issuer, subject), now=int(now), session=session)
+
+    def held(self, issuer: str, subject: str, device_id: str) -> Device:
+        """Return a device of somebody's own; LOST_UNKNOWN for one that is not there or is somebody else's."""
+        with self._store.reading(self._tenant) as tx:
+            device = tx.devices.get(device_id)
+            if device is None or not self._holds(tx, issuer, subject, device):
+                raise _not_yours()
+            return device
+
+    def all_held(self, issuer: str, subject: str) -> tuple[Device, ...]:
+        """Return every device somebody holds, whatever became of it."""
+        name = self._name(issuer, subject)
+        with self._store.reading(self._tenant) as tx:
+            return tuple(device for device in tx.devices.of_owner(name) if device.owner == name)
 
     def of_owner(self, sign_in: SignIn, *, now: float) -> tuple[LostDevice, ...]:
         """Return the working devices of the person who signed in, so that the lost one can be named."""
         person = self._signed_in(sign_in, now=now)
-        with self._store.reading(self._tenant) as tx:
-            found = tx.devices.of_owner(self._name(person))
-            return tuple(
-                LostDevice(device_id=device.device_id, name=device.name, model=device.model, status=device.status)
-                for device in found
-                if device.status in _WORKING and device.owner == self._name(person)
-            )
+        return tuple(
+            LostDevice(device_id=device.device_id, name=device.name, model=device.model, status=device.status)
+            for device in self.all_held(person.issuer, person.subject)
+            if device.status in _WORKING
+        )
 
     def _signed_in(self, sign_in: SignIn, *, now: float) -> Person:
         if self._people is None:
             raise InputError("ENROLL_CLOSED", "no identity provider is configured for people to sign in with")
         return self._people.verify(sign_in, now=now)
 
-    def _name(self, person: Person) -> str:
-        return subject_name(person.issuer, person.subject, home=self._home)
+    def _name(self, issuer: str, subject: str) -> str:
+        return subject_name(issuer, subject, home=self._home)
 
-    def _holds(self, tx: Transaction, person: Person, device: Device) -> bool:
+    def _holds(self, tx: Transaction, issuer: str, subject: str, device: Device) -> bool:
         """Whether this is the device's owner, by the name of records or by the invitation the device came from."""
         if not device.owner:
             return False
-        if device.owner == self._name(person):
+        if device.owner == self._name(issuer, subject):
             return True
         enrollment = tx.enrollments.of_device(device.device_id)
-        if enrollment is None or (enrollment.issuer, enrollment.subject) != (person.issuer, person.subject):
+        if enrollment is None or (enrollment.issuer, enrollment.subject) != (issuer, subject):
             return False
         invitation = tx.invitations.get(enrollment.invitation)
         # A device that was transferred since has another owner than its invitation.
         return invitation is not None and invitation.assigned == device.owner
 
-    def _lost(self, tx: Transaction, before: Device, *, actor: str, now: int) -> str:
+    def _lost(self, tx: Transaction, before: Device, *, actor: str, now: int, session: str = "") -> str:
         if before.status not in _WORKING:
             return before.status
         device = report_lost(before, now=now, reason="reported lost")
         self._record(tx, device, before=before, actor=actor, action="device.lost", now=now)
+        end_sessions_on(tx, device, home=self._home, actor=actor, now=now, keep=session)
         return device.status
 
 

@@ -19,6 +19,7 @@ from zt_engine.control_plane.devices import PERMISSION, Devices, Operation, Wish
 from zt_engine.control_plane.idempotency import Answer, Writing, once
 from zt_engine.control_plane.paging import After, Limit, page
 from zt_engine.control_plane.problem import problems
+from zt_engine.control_plane.reads import reads_of
 from zt_engine.control_plane.routes import Instant, Model, PathText, Reason, Words, strict_router
 from zt_engine.core.errors import InputError
 from zt_engine.ports.inventory import DeviceFilter
@@ -94,6 +95,7 @@ def _reading(plane: ControlPlane, routes: APIRouter) -> None:
                 raise InputError("DEVICE_NOT_FOUND", "there is no such device")
             events = tx.audit.of(f"device:{device_id}", limit=EVENTS)
             enrollment = tx.enrollments.of_device(device_id)
+        reads_of(plane).note(found.device_id, actor=who.actor)
         return everything(plane, found) | {
             "enrollment": None if enrollment is None else {"id": enrollment.id, "state": enrollment.state},
             "events": [shown(event) for event in events],
