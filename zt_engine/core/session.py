@@ -21,6 +21,7 @@ COOKIE = b"__Host-zt-session"
 """The prefix makes browsers refuse it for a sub-domain, another path or plain HTTP (RFC 6265bis, 4.1.3.2)."""
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 MAX_COOKIE_BYTES = 16_384
+MAX_RETURN = 4096
 
 _HANDLE = re.compile(rb"[A-Za-z0-9_-]{43}")
 _MEMBER = re.compile(rb"(?:^|;)[ \t]*" + re.escape(COOKIE) + rb"=([^;]*)")
@@ -93,3 +94,13 @@ def require_same_origin(*, origin: bytes, fetch_site: bytes, expected: bytes) ->
     elif origin == expected:
         return
     raise InputError("SESSION_CROSS_SITE", "a request that changes something came from another site's page")
+
+
+def check_return(to: str) -> None:
+    """Require a path of the very host a browser came from; raises InputError SIGN_IN_RETURN for anything else.
+
+    Browsers take two slashes, a backslash and control characters for other things than a path.
+    """
+    plain = to.isascii() and to.isprintable() and " " not in to and "\\" not in to
+    if not plain or not to.startswith("/") or to.startswith(("//", "/.zt/")) or len(to) > MAX_RETURN:
+        raise InputError("SIGN_IN_RETURN", "this is no page of this site to return to")
