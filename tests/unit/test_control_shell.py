@@ -39,6 +39,8 @@ OPEN = {
     ("GET", "/.zt/callback"),
     ("GET", "/.zt/logout"),
     ("POST", "/.zt/logout"),
+    ("GET", "/enroll"),
+    ("POST", "/enroll"),
 }
 
 

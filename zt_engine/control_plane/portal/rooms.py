@@ -8,12 +8,16 @@ from typing import Final
 from fastapi import APIRouter
 
 from zt_engine.control_plane.context import ControlPlane
-from zt_engine.control_plane.portal import home, sign_in
+from zt_engine.control_plane.portal import desk, enroll, home, keys, keys_prove, sign_in
 from zt_engine.control_plane.portal.parts import PATHS, PORTAL, Portal
 
 ROOMS: Final[Sequence[Callable[[ControlPlane], APIRouter]]] = (
     sign_in.router,
     home.router,
+    desk.router,
+    enroll.router,
+    keys.router,
+    keys_prove.router,
 )
 """A path of its own stands before one with a parameter there."""
 
