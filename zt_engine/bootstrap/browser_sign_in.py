@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -13,10 +15,12 @@ from zt_engine.adapters.provider_oidc import ClientProof, OidcProvider
 from zt_engine.adapters.sealing import FileSealer
 from zt_engine.adapters.stream_http import trusting
 from zt_engine.adapters.tokens_jwt import TrustedIssuer
+from zt_engine.adapters.webauthn_ceremony import WebAuthnKeys, read_roots
 from zt_engine.bootstrap.identity import MIN_KEY_BYTES, secret_file
 from zt_engine.config import ControlSettings
 from zt_engine.control_plane.api.sessions import PART
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.passkeys import PASSKEYS, Passkeys
 from zt_engine.control_plane.sessions import SessionRules, Sessions
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.core.issuer import IssuerConfig
@@ -69,6 +73,7 @@ def open_sign_in(
             onward=wanted.sign_out_at_provider,
         ),
     )
+    open_passkeys(plane, settings)
 
 
 def _seal_keys(path: Path) -> tuple[bytes, ...]:
@@ -79,3 +84,32 @@ def _seal_keys(path: Path) -> tuple[bytes, ...]:
         message = f"each line is a key of at least {MIN_KEY_BYTES} bytes"
         raise ConfigError((Problem(code="CONFIG_FILE", message=message, where=str(path), hint=hint),))
     return keys
+
+
+def open_passkeys(plane: ControlPlane, settings: ControlSettings) -> None:
+    """Let people prove themselves with keys, where they sign in; ConfigError for another site's `rp_id`."""
+    wanted, url = settings.sign_in, urlsplit(settings.control.public_url)
+    host = url.hostname or ""
+    if not wanted.issuer or url.scheme != "https" or (not wanted.rp_id and _is_address(host)):
+        return  # browsers give no key to an address, and none over plain HTTP
+    rp_id = wanted.rp_id or host
+    if host != rp_id and not host.endswith(f".{rp_id}"):
+        hint = f"`{host}`, or a domain that it ends with"
+        problem = Problem(code="CONFIG_VALUE", message="keys of another site", where="sign_in.rp_id", hint=hint)
+        raise ConfigError((problem,))
+    port = "" if url.port in (None, 443) else f":{url.port}"
+    verifier = WebAuthnKeys(
+        rp_id=rp_id,
+        origin=f"https://{host}{port}",
+        name=settings.control.organisation or rp_id,
+        roots=() if wanted.key_roots is None else read_roots(settings.path(wanted.key_roots)),
+    )
+    plane.extras[PASSKEYS] = Passkeys(plane, verifier, sign_in=frozenset(wanted.key_acr))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -147,6 +147,13 @@ class SignIn(Section):
     seal_file: Path = Path("keys/session.key")
     """Secret that refresh tokens are encrypted with where they are kept. Of several lines the first encrypts; what the
     others encrypted still opens."""
+    rp_id: str = ""
+    """The site that people's keys belong to (WebAuthn): the control plane's host, or a domain above it; empty: its
+    host. Keys of another one no longer work."""
+    key_acr: tuple[str, ...] = ()
+    """`acr` or `amr` values one of which a sign-in must show before a key is registered; empty: any sign-in."""
+    key_roots: Path | None = None
+    """CAs of makers of keys (PEM). A key one of them vouches for counts as hardware."""
     sign_out_at_provider: bool = False
     """Whether signing out goes on to the provider, and back to `/.zt/signed-out` (RP-Initiated Logout 1.0)."""
 

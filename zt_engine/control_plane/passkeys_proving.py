@@ -63,9 +63,11 @@ class Proving:
 
     def begin(
         self, *, sid: str, scheme: str, host: str, authority: str, to: str, device_id: str, wanted: tuple[str, ...],
-        now: int,
+        now: int, asked: str = "",
     ) -> Begun:  # fmt: skip
         """Begin a ceremony for a session; one of `wanted` is what its sign-in has to become.
+
+        `asked` is the query by which the identity provider is asked for as much.
 
         Raises InputError: SIGN_IN_RETURN, SIGN_IN_PLAIN, SESSION_NOT_FOUND, PASSKEY_SESSION (another host or device),
         PASSKEY_NONE (no key of the person is good enough).
@@ -96,10 +98,11 @@ class Proving:
                     device_id=device_id,
                     ticket=digest(ticket),
                     wanted=wanted,
+                    asked=asked,
                     expires_at=now + CEREMONY_SECONDS,
                 )
             )
-        location = f"{self._plane.settings.url}{PAGE}?c={secret}"
+        location = f"{self._plane.settings.url}{PAGE}/{secret}"
         return Begun(location=location, ticket=ticket, seconds=CEREMONY_SECONDS)
 
     def asked(self, secret: str, *, now: int) -> Asked:

@@ -52,9 +52,19 @@ class PageBook:
         )
 
     def render(
-        self, template: str, *, language: Language, visitor: object = None, script: str = "", **values: Any
+        self,
+        template: str,
+        *,
+        language: Language,
+        visitor: object = None,
+        script: str = "",
+        onward: str = "",
+        **values: Any,
     ) -> Page:
-        """Return a page. `visitor` is who looks at it, if anybody is known; `script` the one that may run in it."""
+        """Return a page. `visitor` is who looks at it, if anybody is known; `script` the one that may run in it.
+
+        `onward` is the one other origin to which what is done with its form may lead.
+        """
         body = self._environment.get_template(template).render(
             **self._shared,
             style=self._style,
@@ -65,14 +75,14 @@ class PageBook:
             visitor=visitor,
             **values,
         )
-        return Page(body.encode(), _policy(self._style, script), language)
+        return Page(body.encode(), _policy(self._style, script, onward), language)
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, script: str, onward: str) -> str:
     scripts = f"script-src '{_digest(script)}'; connect-src 'self'; " if script else ""
     return (
-        f"default-src 'none'; style-src '{_digest(style)}'; {scripts}base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'"
+        f"default-src 'none'; style-src '{_digest(style)}'; {scripts}base-uri 'none'; "
+        f"form-action 'self'{onward and ' '}{onward}; frame-ancestors 'none'"
     )
 
 

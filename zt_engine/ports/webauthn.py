@@ -80,6 +80,8 @@ class Ceremony(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the cookie of the browser that began it."""
     wanted: tuple[str, ...] = ()
     """The `acr` values one of which is enough."""
+    asked: str = ""
+    """The query by which the identity provider is asked for as much, for whoever has no key at hand."""
     key: str = ""
     """The key that was used, once it was."""
     acr: str = ""

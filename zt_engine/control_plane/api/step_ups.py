@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi.routing import APIRouter
 from pydantic import Field
@@ -28,6 +29,8 @@ class BeginBody(Model):
     to: Text
     device_id: DeviceId = ""
     wanted: Annotated[list[Acr], Field(min_length=1, max_length=8)]
+    acr_values: Annotated[str, Field(max_length=512)] = ""
+    max_age: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
 
 
 class FinishBody(Model):
@@ -56,6 +59,7 @@ def router(plane: ControlPlane) -> APIRouter:
             to=body.to,
             device_id=body.device_id,
             wanted=tuple(body.wanted),
+            asked=_asked(body),
             now=plane.now(),
         )
         return {"location": begun.location, "ticket": begun.ticket, "seconds": begun.seconds}
@@ -74,3 +78,8 @@ def router(plane: ControlPlane) -> APIRouter:
         return {"to": raised.to, "version": raised.version}
 
     return routes
+
+
+def _asked(body: BeginBody) -> str:
+    told = {"acr_values": body.acr_values, "max_age": "" if body.max_age is None else str(body.max_age)}
+    return urlencode({name: value for name, value in told.items() if value})

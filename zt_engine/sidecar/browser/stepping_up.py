@@ -71,6 +71,7 @@ class StepUp:
         wanted = enough(visit.query.get("acr_values", ""), record, self._table())
         if not wanted:
             return _to_provider(visit.query)
+        age = visit.query.get("max_age", "")
         try:
             begun = await self._desk.begin(
                 {
@@ -80,6 +81,8 @@ class StepUp:
                     "authority": request.target.origin.decode().partition("://")[2],
                     "to": visit.query.get("to", "/"),
                     "wanted": list(wanted),
+                    "acr_values": visit.query.get("acr_values", "")[:512],
+                    "max_age": int(age) if age.isascii() and age.isdigit() and len(age) < 9 else None,
                 }
             )
         except InputError as error:
