@@ -104,6 +104,8 @@ class Accepted(Struct, frozen=True, kw_only=True):
     items: tuple[Item, ...] = ()
     next_report_in: int = 0
     full: bool = False
+    proof_hosts: tuple[str, ...] = ()
+    """Hosts that may be told of this device through a browser."""
 
 
 class Standing(Struct, frozen=True, kw_only=True):

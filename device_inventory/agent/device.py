@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from device_inventory.agent import evidence
+from device_inventory.agent.browser_proof import keep_hosts
 from device_inventory.agent.collecting import SLOW_EVERY, Seen, Source, agreed_only
 from device_inventory.agent.control_plane import Accepted, ControlPlane, Credential, Issued, Standing
 from device_inventory.agent.csr import NAME, csr_digest, read_certificate
@@ -110,6 +111,7 @@ class Device:
             answer = self._server.report(compact(key, claims, typ="zt-posture+jwt", kid=held.x5t))
         self._home.save(replace(state, reporting=_accepted(under_way, answer, words, full=full, now=now)))
         write_spool(self._home, replace(spool, missed=0))
+        keep_hosts(self._home, answer.proof_hosts)
         return Outcome(answer=answer, full=full, told=len(words.facts), troubles=troubles)
 
     def changed(self) -> tuple[str, ...]:

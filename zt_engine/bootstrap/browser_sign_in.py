@@ -18,6 +18,7 @@ from zt_engine.adapters.tokens_jwt import TrustedIssuer
 from zt_engine.adapters.webauthn_ceremony import WebAuthnKeys, read_roots
 from zt_engine.bootstrap.identity import MIN_KEY_BYTES, secret_file
 from zt_engine.config import ControlSettings
+from zt_engine.control_plane.api.reports import DEVICE_HOSTS
 from zt_engine.control_plane.api.sessions import PART
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.passkeys import PASSKEYS, Passkeys
@@ -57,6 +58,7 @@ def open_sign_in(
         now=plane.clock.now,
         verify=trusting(Path(config.ca_file) if config.ca_file else None) if encrypted else True,
     )
+    plane.extras[DEVICE_HOSTS] = wanted.device_hosts
     plane.extras[PART] = Sessions(
         plane,
         provider=provider,

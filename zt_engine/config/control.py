@@ -154,6 +154,9 @@ class SignIn(Section):
     """`acr` or `amr` values one of which a sign-in must show before a key is registered; empty: any sign-in."""
     key_roots: Path | None = None
     """CAs of makers of keys (PEM). A key one of them vouches for counts as hardware."""
+    device_hosts: tuple[Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$")], ...] = ()
+    """Hosts, `*.example.org` among them, that a device's agent makes its device known to for a browser without a client
+    certificate. Agents learn them with each report, and tell no other site anything."""
     sign_out_at_provider: bool = False
     """Whether signing out goes on to the provider, and back to `/.zt/signed-out` (RP-Initiated Logout 1.0)."""
 

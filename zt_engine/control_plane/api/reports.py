@@ -15,6 +15,8 @@ from zt_engine.control_plane.remedies import items
 from zt_engine.core.errors import InputError
 
 MEDIA_TYPE: Final = "application/jwt"
+DEVICE_HOSTS: Final = "device_hosts"
+"""Where in the extras of a control plane the hosts are that agents may make their devices known to."""
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {"required": True, "content": {MEDIA_TYPE: {"schema": {"type": "string", "maxLength": 262_144}}}}
 }
@@ -41,6 +43,7 @@ def router(plane: ControlPlane) -> APIRouter:
             "items": listed(told),
             "next_report_in": received.next_report_in,
             "full": received.full,
+            "proof_hosts": list(plane.extras.get(DEVICE_HOSTS, ())),
         }
 
     return routes
