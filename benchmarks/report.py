@@ -115,6 +115,10 @@ BARS: Mapping[str, Bar] = {
     "authzen_cerbos_rate": Bar("Cerbos, equivalent rules and the same questions", "1/s"),
     "authzen_cerbos_p50_us": Bar("p50 of Cerbos, the same", "us"),
     "authzen_cerbos_p99_us": Bar("p99 of Cerbos, the same", "us"),
+    "session_vs_bearer": Bar("decisions of a hot set with session cookies, against bearer tokens", "x", ">=", 0.9),
+    "session_rate": Bar("sidecar, hot set with session cookies", "1/s"),
+    "bearer_rate": Bar("sidecar, hot set with bearer tokens, beside it", "1/s"),
+    "session_p99_us": Bar("p99 of the sidecar, hot set with session cookies", "us"),
     "decision_repeat_us": Bar("one decision in process, remembered, its head as before", "us"),
 }
 
