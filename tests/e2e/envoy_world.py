@@ -37,6 +37,7 @@ class EnvoyWorld:
         user: int | None = None,
         inside: Inside | None = None,
         shown: Issued | None = None,
+        asking: tuple[str, ...] = ("http", "grpc"),
     ) -> None:
         """`apart`: the sidecar is a process of its own. `user`: whom the gRPC listener knows, else this user.
 
@@ -100,9 +101,9 @@ class EnvoyWorld:
             ),
             "grpc": EnvoyGrpcLab(envoy, places["grpc"], proxy="mesh", **reached, **shared),
         }
-        for lab in self.labs.values():
-            lab.start()
-        self.lab = self.labs["http"]
+        self.labs, unused = {name: self.labs[name].start() for name in asking}, self.labs
+        self.lab = unused["http"]
+        self.printed = {name: lab.config for name, lab in unused.items()}
 
     def close(self) -> None:
         for lab in self.labs.values():

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from zt_engine.authoring.audit_report import Finding
+from zt_engine.core.decision_event import RULE_SOURCES
 from zt_engine.core.decision_log import RECORD_PREFIX, UNREADABLE, LogSegment
 from zt_engine.core.errors import ZtError
 
@@ -91,7 +92,7 @@ class _Replay:
             self._fault("LOG_LINE_MALFORMED", where)
             return
         self.decisions += 1
-        if recorded.input_digest is None:
+        if recorded.input_digest is None or recorded.source in RULE_SOURCES:
             return
         self.replayed += 1
         outcome = self._outcome(segment, recorded, line, where)

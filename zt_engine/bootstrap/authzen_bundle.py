@@ -47,11 +47,20 @@ class _Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def build_rules(
-    folder: Path, entrypoints: Collection[str], opa: OpaBinary, *, key: BundleSigningKey | None = None
+    folder: Path,
+    entrypoints: Collection[str],
+    opa: OpaBinary,
+    *,
+    key: BundleSigningKey | None = None,
+    v0: bool = False,
 ) -> bytes:
-    """Compile a folder of Rego and data; raises ConfigError REGO_ERROR with file and line."""
+    """Compile a folder of Rego and data; raises ConfigError REGO_ERROR with file and line.
+
+    `v0`: files that do not import `rego.v1` are in the language before OPA 1.0.
+    """
     sources, where = _sources(folder)
     options = [option for name in sorted(entrypoints) for option in ("-e", name)]
+    options += ["--v0-compatible"] if v0 else []
     done = opa.run(
         "build", "-t", "wasm", "--capabilities", "capabilities.json", "-o", "out.tar.gz", *options, "-b", FOLDER,
         files={f"{FOLDER}/{name}": raw for name, raw in sources.items()}, collect=("out.tar.gz",),

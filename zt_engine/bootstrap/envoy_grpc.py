@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 import structlog
 
+from zt_engine.adapters.log_segments import DecisionLog
 from zt_engine.bootstrap.listening import GRPC
 from zt_engine.bootstrap.proxy_tls import proxy_context
+from zt_engine.bootstrap.rego_rules import RegoFollower
 from zt_engine.bootstrap.sockets import address_of
 from zt_engine.bootstrap.wiring import Wiring
 from zt_engine.config import Settings
@@ -17,6 +19,7 @@ from zt_engine.sidecar.app import DecisionApp
 from zt_engine.sidecar.grpc.listener import GrpcServer
 from zt_engine.sidecar.hooks.envoy_grpc import EnvoyGrpcHook
 from zt_engine.sidecar.meters import Meters
+from zt_engine.sidecar.rego.rules import RegoRules
 from zt_engine.sidecar.turn import Turn
 
 log = structlog.get_logger()
@@ -25,8 +28,13 @@ log = structlog.get_logger()
 class EnvoyGrpcListener:
     """The listener, from its settings to its end. Without `sidecar.grpc_listen` it does nothing."""
 
-    def __init__(self, settings: Settings, meters: Meters, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, settings: Settings, meters: Meters, decision_log: DecisionLog, ready: Callable[[], bool]
+    ) -> None:
         self._settings = settings
+        self._log = decision_log
+        self._follower: RegoFollower | None = None
+        self._task: asyncio.Task[None] | None = None
         self._meters = meters
         self._ready = ready
         self._server: GrpcServer | None = None
@@ -37,8 +45,12 @@ class EnvoyGrpcListener:
         own = [sock for place, sock in sockets.items() if place.startswith(GRPC)]
         if not own:
             return
-        hook = EnvoyGrpcHook(app, wiring.credentials, wiring.denials)
+        rules = RegoRules(self._log.space, wiring.trusted.path_key)
+        self._follower = RegoFollower(self._settings, rules, self._log)
+        await self._follower.refresh()
+        hook = EnvoyGrpcHook(app, wiring.credentials, wiring.denials, rules)
         loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._follower.follow())
         self._server = GrpcServer(hook, turn, loop, meters=self._meters, ready=self._ready)
         for sock in own:
             tls = None
@@ -49,12 +61,19 @@ class EnvoyGrpcListener:
         self.addresses = [address_of(sock) for sock in own]
         log.info("grpc.started", listen=self.addresses)
 
-    def rewire(self, wiring: Wiring) -> None:
-        """Take up who may ask and what people are told, between two requests."""
-        if self._server is not None:
+    async def rewire(self, settings: Settings, wiring: Wiring) -> None:
+        """Take up who may ask and what people are told, between two requests; then the rules that this takes."""
+        self._settings = settings
+        if self._server is not None and self._follower is not None:
             self._server.hook.rewire(wiring.credentials, wiring.denials)
+            await self._follower.rely_on(settings)
 
     async def close(self, *, grace: float) -> None:
         """Answer what was asked and end."""
         if self._server is not None:
             await self._server.close(grace=grace)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._follower is not None:
+            self._follower.close()

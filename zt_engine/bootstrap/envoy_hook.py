@@ -36,6 +36,7 @@ def envoy_config(
     sidecar_name: str = "",
     session: int = SESSION_SECONDS,
 ) -> EnvoyConfig:
+    request_body: int = 0,
     """Return what the configuration depends on; what is not given comes from the settings, as for nginx.
 
     Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN, or PROXY_HOOK_OTHER.
@@ -64,6 +65,8 @@ def envoy_config(
         sidecar_ca=absolute(sidecar_ca),
         sidecar_name=sidecar_name,
         enforces=tuple(proxy.enforces),
+        rego=bool(proxy.rego),
+        request_body=request_body,
         session=session,
     )
 

@@ -118,6 +118,7 @@ def _credential(proxy: Proxy, settings: Settings) -> Credential:
         key_digests=tuple(key_digest(secret_file(settings.path(path))) for path in files),
         uids=frozenset(proxy.socket_uids),
         names=frozenset(proxy.certificate_names),
+        rego=proxy.rego,
     )
 
 

@@ -20,6 +20,7 @@ from zt_engine.bootstrap.weakening import release_parts, weaker
 from zt_engine.config import Policy as PolicySettings
 from zt_engine.core.bundle import Bundle
 from zt_engine.core.catalogue import Catalogue
+from zt_engine.core.decision_event import RULE_SOURCES
 from zt_engine.core.decision_log import RECORD_PREFIX, LogSegment
 from zt_engine.core.errors import ZtError
 from zt_engine.core.policy_input import PolicyInput
@@ -66,7 +67,7 @@ def impact(bundle: Bundle, segments: Iterable[LogSegment], *, limit: int = MAX_D
             if decisions == limit:
                 break
             decisions += 1
-            if event.get("input_digest") is None:
+            if event.get("input_digest") is None or event.get("source") in RULE_SOURCES:
                 continue
             input_ = _input(segment, str(event["input_digest"]))
             if input_ is None:

@@ -128,7 +128,7 @@ class SidecarProgram:
         )
         around = Surroundings(self.authorizer, self._shared, self.log, self.clock, self.meters)
         self.authzen = AuthzenListener(settings, around, busy=lambda: any(one.turn.waiting for one in self._servers))
-        self.grpc = EnvoyGrpcListener(settings, self.meters, lambda: bool(self.readiness()["ready"]))
+        self.grpc = EnvoyGrpcListener(settings, self.meters, self.log, lambda: bool(self.readiness()["ready"]))
         self.fastcgi = ApacheListener(self.meters)
         self.browser = BrowserSite(settings, self.replica, self.clock, self.control)
         self.handed_over = asyncio.Event()
@@ -298,10 +298,10 @@ class SidecarProgram:
         wiring = Wiring(settings, trusted, best_sources(trusted, self.wiring), self._shared)
         self.settings, self.wiring = settings, wiring
         self.app.rewire(wiring.hooks, wiring.pages, wiring.denials)
-        self.grpc.rewire(wiring)
         self.fastcgi.rewire(wiring)
         self.browser.rewire(wiring)
         self.authorizer.rely_on(wiring.principals, wiring.strongest)
+        await self.grpc.rewire(settings, wiring)
         await self.authzen.rewire(settings, wiring)
         if self._servers:
             self._servers[0].limits = wiring.limits

@@ -36,14 +36,17 @@ def build(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the bundle goes.")] = Path("authzen.tar.gz"),
     key_id: Annotated[str | None, typer.Option("--key-id", help="Its id; default: the file's name.")] = None,
+    v0_compatible: Annotated[
+        bool, typer.Option("--v0-compatible", help="Files without `import rego.v1` are in Rego before OPA 1.0.")
+    ] = False,
     opa: Opa = None,
     lang: Lang = None,
 ) -> None:
-    """Compile a folder of plain Rego into the bundle that `authzen.bundle` names."""
+    """Compile a folder of plain Rego into the bundle that `authzen.bundle` or `rego.bundle` names."""
     language = chosen_language(lang)
     signing = read_key(key, key_id)
     try:
-        raw = build_rules(folder, entrypoint, OpaBinary(opa_executable(opa)), key=signing)
+        raw = build_rules(folder, entrypoint, OpaBinary(opa_executable(opa)), key=signing, v0=v0_compatible)
     except ConfigError as error:
         for problem in error.problems:
             print(describe(problem, language), file=sys.stderr)

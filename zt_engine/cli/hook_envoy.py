@@ -43,6 +43,9 @@ def envoy(
     sidecar_ca: Annotated[Path | None, typer.Option(help="CA of the sidecar's certificate (PEM).")] = None,
     sidecar_name: Annotated[str, typer.Option(help="DNS name in the sidecar's certificate.")] = "",
     session: Annotated[int, typer.Option(help="The longest that a stream may last, in seconds.")] = SESSION_SECONDS,
+    request_body: Annotated[
+        int, typer.Option(help="For a proxy with `rego`: tell the rule bodies up to so many bytes, refuse longer ones.")
+    ] = 0,
     lang: Lang = None,
 ) -> None:
     """Print a complete configuration for one service and its backend, for Envoy 1.40 or later (docs/hooks/envoy.md).
@@ -69,6 +72,7 @@ def envoy(
         sidecar_ca=sidecar_ca,
         sidecar_name=sidecar_name,
         session=session,
+        request_body=request_body,
     )
     text = render(printed)
     written = write_key_environment(settings, chosen)

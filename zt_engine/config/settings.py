@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from zt_engine.config.authzen import Authzen
 from zt_engine.config.control import Administrators, CertificateAuthority, Control, Enrollment, SignIn
 from zt_engine.config.publishing import Publishing
+from zt_engine.config.rego import Rego
 from zt_engine.config.section import Section
 from zt_engine.config.sidecar import Assertion, ControlPlane, Issuer, Limits, Log, Policy, Proxy, Sidecar
 
@@ -32,6 +33,7 @@ class Settings(Section):
     administrators: Administrators = Administrators()
     publishing: Publishing = Publishing()
     authzen: Authzen = Authzen()
+    rego: Rego = Rego()
     base: Path = Path()
     """The folder of the file; relative paths start here. Not a setting."""
 

@@ -80,6 +80,14 @@ class Proxy(Section):
 
     @model_validator(mode="after")
     def _proves_itself(self) -> Proxy:
+    rego: Annotated[str, Field(pattern=r"^([a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)+)?$")] = ""
+    """A rule for `opa-envoy-plugin`, such as `envoy/authz/allow`, that has to allow as well (`[rego]`)."""
+
+    @model_validator(mode="after")
+    def _rego_is_told_enough(self) -> Proxy:
+        if self.rego and self.hook != "envoy_grpc":
+            raise ValueError("`rego` takes `envoy_grpc`: no other hook is told what such a rule reads")
+        return self
         if self.hook == "embedded":
             if self.key_file is not None or self.socket_uids or self.certificate_names:
                 raise ValueError("a process that decides for itself has nobody to prove itself to")

@@ -19,6 +19,9 @@ EVENT_NAMES = (
     "prev_hash",
 )
 
+RULE_SOURCES = frozenset({"authzen", "rego"})
+"""The `source` of decisions by a plain rule: their `input_digest` is keyed, and their input is not kept."""
+
 _encode = msgspec.json.Encoder().encode
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -47,6 +48,18 @@ NO_PEP = (
 )
 
 
+class Rule(Protocol):
+    """A rule that is asked about one request after the engine's own decision."""
+
+    def decide(self, before: Outcome | None) -> Outcome:
+        """Decide; `before` is the engine's allow, None where its catalogue does not know the host."""
+        ...
+
+    def place(self) -> bytes:
+        """Return the target's members of the log line where the catalogue has none."""
+        ...
+
+
 class Pending(msgspec.Struct, gc=False):
     """One decided request, waiting for the end of its turn."""
 
@@ -59,6 +72,8 @@ class Pending(msgspec.Struct, gc=False):
     """The answer of a decision, where it is more than the outcome's head and the number."""
     unlogged: bytes = UNLOGGED
     """What is answered instead when the record cannot be written."""
+    beside: bytes = b""
+    """The record of another decision that this answer rests on."""
 
 
 class Mount(msgspec.Struct, frozen=True, gc=False):
@@ -169,14 +184,37 @@ class DecisionApp:
         mount = self._mounts.get(path[:start]) if start > 0 else None
         return (mount, path[start:]) if mount is not None and mount.hook.appends else (None, b"")
 
-    def submit(self, request: AccessRequest, number: bytes, encode: Encode, unlogged: bytes) -> Pending:
-        """Decide a request of a hook that has a listener of its own, and that writes its answers itself."""
+    def submit(
+        self, request: AccessRequest, number: bytes, encode: Encode, unlogged: bytes, rule: Rule | None = None
+    ) -> Pending:
+        """Decide a request of a hook that has a listener of its own, and that writes its answers itself.
+
+        With a `rule` both have to allow; what the catalogue does not know the rule decides alone.
+        """
         started = time.perf_counter_ns()
         now = self._now()
         answer = self._authorizer.decide(request, now)
         cache = b"hit" if answer.remembered else b"miss"
-        return self._written(
-            self._pending(answer.outcome, answer.place_log, cache, number, now, started), encode, unlogged
+        outcome, place_log, beside = answer.outcome, answer.place_log, b""
+        opens = outcome.decision.opens
+        if rule is not None and (opens or self._unlisted(request, outcome)):
+            ruled, cache = rule.decide(outcome if opens else None), b"miss"
+            place_log = place_log if opens else rule.place()
+            if opens and ruled.decision.opens:
+                beside = self._pending(ruled, place_log, cache, number, now, started, counts=False).body
+            else:
+                outcome = ruled
+        pending = self._pending(outcome, place_log, cache, number, now, started)
+        pending.beside = beside
+        return self._written(pending, encode, unlogged)
+
+    def _unlisted(self, request: AccessRequest, outcome: Outcome) -> bool:
+        """Whether nothing but the catalogue's not knowing the host keeps a request from being decided."""
+        policy = self._authorizer.policy
+        return (
+            policy is not None
+            and outcome.decision.reasons == ("HOST_UNKNOWN",)
+            and request.target.host not in policy.places.catalogue.hosts
         )
 
     def refuse(
@@ -228,11 +266,13 @@ class DecisionApp:
         return pending
 
     def _pending(
-        self, outcome: Outcome, place_log: bytes, cache: bytes, number: bytes, now: float, started: int
-    ) -> Pending:
+        self, outcome: Outcome, place_log: bytes, cache: bytes, number: bytes, now: float, started: int, *,
+        counts: bool = True,
+    ) -> Pending:  # fmt: skip
         """Count a decision and write its line; `started` is when its request came, in nanoseconds."""
         spent = time.perf_counter_ns() - started
-        self._meters.decided(outcome, spent, hit=cache == b"hit")
+        if counts:
+            self._meters.decided(outcome, spent, hit=cache == b"hit")
         decision_id = self._number()
         body = b'"ts":"%b","decision_id":"%b","request_id":"%b",%b,%b,%b,"cache":"%b","latency_us":%d' % (
             self._stamp(now),
@@ -253,6 +293,8 @@ class DecisionApp:
             for pending in answers:
                 outcome = pending.outcome
                 if outcome is not None:
+                    if pending.beside:
+                        self._log.append(pending.beside)
                     self._log.append(pending.body, sync=outcome.sync)
                     if outcome.document:
                         self._log.store_input(outcome.digest, outcome.document)

@@ -125,7 +125,7 @@ class Evaluator:
         check_revoked(situation, question, home=self._home, now=now)
         if self._space.state != SPACE_OK:
             raise UnavailableError("LOG_UNAVAILABLE", "the log has no room but for what is public")
-        outcome, remembered = self.rules.decide(pep, question, situation)
+        outcome, remembered = self.rules.decide(pep, question, situation, self._hash)
         place = self._asked(question)
         memory = RuleMemory(outcome, place, question, pep, self.rules.stand_on(situation))
         return Evaluated(outcome, remembered, place, memory)

@@ -21,6 +21,7 @@ from zt_engine.sidecar.authzen.peps import Pep
 from zt_engine.sidecar.authzen.wire import Question, encoded
 from zt_engine.sidecar.outcomes import Outcome
 from zt_engine.sidecar.recorder import UNREACHED, decided_members, policy_members, situation_members, who_members
+from zt_engine.sidecar.targets import KeyedHash
 
 log = structlog.get_logger()
 
@@ -42,8 +43,8 @@ class RuleOutcome(Outcome):
 
     __slots__ = ("said",)
 
-    def __init__(self, decision: Decision, *, members: bytes, said: Mapping[str, Any]) -> None:
-        super().__init__(decision, head=b"", members=members)
+    def __init__(self, decision: Decision, *, members: bytes, said: Mapping[str, Any], digest: str) -> None:
+        super().__init__(decision, head=b"", members=members, digest=digest)
         self.said = said
 
 
@@ -87,8 +88,11 @@ class Rules:
             self._known.clear()
         return standing
 
-    def decide(self, pep: Pep, question: Question, situation: Situation) -> tuple[RuleOutcome, bool]:
-        """Return what a rule says, and whether it was remembered; raises ZtError when it says nothing legal."""
+    def decide(self, pep: Pep, question: Question, situation: Situation, hashed: KeyedHash) -> tuple[RuleOutcome, bool]:
+        """Return what a rule says, and whether it was remembered; raises ZtError when it says nothing legal.
+
+        The log names the input by `hashed`: under a plain hash whoever reads it could find out ids by trying.
+        """
         standing = self.stand_on(situation)
         document = encoded(question.document())
         key = (pep.name, document)
@@ -96,6 +100,7 @@ class Rules:
         if found is not None:
             return found, True
         decision, said = self._ask(pep, self.types[question.resource.type].entrypoint, document, standing)
+        digest = hashed(document)
         members = b",".join(
             (
                 who_members(question.subject.id[:MAX_LOGGED], ""),
@@ -104,10 +109,10 @@ class Rules:
                 UNREACHED,
                 situation_members(situation.threat_level),
                 policy_members(standing.engine.revision, SOURCE, {"bundle": standing.digest}),
-                b'"input_digest":null',
+                b'"input_digest":"%b"' % digest,
             )
         )
-        outcome = RuleOutcome(decision, members=members, said=said)
+        outcome = RuleOutcome(decision, members=members, said=said, digest=digest.decode("ascii"))
         self._known.put(key, outcome)
         return outcome, False
 

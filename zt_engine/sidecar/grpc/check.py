@@ -126,17 +126,38 @@ def option(name: bytes, value: bytes) -> bytes:
     return data(1, data(1, name) + data(2, value)) + OVERWRITE
 
 
-def allowed(headers: Iterable[bytes], *, to_client: Iterable[bytes] = ()) -> bytes:
-    """Write an allow: `headers` for the backend, `to_client` for the response, both as `option` writes them."""
-    response = b"".join([*(data(2, header) for header in headers), *(data(6, header) for header in to_client)])
-    return data(1, number(1, OK)) + data(3, response)
+def options(headers: Iterable[Header]) -> list[bytes]:
+    """Write headers of which the first of a name replaces what is there, and further ones stand beside it."""
+    seen: set[bytes] = set()
+    written = []
+    for name, value in headers:
+        written.append(added(name, value) if name in seen else option(name, value))
+        seen.add(name)
+    return written
 
 
-def denied(status: int, headers: Iterable[bytes], body: bytes) -> bytes:
+def added(name: bytes, value: bytes) -> bytes:
+    """Write a header that stands beside what is there."""
+    return data(1, data(1, name) + data(2, value))
+
+
+def allowed(
+    headers: Iterable[bytes], *, to_client: Iterable[bytes] = (), removed: Iterable[bytes] = (), metadata: bytes = b""
+) -> bytes:
+    """Write an allow: `headers` for the backend, `to_client` for the response, both as `option` writes them.
+
+    `removed` are names that the backend does not see, `metadata` is a Struct.
+    """
+    parts = [*(data(2, header) for header in headers), *(data(5, name) for name in removed)]
+    response = b"".join([*parts, *(data(6, header) for header in to_client)])
+    return data(1, number(1, OK)) + data(3, response) + (data(4, metadata) if metadata else b"")
+
+
+def denied(status: int, headers: Iterable[bytes], body: bytes, *, metadata: bytes = b"") -> bytes:
     """Write a denial with its status for the client.
 
     INVARIANT: the code of `status` (field 1) is never 0: to Envoy that is an allow, whatever else stands there.
     """
     code = UNAUTHENTICATED if status == 401 else PERMISSION_DENIED
     response = data(1, number(1, status)) + b"".join(data(2, header) for header in headers) + data(3, body)
-    return data(1, number(1, code)) + data(2, response)
+    return data(1, number(1, code)) + data(2, response) + (data(4, metadata) if metadata else b"")

@@ -33,6 +33,8 @@ class Credential(msgspec.Struct, frozen=True):
     uids: frozenset[int] = frozenset()
     names: frozenset[str] = frozenset()
     """Names of its client certificate, any of which is enough."""
+    rego: str = ""
+    """The rule that has to allow its requests as well."""
 
     def __repr__(self) -> str:
         return f"Credential(name={self.name!r}, hook={self.hook!r}, channel={self.channel!r})"

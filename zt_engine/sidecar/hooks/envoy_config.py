@@ -21,6 +21,8 @@ from zt_engine.sidecar.hooks.printing import ENGINE_OWNED, FORWARDED, HOST, KEY,
 SESSION_SECONDS = 3600
 """How long a stream may last that was authorised when it began."""
 KEY_VARIABLE = "ZT_PEP_KEY"
+MAX_REQUEST_BODY = 65_536
+"""A question, headers and certificate included, is smaller than what the sidecar reads of one."""
 
 _DNS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _PATH = re.compile(r"/[A-Za-z0-9_./ @+-]+")
@@ -77,6 +79,10 @@ class EnvoyConfig(msgspec.Struct, frozen=True, kw_only=True):
     session: int = SESSION_SECONDS
 
     @property
+    rego: bool = False
+    """Whether a rule is asked that may read any header."""
+    request_body: int = 0
+    """How many bytes of a body such a rule is told; a longer one is refused."""
     def unenforced(self) -> tuple[str, ...]:
         """Obligations that the settings promise in Envoy's name, and that this configuration does not carry out."""
         return tuple(name for name in self.enforces if name not in _ENFORCES)
@@ -177,3 +183,5 @@ def _check(config: EnvoyConfig) -> None:
         raise fault("client_certificate", "the sidecar's CA and name, a certificate and its key go together", "")
     if not 1 <= config.session <= 7 * 86400:
         raise fault("session", "a session lasts between a second and a week", "")
+    if config.request_body and not (config.rego and 0 < config.request_body <= MAX_REQUEST_BODY):
+        raise fault("request_body", f"up to {MAX_REQUEST_BODY} bytes, for a proxy with `rego`", "")

@@ -12,13 +12,16 @@ from zt_engine.core.errors import InputError
 from zt_engine.core.generations import Generations
 from zt_engine.core.request import AccessRequest
 from zt_engine.sidecar.app import DecisionApp, Pending, sent_id
-from zt_engine.sidecar.grpc.check import Check, allowed, denied, option, read_check
+from zt_engine.sidecar.grpc.attributes import read_attributes, write_struct
+from zt_engine.sidecar.grpc.check import Check, added, allowed, denied, option, options, read_check
 from zt_engine.sidecar.hooks.answers import deny_head
 from zt_engine.sidecar.hooks.credentials import Credentials, Peer
 from zt_engine.sidecar.hooks.denials import MARK, MAX_HEADER_BYTES, Denials
 from zt_engine.sidecar.hooks.headers import Family, Layouts
 from zt_engine.sidecar.hooks.reading import Prover, Sent
 from zt_engine.sidecar.outcomes import Outcome
+from zt_engine.sidecar.rego.rules import AskedRule, RegoOutcome, RegoRules
+from zt_engine.sidecar.rego.verdict import NOTHING
 
 NAME = "envoy_grpc"
 FAMILY = Family(
@@ -27,7 +30,13 @@ FAMILY = Family(
     # What the connection manager writes over a client's, and the agreed length of the body behind it.
     tolerated=frozenset({"transfer-encoding", "te", "trailer", "upgrade", "expect", "content-encoding"}),
     ignored=frozenset(
-        {"x-forwarded-for", "x-envoy-external-address", "x-envoy-internal", "x-envoy-expected-rq-timeout-ms"}
+        {
+            "x-forwarded-for",
+            "x-envoy-external-address",
+            "x-envoy-internal",
+            "x-envoy-expected-rq-timeout-ms",
+            "x-envoy-auth-partial-body",
+        }
     ),
 )
 MAX_HEADS = 4096
@@ -56,8 +65,9 @@ class Parts:
 class EnvoyGrpcHook:
     """Answers messages. One event loop, no awaiting: a decision is one call."""
 
-    def __init__(self, app: DecisionApp, credentials: Credentials, denials: Denials) -> None:
+    def __init__(self, app: DecisionApp, credentials: Credentials, denials: Denials, rules: RegoRules) -> None:
         self._app = app
+        self._rules = rules
         self._layouts = Layouts(FAMILY)
         self._prover = Prover()
         self._parts: Generations[bytes, Parts] = Generations(HEAD_BYTES, lambda head, _: 2 * len(head) + 600)
@@ -82,12 +92,15 @@ class EnvoyGrpcHook:
         """Decide one question; the answer leaves when its turn is sealed. Raises InputError PEP_UNKNOWN."""
         credential = self._credentials.of(b"", hook=NAME, peer=peer)
         number = accept = languages = b""
+        rule: AskedRule | None = None
         try:
             check = read_check(message)
             accept, languages = _wished(check)
             sent = self._sent(check)
             number = sent_id(sent)
             request: AccessRequest = self._prover.prove(NAME, sent, credential)
+            if credential.rego:
+                rule = AskedRule(self._rules, credential.rego, read_attributes(message), request)
         except InputError as error:
             return self._app.refuse(
                 error.code,
@@ -100,8 +113,9 @@ class EnvoyGrpcHook:
         return self._app.submit(
             request,
             number,
-            lambda outcome, decision: self._encode(outcome, decision, accept, languages, no_store=no_store),
+            lambda outcome, decision: self._encode(outcome, decision, accept, languages, no_store=no_store, rule=rule),
             self._unlogged,
+            rule,
         )
 
     def _sent(self, check: Check) -> Sent:
@@ -122,19 +136,37 @@ class EnvoyGrpcHook:
             check.certificate, authorization, dpop, b"",
         )  # fmt: skip
 
-    def _encode(self, outcome: Outcome, number: bytes, accept: bytes, languages: bytes, *, no_store: bool) -> bytes:
+    def _encode(
+        self, outcome: Outcome, number: bytes, accept: bytes, languages: bytes, *, no_store: bool,
+        rule: AskedRule | None = None,
+    ) -> bytes:  # fmt: skip
         head = outcome.head
         parts = self._parts.get(head)
         if parts is None:
             parts = Parts(head)
             self._parts.put(head, parts)
         decision = option(_NUMBER, number)
+        verdict = NOTHING if rule is None or rule.verdict is None else rule.verdict
+        metadata = write_struct(verdict.metadata) if verdict.metadata else b""
         if outcome.decision.opens and outcome.decision.effect is not Effect.DENY:
             kept = no_store and any(obligation.id == "no_store" for obligation in outcome.decision.obligations)
-            return allowed([*parts.headers, decision], to_client=[_NO_STORE] if kept else ())
+            return allowed(
+                [*options(verdict.headers), *parts.headers, decision],
+                to_client=[*(added(*header) for header in verdict.to_client), *([_NO_STORE] if kept else ())],
+                removed=verdict.removed,
+                metadata=metadata,
+            )
+        if verdict.body is not None:
+            return denied(
+                verdict.status, [*parts.headers, *options(verdict.headers), decision], verdict.body, metadata=metadata
+            )
         lines, body = self._denials.parts(head, accept, languages)
         page = [option(name.lower(), value.strip()) for name, _, value in _split(lines)]
-        return denied(parts.status, [*parts.headers, decision, *page], body.replace(MARK.encode(), number))
+        status = verdict.status if isinstance(outcome, RegoOutcome) else parts.status
+        return denied(
+            status, [*parts.headers, *page, *options(verdict.headers), decision],
+            body.replace(MARK.encode(), number), metadata=metadata,
+        )  # fmt: skip
 
 
 def _split(lines: bytes) -> list[tuple[bytes, bytes, bytes]]:
