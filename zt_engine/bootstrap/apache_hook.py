@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zt_engine.bootstrap.hook_files import absolute, keep_private
 from zt_engine.bootstrap.identity import secret_file
-from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
+from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts, spoken
 from zt_engine.config import Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks.apache_config import ApacheBlock, key_line
@@ -26,6 +26,7 @@ def apache_block(
     service: str | None = None,
     server_names: Sequence[str] = (),
     sidecar: str | None = None,
+    browser: str | None = None,
     certificate: Path | None = None,
     certificate_key: Path | None = None,
     device_cas: Path | None = None,
@@ -61,6 +62,7 @@ def apache_block(
         enforces=tuple(proxy.enforces),
         root=absolute(root),
         modules=str(modules),
+        browser=browser or next(map(spoken, settings.sidecar.browser_listen), ""),
     )
 
 

@@ -9,14 +9,18 @@ import structlog
 
 from zt_engine.adapters.sign_in_http import SignInClient
 from zt_engine.bootstrap.following_control import ControlFollower
-from zt_engine.bootstrap.listening import BROWSER
+from zt_engine.bootstrap.listening import BROWSER, BROWSER_TLS
+from zt_engine.bootstrap.proxy_tls import proxy_context
 from zt_engine.bootstrap.sockets import address_of
 from zt_engine.bootstrap.wiring import Wiring
 from zt_engine.config import Settings
 from zt_engine.core.errors import ZtError
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports import Clock
+from zt_engine.sidecar.browser.proxied import browser_hooks
+from zt_engine.sidecar.browser.device_proof import DeviceProofs
 from zt_engine.sidecar.browser.signing_in import BrowserSignIn
+from zt_engine.sidecar.browser.visit import Pages
 from zt_engine.sidecar.browser.wire import BrowserListener
 from zt_engine.sidecar.replica import Replica
 
@@ -41,13 +45,15 @@ class BrowserSite:
 
     async def listen(self, sockets: dict[str, socket.socket], wiring: Wiring) -> None:
         """Serve those of the sockets that are its own."""
-        own = [sock for place, sock in sockets.items() if place.startswith(BROWSER)]
+        own = {place: sock for place, sock in sockets.items() if place.startswith(BROWSER)}
         if not own or self._desk is None:
             return
         self._listener = BrowserListener(self._site(wiring))
-        for sock in own:
-            await self._listener.listen(sock)
-        self.addresses = [address_of(sock) for sock in own]
+        encrypted = any(place.startswith(BROWSER_TLS) for place in own)
+        tls = proxy_context(self._settings) if encrypted else None
+        for place, sock in own.items():
+            await self._listener.listen(sock, tls=tls if place.startswith(BROWSER_TLS) else None)
+        self.addresses = [address_of(sock) for sock in own.values()]
         self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
         log.info("browser.started", listen=self.addresses)
 
@@ -66,14 +72,26 @@ class BrowserSite:
     def _site(self, wiring: Wiring) -> BrowserSignIn:
         assert self._desk is not None  # there is no listener without one
         return BrowserSignIn(
-            hooks=wiring.hooks,
+            hooks=browser_hooks(wiring.credentials, {proxy.hook for proxy in wiring.settings.proxies}),
             desk=self._desk,
             replica=self._replica,
             certificates=wiring.certificates,
             clock=self._clock,
             denied=wiring.denied,
             page=SignOutPage(default_language=self._settings.sidecar.language),
+            more=self._device_proofs(wiring),
         )
+
+    def _device_proofs(self, wiring: Wiring) -> Pages:
+        if wiring.device_proofs is None:
+            return {}
+        return DeviceProofs(
+            replica=self._replica,
+            verifier=wiring.device_proofs,
+            issuers=frozenset(config.issuer for config in wiring.trusted.issuers),
+            clock=self._clock,
+            port=wiring.settings.sidecar.device_proof_port,
+        ).pages
 
     async def _refresh(self) -> None:
         """Have sessions refreshed that somebody uses and whose time comes near; what fails is tried again."""

@@ -26,6 +26,7 @@ def caddy_site(
     service: str | None = None,
     server_names: Sequence[str] = (),
     sidecar: Sequence[str] = (),
+    browser: Sequence[str] = (),
     certificate: Path | None = None,
     certificate_key: Path | None = None,
     device_cas: Path | None = None,
@@ -57,6 +58,7 @@ def caddy_site(
         device_cas=absolute(device_cas),
         enforces=tuple(proxy.enforces),
         alone=alone,
+        browser=tuple(map(_upstream, tuple(browser) or settings.sidecar.browser_listen)),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zt_engine.bootstrap.hook_files import absolute, keep_private
 from zt_engine.bootstrap.identity import secret_file
-from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
+from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts, spoken
 from zt_engine.config import UNIX, Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks.envoy_config import SESSION_SECONDS, EnvoyConfig, key_line
@@ -27,6 +27,7 @@ def envoy_config(
     service: str | None = None,
     server_names: Sequence[str] = (),
     sidecar: Sequence[str] = (),
+    browser: Sequence[str] = (),
     certificate: Path | None = None,
     certificate_key: Path | None = None,
     device_cas: Path | None = None,
@@ -68,6 +69,7 @@ def envoy_config(
         rego=bool(proxy.rego),
         request_body=request_body,
         session=session,
+        browser=() if grpc else tuple(map(spoken, tuple(browser) or settings.sidecar.browser_listen)),
     )
 
 

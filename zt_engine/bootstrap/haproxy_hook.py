@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zt_engine.bootstrap.identity import secret_file
-from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, TLS_LISTEN, chosen_hosts
+from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, TLS_LISTEN, chosen_hosts, spoken
 from zt_engine.config import UNIX, Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks.haproxy_config import HaproxyBlock, render_lua, usable_key
@@ -25,6 +25,7 @@ def haproxy_block(
     service: str | None = None,
     server_names: Sequence[str] = (),
     sidecar: Sequence[str] = (),
+    browser: Sequence[str] = (),
     certificate: Path | None = None,
     device_cas: Path | None = None,
     user: str | None = None,
@@ -55,6 +56,7 @@ def haproxy_block(
         device_cas="" if device_cas is None else str(device_cas.absolute()),
         user=user,
         enforces=tuple(proxy.enforces),
+        browser=tuple(map(spoken, tuple(browser) or settings.sidecar.browser_listen)),
     )
 
 

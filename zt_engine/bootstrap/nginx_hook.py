@@ -67,11 +67,12 @@ def nginx_block(
         certificate_key=absolute(certificate_key),
         device_cas=absolute(device_cas),
         enforces=tuple(proxy.enforces),
-        browser=tuple(browser) or tuple(map(_spoken, settings.sidecar.browser_listen)),
+        browser=tuple(browser) or tuple(map(spoken, settings.sidecar.browser_listen)),
     )
 
 
-def _spoken(listen: str) -> str:
+def spoken(listen: str) -> str:
+    """Return a place as proxies write it: sockets by their whole path."""
     return UNIX + os.path.abspath(listen[len(UNIX) :]) if listen.startswith(UNIX) else listen
 
 

@@ -28,6 +28,7 @@ def traefik_config(
     service: str | None = None,
     server_names: Sequence[str] = (),
     sidecar: str = "",
+    browser: Sequence[str] = (),
     folder: Path = FOLDER,
     certificate: Path | None = None,
     certificate_key: Path | None = None,
@@ -58,14 +59,19 @@ def traefik_config(
         certificate_key=absolute(certificate_key),
         device_cas=absolute(device_cas),
         enforces=tuple(proxy.enforces),
+        browser=tuple(browser) or named(settings.sidecar.browser_tls_listen),
     )
 
 
 def _sidecar(settings: Settings) -> str:
     """Return the first TLS listener, unless it is every address of a machine whose name nobody has said."""
-    for address in settings.sidecar.tls_listen:
-        if not address.startswith(WILDCARDS):
-            return address
+    for address in named(settings.sidecar.tls_listen):
+        return address
     message = "where Traefik reaches the sidecar over TLS is not said"
     hint = 'sidecar.tls_listen = ["127.0.0.1:9443"], or --sidecar HOST:PORT'
     raise ConfigError((Problem(code="CONFIG_LISTEN", message=message, where="sidecar.tls_listen", hint=hint),))
+
+
+def named(listen: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the listeners that say under which name or address they are reached."""
+    return tuple(address for address in listen if not address.startswith(WILDCARDS))

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
-from zt_engine.sidecar.hooks.printing import FORWARDED, HOST, KEY, NAME, check_pair, check_values, fault
+from zt_engine.sidecar.hooks.printing import FORWARDED, HOST, KEY, NAME, check_pair, check_values, fault, titles
 
 MODULES = (
     "mpm_event", "authn_core", "authz_core", "authz_user", "authnz_fcgi", "alias", "setenvif", "headers", "proxy",
@@ -23,6 +23,7 @@ TLS_MODULES = ("socache_shmcb", "ssl")
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 _LISTEN = re.compile(r"(?:[0-9.]+:|\[[0-9A-Fa-f:.]+\]:|\*:)?\d{1,5}")
+_BROWSER = re.compile(_ADDRESS.pattern + r"|unix:/[A-Za-z0-9_./@+-]+")
 _PATH = re.compile(r"[A-Za-z0-9_./ @+-]+")
 _ENFORCES = frozenset({"no_store"})
 
@@ -48,6 +49,8 @@ class ApacheBlock(msgspec.Struct, frozen=True, kw_only=True):
     modules: str = "/usr/lib/apache2/modules"
     user: str = "www-data"
     """Whom the workers become when root starts httpd."""
+    browser: str = ""
+    """Where the sidecar signs browsers in; empty where it does not."""
 
     @property
     def unenforced(self) -> tuple[str, ...]:
@@ -84,6 +87,8 @@ def render(block: ApacheBlock) -> str:
         certificate_key=block.certificate_key,
         device_cas=block.device_cas,
         scheme="https" if block.certificate else "http",
+        browser=_upstream(block.browser),
+        browser_cleared=titles(cleared_for_browsers()),
         hosts=[(name, re.escape(name).replace("\\-", "-")) for name in block.server_names],
         forged=forged(),
         taken=taken(),
@@ -125,6 +130,20 @@ def cleared() -> tuple[str, ...]:
     return tuple(sorted((names | aliases) - own))
 
 
+def cleared_for_browsers() -> tuple[str, ...]:
+    """Return what the virtual host says to a backend and not to the sidecar, which takes it for a forgery."""
+    told = {name.lower() for name in ("Zt-Decision", *IDENTITY_HEADERS)}
+    told |= {f"x-forwarded-{name}" for name in ("proto", "port", "for", "host")}
+    return tuple(sorted(told | {"expect", "upgrade"}))
+
+
+def _upstream(address: str) -> str:
+    """Return a place of the sidecar as `ProxyPass` writes it."""
+    if not address:
+        return ""
+    return f"{address}|http://zt-sidecar" if address.startswith("unix:") else f"http://{address}"
+
+
 def _spellings(name: str) -> Iterable[str]:
     parts = name.split("-")
     for marks in product("-_.", repeat=len(parts) - 1):
@@ -145,6 +164,7 @@ def _check(block: ApacheBlock) -> None:
         ("backend", _ADDRESS, (block.backend,)), ("key_file", _PATH, (block.key_include,)),
         ("modules", _PATH, (block.modules,)),
     ]  # fmt: skip
+    checks.append(("browser", _BROWSER, filter(None, (block.browser,))))
     files = (block.certificate, block.certificate_key, block.device_cas, block.root)
     checks += [("file", _PATH, filter(None, files)), ("user", NAME, filter(None, (block.user,)))]
     check_values(checks, what="a configuration of httpd")

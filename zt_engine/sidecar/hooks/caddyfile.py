@@ -52,6 +52,8 @@ class CaddySite(msgspec.Struct, frozen=True, kw_only=True):
     enforces: tuple[str, ...] = ()
     alone: bool = True
     """Whether this is the whole Caddyfile; otherwise a site to be imported beside others."""
+    browser: tuple[str, ...] = ()
+    """Where the sidecar signs browsers in; empty where it does not."""
 
     @property
     def unenforced(self) -> tuple[str, ...]:
@@ -74,6 +76,7 @@ def render(site: CaddySite) -> str:
         hosts=" ".join(site.server_names),
         bind=" ".join(bind),
         sidecar=" ".join(site.sidecar),
+        browser=" ".join(site.browser),
         several=len(site.sidecar) > 1,
         backend=site.backend,
         key_file=site.key_file,
@@ -85,6 +88,7 @@ def render(site: CaddySite) -> str:
         literal=any(name.startswith("[") for name in site.server_names),
         alone=site.alone,
         hook_cleared=hook_cleared(),
+        browser_cleared=[name for name in hook_cleared() if name not in ("Connection", "Transfer-Encoding")],
         backend_cleared=backend_cleared(),
     )
 
@@ -117,7 +121,7 @@ def _where(listen: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
 def _check(site: CaddySite) -> None:
     checks = [("proxy", NAME, (site.proxy,)), ("server_name", HOST, site.server_names)]
     checks += [("listen", _LISTEN, site.listen), ("sidecar", _ADDRESS, site.sidecar)]
-    checks += [("backend", _ADDRESS, (site.backend,))]
+    checks += [("backend", _ADDRESS, (site.backend,)), ("browser", _ADDRESS, site.browser)]
     files = (site.key_file, site.certificate, site.certificate_key, site.device_cas)
     checks += [("file", _PATH, tuple(path for path in files if path))]
     check_values(checks, what="a Caddyfile", required=REQUIRED)

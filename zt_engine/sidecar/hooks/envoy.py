@@ -17,7 +17,7 @@ PATH = b"/v1/hooks/envoy"
 
 FAMILY = Family(
     required=("host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip", "x-request-id"),
-    optional=("zt-pep-key", "x-forwarded-client-cert", "authorization", "dpop"),
+    optional=("zt-pep-key", "x-forwarded-client-cert", "authorization", "dpop", "cookie"),
     ignored=frozenset(
         {"x-forwarded-for", "x-envoy-external-address", "x-envoy-internal", "x-envoy-expected-rq-timeout-ms"}
     ),
@@ -39,7 +39,7 @@ class EnvoyHook(HeaderHook):
 
     def sent(self, values: tuple[bytes, ...], *, method: bytes, rest: bytes) -> Sent:
         """Return the values; raises InputError CERT_UNVERIFIED for a certificate not in Envoy's own form."""
-        host, scheme, port, address, request_id, key, certificate, authorization, dpop = values
+        host, scheme, port, address, request_id, key, certificate, authorization, dpop, cookie = values
         verified = forwarded_certificate(certificate)
         return Sent(
             rest,
@@ -54,7 +54,7 @@ class EnvoyHook(HeaderHook):
             verified,
             authorization,
             dpop,
-            b"",
+            cookie,
         )
 
 

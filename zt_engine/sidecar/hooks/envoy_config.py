@@ -27,10 +27,14 @@ MAX_REQUEST_BODY = 65_536
 _DNS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _PATH = re.compile(r"/[A-Za-z0-9_./ @+-]+")
 _ENFORCES = frozenset({"no_store"})
-_READ = ("accept", "accept-language", "authorization", "dpop", "x-request-id", "x-forwarded-proto")
+_READ = (
+    "accept", "accept-language", "authorization", "cookie", "dpop", "origin", "sec-fetch-site", "x-request-id",
+    "x-forwarded-proto",
+)  # fmt: skip
 _SET_FOR_BACKEND = frozenset(
     {"x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "zt-request-id"}
 )
+_SET_FOR_BROWSER = frozenset({"zt-pep-key", "x-forwarded-client-cert"})
 _TOLD = (
     "cache-control", "content-language", "content-security-policy", "content-type", "referrer-policy", "vary",
     "x-content-type-options", "zt-decision", "zt-reason",
@@ -77,6 +81,8 @@ class EnvoyConfig(msgspec.Struct, frozen=True, kw_only=True):
     sidecar_name: str = ""
     enforces: tuple[str, ...] = ()
     session: int = SESSION_SECONDS
+    browser: tuple[str, ...] = ()
+    """Where the sidecar signs browsers in; empty where it does not, and with gRPC, which tells of no cookie."""
 
     @property
     rego: bool = False
@@ -101,6 +107,8 @@ def render(config: EnvoyConfig) -> str:
             "listen": [place(address, "listen", numeric=True) for address in config.listen],
             "sidecar": [place(address, "sidecar", numeric=True) for address in config.sidecar],
             "backend": place(config.backend, "backend"),
+            "browser": [place(address, "browser", numeric=True) for address in config.browser],
+            "browser_removed": [name for name in removed_headers() if name not in _SET_FOR_BROWSER],
             "no_store": "no_store" in config.enforces,
             "path": envoy.PATH.decode("ascii"),
             "asked": asked_headers(),
@@ -181,6 +189,8 @@ def _check(config: EnvoyConfig) -> None:
     shown = (config.client_certificate, config.client_key, config.sidecar_ca, config.sidecar_name)
     if any(shown) and not (all(shown) and config.grpc):
         raise fault("client_certificate", "the sidecar's CA and name, a certificate and its key go together", "")
+    if config.browser and config.grpc:
+        raise fault("browser", 'over gRPC the sidecar is told of no cookie: use `hook = "envoy"` for browsers', "")
     if not 1 <= config.session <= 7 * 86400:
         raise fault("session", "a session lasts between a second and a week", "")
     if config.request_body and not (config.rego and 0 < config.request_body <= MAX_REQUEST_BODY):

@@ -54,6 +54,8 @@ class HaproxyBlock(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     """Whom HAProxy becomes when it was started by root."""
     enforces: tuple[str, ...] = ()
+    browser: tuple[str, ...] = ()
+    """Where the sidecar signs browsers in; empty where it does not."""
 
     @property
     def unenforced(self) -> tuple[str, ...]:
@@ -78,6 +80,8 @@ def render(block: HaproxyBlock) -> str:
         listen=[_bind(address) + tls for address in block.listen],
         backend=_server(block.backend),
         certificate=block.certificate,
+        device_cas=block.device_cas,
+        browser=[_server(address) for address in block.browser],
         user=block.user,
         scheme="https" if tls else "http",
         cleared=cleared(),
@@ -92,6 +96,7 @@ def render_lua(block: HaproxyBlock) -> str:
     ours = {*FAMILY.known, *map(str.lower, FORWARDED)} - {"authorization", "dpop", "cookie"}
     return _template("haproxy.lua.j2").render(
         action=_action(block),
+        browser=block.browser,
         key_file=block.key_file,
         addresses=_quoted(map(_destination, block.sidecar)),
         path=PATH.decode("ascii"),
@@ -158,7 +163,8 @@ def _server(address: str) -> str:
 def _check(block: HaproxyBlock) -> None:
     checks = [("proxy", NAME, (block.proxy,)), ("server_name", HOST, block.server_names)]
     checks += [("listen", _LISTEN, block.listen), ("sidecar", _ADDRESS, block.sidecar)]
-    checks += [("backend", _ADDRESS, (block.backend,)), ("lua", _PATH, (block.lua,))]
+    checks += [("backend", _ADDRESS, (block.backend,)), ("browser", _ADDRESS, block.browser)]
+    checks += [("lua", _PATH, (block.lua,))]
     files = (block.key_file, block.certificate, block.device_cas)
     checks += [("file", _PATH, tuple(path for path in files if path))]
     checks += [("user", NAME, (block.user,) if block.user else ())]

@@ -91,6 +91,7 @@ def render(block: NginxBlock) -> str:
         answers=[(name, variable_of(name)) for name in ("Zt-Decision", "Zt-Reason", *IDENTITY_HEADERS)],
         backend_cleared=backend_cleared(),
         hook_cleared=hook_cleared(),
+        browser_cleared=titles((*FORWARDED, *FRAMING)),
     )
 
 

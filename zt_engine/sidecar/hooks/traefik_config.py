@@ -52,6 +52,8 @@ class TraefikConfig(msgspec.Struct, frozen=True, kw_only=True):
     certificate_key: str = ""
     device_cas: str = ""
     enforces: tuple[str, ...] = ()
+    browser: tuple[str, ...] = ()
+    """Of `sidecar.browser_tls_listen`; empty where the sidecar signs nobody in."""
 
     @property
     def unenforced(self) -> tuple[str, ...]:
@@ -82,6 +84,7 @@ def _render(template: str, config: TraefikConfig) -> str:
         port=config.listen.rpartition(":")[2],
         address=f"https://{config.sidecar}{PATH.decode('ascii')}",
         identity=("Zt-Decision", *IDENTITY_HEADERS),
+        browser=config.browser,
         no_store="no_store" in config.enforces,
         client_cleared=client_cleared(),
         backend_cleared=backend_cleared(),
@@ -125,7 +128,7 @@ def _check(config: TraefikConfig) -> None:
     checks = (
         ("proxy", NAME, (config.proxy,)), ("server_name", _HOST, config.server_names),
         ("listen", _LISTEN, (config.listen,)), ("sidecar", _ADDRESS, (config.sidecar,)),
-        ("backend", _ADDRESS, (config.backend,)), ("file", _PATH, files),
+        ("backend", _ADDRESS, (config.backend,)), ("browser", _ADDRESS, config.browser), ("file", _PATH, files),
     )  # fmt: skip
     check_values(checks, what="a configuration of Traefik")
     if not config.server_names:
