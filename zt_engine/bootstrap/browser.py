@@ -9,15 +9,13 @@ import structlog
 
 from zt_engine.adapters.sign_in_http import SignInClient
 from zt_engine.bootstrap.following_control import ControlFollower
-from zt_engine.bootstrap.listening import BROWSER, BROWSER_TLS
-from zt_engine.bootstrap.proxy_tls import proxy_context
+from zt_engine.bootstrap.listening import BROWSER
 from zt_engine.bootstrap.sockets import address_of
 from zt_engine.bootstrap.wiring import Wiring
 from zt_engine.config import Settings
 from zt_engine.core.errors import ZtError
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports import Clock
-from zt_engine.sidecar.browser.proxied import browser_hooks
 from zt_engine.sidecar.browser.device_proof import DeviceProofs
 from zt_engine.sidecar.browser.signing_in import BrowserSignIn
 from zt_engine.sidecar.browser.visit import Pages
@@ -45,15 +43,13 @@ class BrowserSite:
 
     async def listen(self, sockets: dict[str, socket.socket], wiring: Wiring) -> None:
         """Serve those of the sockets that are its own."""
-        own = {place: sock for place, sock in sockets.items() if place.startswith(BROWSER)}
+        own = [sock for place, sock in sockets.items() if place.startswith(BROWSER)]
         if not own or self._desk is None:
             return
         self._listener = BrowserListener(self._site(wiring))
-        encrypted = any(place.startswith(BROWSER_TLS) for place in own)
-        tls = proxy_context(self._settings) if encrypted else None
-        for place, sock in own.items():
-            await self._listener.listen(sock, tls=tls if place.startswith(BROWSER_TLS) else None)
-        self.addresses = [address_of(sock) for sock in own.values()]
+        for sock in own:
+            await self._listener.listen(sock)
+        self.addresses = [address_of(sock) for sock in own]
         self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
         log.info("browser.started", listen=self.addresses)
 
@@ -72,7 +68,7 @@ class BrowserSite:
     def _site(self, wiring: Wiring) -> BrowserSignIn:
         assert self._desk is not None  # there is no listener without one
         return BrowserSignIn(
-            hooks=browser_hooks(wiring.credentials, {proxy.hook for proxy in wiring.settings.proxies}),
+            hooks=wiring.hooks,
             desk=self._desk,
             replica=self._replica,
             certificates=wiring.certificates,

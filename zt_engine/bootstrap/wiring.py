@@ -17,6 +17,7 @@ import structlog
 from zt_engine.adapters.approvals import Approvers, read_approvers
 from zt_engine.adapters.assertion_jws import Asserter, load_asserter
 from zt_engine.adapters.bundle_signing import BundlePublicKey, load_public_keys
+from zt_engine.adapters.device_proof_jws import JwsDeviceProofs
 from zt_engine.adapters.dpop_jwt import JwtDpopVerifier
 from zt_engine.adapters.keys_fetch import key_source
 from zt_engine.adapters.keys_jwks import KeySource
@@ -170,13 +171,14 @@ class Wiring:
             shared.texts,
             default_language=settings.sidecar.language,
             help_url=settings.sidecar.help_url,
-            signs_in=bool(settings.sidecar.browser_listen or settings.sidecar.browser_tls_listen),
+            signs_in=bool(settings.sidecar.browser_listen),
         )
         used = {proxy.hook for proxy in settings.proxies}
         self.credentials = credentials
         self.hooks = tuple(hook(credentials) for hook in HOOKS if hook.name in used)
         self.denied = page
         self.certificates = shared.certificates
+        self.device_proofs = JwsDeviceProofs(shared.certificates) if settings.sidecar.device_proof_port else None
         self.denials = Denials(page)
         self.pages = DeniedPages(page, credentials)
         self.principals = Principals(
@@ -187,6 +189,7 @@ class Wiring:
             replica=shared.replica,
             keys=sources,
             tick_seconds=settings.sidecar.tick_seconds,
+            device_proofs=self.device_proofs,
         )
         self.limits = Limits(
             head_bytes=settings.limits.head_kib * 1024,

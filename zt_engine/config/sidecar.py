@@ -22,8 +22,9 @@ class Sidecar(Section):
     """Where proxies ask with a client certificate; the only listeners that may be off loopback."""
     browser_listen: tuple[Listen, ...] = ()
     """Where proxies hand on browsers that sign in (`/.zt/`), on this machine; takes a control plane that signs in."""
-    browser_tls_listen: tuple[Serve, ...] = ()
-    """The same for proxies that show a client certificate (Traefik), with the TLS of `tls_listen`."""
+    device_proof_port: Annotated[int, Field(ge=0, le=65_527)] = 29_170
+    """The first of eight loopback ports at which a browser without a client certificate finds its device's agent; 0:
+    no device proves itself like that."""
     tls_certificate: Path | None = None
     """Certificate chain (PEM) of the TLS listeners."""
     tls_key: Path | None = None
@@ -44,10 +45,9 @@ class Sidecar(Section):
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Sidecar:
-        grpc = [listen for listen in self.grpc_listen if not listen.startswith(UNIX)]
-        listeners = {"tls_listen": self.tls_listen, "browser_tls_listen": self.browser_tls_listen, "grpc_listen": grpc}
-        name = next((name for name, listen in listeners.items() if listen), None)
-        if name is not None and None in (self.tls_certificate, self.tls_key, self.tls_client_ca):
+        secured = self.tls_listen or [listen for listen in self.grpc_listen if not listen.startswith(UNIX)]
+        if secured and None in (self.tls_certificate, self.tls_key, self.tls_client_ca):
+            name = "tls_listen" if self.tls_listen else "grpc_listen"
             raise ValueError(f"`{name}` takes `tls_certificate`, `tls_key` and `tls_client_ca`")
         return self
 
