@@ -9,24 +9,22 @@ import structlog
 
 from zt_engine.adapters.sign_in_http import SignInClient
 from zt_engine.bootstrap.following_control import ControlFollower
-from zt_engine.bootstrap.listening import BROWSER
+from zt_engine.bootstrap.listening import BROWSER, BROWSER_TLS
+from zt_engine.bootstrap.proxy_tls import proxy_context
 from zt_engine.bootstrap.sockets import address_of
 from zt_engine.bootstrap.wiring import Wiring
 from zt_engine.config import Settings
-from zt_engine.core.errors import ZtError
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports import Clock
 from zt_engine.sidecar.browser.device_proof import DeviceProofs
+from zt_engine.sidecar.browser.keeping import SessionKeeper
+from zt_engine.sidecar.browser.proxied import browser_hooks
 from zt_engine.sidecar.browser.signing_in import BrowserSignIn
 from zt_engine.sidecar.browser.visit import Pages
 from zt_engine.sidecar.browser.wire import BrowserListener
 from zt_engine.sidecar.replica import Replica
 
 log = structlog.get_logger()
-
-LOOK_SECONDS = 15.0
-AHEAD_SECONDS = 420
-"""A session that is used within so long of its time is refreshed: the control plane says whether it is due."""
 
 
 class BrowserSite:
@@ -43,14 +41,18 @@ class BrowserSite:
 
     async def listen(self, sockets: dict[str, socket.socket], wiring: Wiring) -> None:
         """Serve those of the sockets that are its own."""
-        own = [sock for place, sock in sockets.items() if place.startswith(BROWSER)]
+        own = {place: sock for place, sock in sockets.items() if place.startswith(BROWSER)}
         if not own or self._desk is None:
             return
         self._listener = BrowserListener(self._site(wiring))
-        for sock in own:
-            await self._listener.listen(sock)
-        self.addresses = [address_of(sock) for sock in own]
-        self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
+        encrypted = any(place.startswith(BROWSER_TLS) for place in own)
+        tls = proxy_context(self._settings) if encrypted else None
+        for place, sock in own.items():
+            await self._listener.listen(sock, tls=tls if place.startswith(BROWSER_TLS) else None)
+        self.addresses = [address_of(sock) for sock in own.values()]
+        self._refreshing = asyncio.get_running_loop().create_task(
+            SessionKeeper(self._replica, self._desk, self._clock).run()
+        )
         log.info("browser.started", listen=self.addresses)
 
     def rewire(self, wiring: Wiring) -> None:
@@ -68,7 +70,7 @@ class BrowserSite:
     def _site(self, wiring: Wiring) -> BrowserSignIn:
         assert self._desk is not None  # there is no listener without one
         return BrowserSignIn(
-            hooks=wiring.hooks,
+            hooks=browser_hooks(wiring.credentials, {proxy.hook for proxy in wiring.settings.proxies}),
             desk=self._desk,
             replica=self._replica,
             certificates=wiring.certificates,
@@ -88,21 +90,3 @@ class BrowserSite:
             clock=self._clock,
             port=wiring.settings.sidecar.device_proof_port,
         ).pages
-
-    async def _refresh(self) -> None:
-        """Have sessions refreshed that somebody uses and whose time comes near; what fails is tried again."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            now = self._clock.now()
-            sessions, used = self._replica.sessions, self._replica.used
-            for sid in [sid for sid in used if sid not in sessions]:
-                del used[sid]
-            for sid, last in list(used.items()):
-                record = sessions.get(sid)
-                if record is None or now - last > AHEAD_SECONDS or record.until - now > AHEAD_SECONDS:
-                    continue
-                assert self._desk is not None  # there is no listener without one
-                try:
-                    await self._desk.refresh(sid)
-                except ZtError as error:
-                    log.warning("session.not_refreshed", code=error.code, problem=error.message)
