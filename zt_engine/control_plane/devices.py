@@ -83,7 +83,7 @@ class Devices:
             _check_second_person(tx, before, who)
         after = _done(before, wish, who=who, now=now)
         self._record(tx, after, before=before, actor=who.actor, action=ACTION[wish.operation], now=now)
-        _follow(tx, after, wish.operation, actor=who.actor, now=now)
+        follow(tx, after, wish.operation, actor=who.actor, now=now)
         if after.status == "lost":
             end_sessions_on(tx, after, home=self._home, actor=who.actor, now=now)
         return after
@@ -133,7 +133,7 @@ def _check_second_person(tx: Transaction, device: Device, who: Administrator) ->
         raise InputError("APPROVER_IS_INVITER", "somebody else than who invited its holder has to approve a device")
 
 
-def _follow(tx: Transaction, device: Device, operation: Operation, *, actor: str, now: int) -> None:
+def follow(tx: Transaction, device: Device, operation: Operation, *, actor: str, now: int) -> None:
     """Have the enrollment the device came from end as the device does."""
     if operation not in ("approve", "revoke", "retire"):
         return

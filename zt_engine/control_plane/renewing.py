@@ -8,8 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from device_inventory.inventory import Device, KeyProtection
-from device_inventory.operations import admit_key, may_renew, renewed, report_lost
+from device_inventory.operations import admit_key, may_renew, renewed, report_lost, retire
 from zt_engine.control_plane.certifying import Certified, KeyProofs, KeyRequest, ProvenKey, no_better, seconds_left
+from zt_engine.control_plane.devices import follow
 from zt_engine.control_plane.enrolling import actor_of
 from zt_engine.control_plane.enrollment_rules import EnrollmentRules
 from zt_engine.control_plane.holders import end_sessions_on
@@ -151,6 +152,27 @@ class Losing:
             if device is None or device.owner != seen.owner:  # it was given to somebody else just now
                 raise _not_yours()
             return self._lost(tx, device, actor=actor_of(issuer, subject), now=int(now), session=session)
+
+    def ended_by(self, issuer: str, subject: str, device_id: str, *, now: float, session: str = "") -> str:
+        """End the registration of a device that is its holder's own property; return its status. LOST_UNKNOWN, else.
+
+        DEVICE_NOT_OWN for what the organisation lent: that is the organisation's to take back.
+        """
+        seen = self.held(issuer, subject, device_id)
+        actor = actor_of(issuer, subject)
+        with self._store.writing(self._tenant) as tx, refusals():
+            before = tx.devices.get(device_id)
+            if before is None or before.owner != seen.owner:
+                raise _not_yours()
+            if before.ownership != "byod":
+                raise InputError("DEVICE_NOT_OWN", "the organisation's device is the organisation's to take back")
+            if before.status not in _WORKING:
+                return before.status
+            device = retire(before, now=int(now), reason="ended by its holder")
+            self._record(tx, device, before=before, actor=actor, action="device.retired", now=int(now))
+            follow(tx, device, "retire", actor=actor, now=int(now))
+            end_sessions_on(tx, device, home=self._home, actor=actor, now=int(now), keep=session)
+            return device.status
 
     def held(self, issuer: str, subject: str, device_id: str) -> Device:
         """Return a device of somebody's own; LOST_UNKNOWN for one that is not there or is somebody else's."""

@@ -8,12 +8,14 @@ from typing import Final
 from fastapi import APIRouter
 
 from zt_engine.control_plane.context import ControlPlane
-from zt_engine.control_plane.portal import desk, enroll, home, keys, keys_prove, sign_in
+from zt_engine.control_plane.portal import desk, enroll, home, keys, keys_prove, my, my_ending, sign_in
 from zt_engine.control_plane.portal.parts import PATHS, PORTAL, Portal
 
 ROOMS: Final[Sequence[Callable[[ControlPlane], APIRouter]]] = (
     sign_in.router,
     home.router,
+    my.router,
+    my_ending.router,
     desk.router,
     enroll.router,
     keys.router,
