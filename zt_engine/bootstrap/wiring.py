@@ -171,7 +171,7 @@ class Wiring:
             shared.texts,
             default_language=settings.sidecar.language,
             help_url=settings.sidecar.help_url,
-            signs_in=bool(settings.sidecar.browser_listen),
+            signs_in=bool(settings.sidecar.browser_listen or settings.sidecar.browser_tls_listen),
         )
         used = {proxy.hook for proxy in settings.proxies}
         self.credentials = credentials

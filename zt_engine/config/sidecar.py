@@ -22,6 +22,8 @@ class Sidecar(Section):
     """Where proxies ask with a client certificate; the only listeners that may be off loopback."""
     browser_listen: tuple[Listen, ...] = ()
     """Where proxies hand on browsers that sign in (`/.zt/`), on this machine; takes a control plane that signs in."""
+    browser_tls_listen: tuple[Serve, ...] = ()
+    """The same for proxies that show a client certificate (Traefik), with the TLS of `tls_listen`."""
     device_proof_port: Annotated[int, Field(ge=0, le=65_527)] = 29_170
     """The first of eight loopback ports at which a browser without a client certificate finds its device's agent; 0:
     no device proves itself like that."""
@@ -45,9 +47,10 @@ class Sidecar(Section):
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Sidecar:
-        secured = self.tls_listen or [listen for listen in self.grpc_listen if not listen.startswith(UNIX)]
-        if secured and None in (self.tls_certificate, self.tls_key, self.tls_client_ca):
-            name = "tls_listen" if self.tls_listen else "grpc_listen"
+        grpc = [listen for listen in self.grpc_listen if not listen.startswith(UNIX)]
+        listeners = {"tls_listen": self.tls_listen, "browser_tls_listen": self.browser_tls_listen, "grpc_listen": grpc}
+        name = next((name for name, listen in listeners.items() if listen), None)
+        if name is not None and None in (self.tls_certificate, self.tls_key, self.tls_client_ca):
             raise ValueError(f"`{name}` takes `tls_certificate`, `tls_key` and `tls_client_ca`")
         return self
 
@@ -80,9 +83,6 @@ class Proxy(Section):
     """Hosts it may speak for; empty means every host of the catalogue."""
     channel: Channel = "open"
     enforces: tuple[Name, ...] = ()
-
-    @model_validator(mode="after")
-    def _proves_itself(self) -> Proxy:
     rego: Annotated[str, Field(pattern=r"^([a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)+)?$")] = ""
     """A rule for `opa-envoy-plugin`, such as `envoy/authz/allow`, that has to allow as well (`[rego]`)."""
 
@@ -91,6 +91,9 @@ class Proxy(Section):
         if self.rego and self.hook != "envoy_grpc":
             raise ValueError("`rego` takes `envoy_grpc`: no other hook is told what such a rule reads")
         return self
+
+    @model_validator(mode="after")
+    def _proves_itself(self) -> Proxy:
         if self.hook == "embedded":
             if self.key_file is not None or self.socket_uids or self.certificate_names:
                 raise ValueError("a process that decides for itself has nobody to prove itself to")
