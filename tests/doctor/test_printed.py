@@ -100,11 +100,15 @@ def test_what_is_printed_has_no_findings(command: str, variant: str, made: Path,
     assert (report.findings, report.unreadable) == ((), ())
 
 
-@pytest.mark.skipif("envoy" not in PRINTED, reason="`zt hook envoy` is not there")
-def test_what_is_printed_for_envoy_over_grpc_has_no_findings(made: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rego", [False, True])
+def test_what_is_printed_for_envoy_over_grpc_has_no_findings(rego: bool, made: Path, tmp_path: Path) -> None:
     settings = site(made, "envoy_grpc")
+    more = ["--request-body", "4096"] if rego else []
+    if rego:
+        text = settings.read_text(encoding="utf-8").replace("socket_uids", 'rego = "envoy/authz/allow"\nsocket_uids', 1)
+        settings.write_text(text, encoding="utf-8")
     path = tmp_path / "printed.yaml"
-    path.write_text(printed(settings, "envoy", "--grpc", *options("envoy", SITE_TLS)), encoding="utf-8")
+    path.write_text(printed(settings, "envoy", "--grpc", *options("envoy", SITE_TLS), *more), encoding="utf-8")
 
     report = check([str(path)])
 

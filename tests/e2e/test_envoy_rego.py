@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from tests.e2e.envoy_world import PORTAL, EnvoyWorld
 from tests.e2e.lab import Answer
+from tests.fakes.opa_server import opa_server
 from tests.peers import find_peer
 from tests.proxies.envoy import EnvoyGrpcLab
 from zt_engine.adapters.opa_binary import OpaBinary
@@ -104,9 +106,9 @@ class RegoWorld(EnvoyWorld):
             certificate=shared.certificate, certificate_key=shared.certificate_key, device_cas=shared.device_cas,
         ).start()  # fmt: skip
 
-    def use(self, rule: str) -> None:
+    def use(self, rule: str, more: str = "") -> None:
         """Take a rule up, as an operator does: by the settings and a reload."""
-        text = self.settings.replace('name = "mesh"', f'name = "mesh"\nrego = "{rule}"')
+        text = self.settings.replace('name = "mesh"', f'name = "mesh"\nrego = "{rule}"') + more
         self.sandbox.write("zt.toml", text.encode())
         assert self.program is not None
         assert self.thread.run(self.program.reload(self.sandbox.config))
@@ -299,3 +301,42 @@ def test_a_rule_that_the_bundle_lacks_denies_everything(world: RegoWorld) -> Non
     world.use("absent/allow")
 
     assert world.ask(Asked("GET", "/public/a")).values("zt-reason") == [b"REGO_DENIED"]
+
+
+def test_what_a_module_cannot_do_a_running_opa_does_from_the_revision_that_was_named(
+    world: RegoWorld, opa: str
+) -> None:
+    policy = b"""package tokens
+import rego.v1
+default allow := false
+allow if {
+	["Bearer", token] = split(input.attributes.request.http.headers.authorization, " ")
+	[valid, _, claims] := io.jwt.decode_verify(token, {"secret": "secret", "time": 5})
+	valid
+	claims.sub == "tanaka"
+	input.parsed_path == ["mine"]
+}
+"""
+    with opa_server(opa, {"tokens.rego": policy}, revision="r-1") as address:
+        world.use("tokens/allow", f'\n[rego]\nopa_url = "{address}"\nopa_revision = "r-1"\n')
+        answers = [
+            world.ask(Asked("GET", path, (b"Authorization: Bearer " + signed(secret),)))
+            for path, secret in (("/mine", b"secret"), ("/mine", b"other"), ("/yours", b"secret"))
+        ]
+        event = world.events()[-3]
+        world.use("tokens/allow", f'\n[rego]\nopa_url = "{address}"\nopa_revision = "r-2"\n')
+        other = world.ask(Asked("GET", "/mine", (b"Authorization: Bearer " + signed(b"secret"),)))
+
+    assert [answer.status for answer in answers] == [200, 403, 403]
+    assert (event["effect"], event["revision"], event["source"]) == ("allow", "r-1", "rego")
+    assert other.values("zt-reason") == [b"ENGINE_REVISION"]
+
+
+def signed(secret: bytes) -> bytes:
+    """A token as a small application makes one."""
+    head, claims = (
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+        for part in ({"alg": "HS256"}, {"sub": "tanaka"})
+    )
+    mac = hmac.digest(secret, head + b"." + claims, "sha256")
+    return b".".join([head, claims, base64.urlsafe_b64encode(mac).rstrip(b"=")])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.authzen_support import CASE, question
 from tests.bundles import compiled
 from tests.fakes.decision_log import FakeDecisionLog
+from tests.fakes.rule import FakeRule
 from tests.world import ISSUER, NOW, World, situation, subject
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.issuer import IssuerMapping, Source
@@ -49,24 +50,6 @@ PUBLIC_NOTE = "https://portal.example/notes/1"
 
 def pep(**rights: Any) -> Pep:
     return Pep(name="app", proof="key", key_digests=(key_digest(KEY),), **rights)
-
-
-class FakeRule:
-    """An engine that says what it is told to say, and counts how often it was asked."""
-
-    revision = "rules-1"
-
-    def __init__(self, said: Any = True) -> None:
-        self.said, self.asked = said, 0
-
-    def evaluate(self, entrypoint: str, document: bytes) -> bytes:
-        self.asked += 1
-        if isinstance(self.said, Exception):
-            raise self.said
-        return json.dumps(self.said).encode()
-
-    def close(self) -> None:
-        """Nothing to free."""
 
 
 class FakeSeeker:
@@ -317,6 +300,15 @@ def test_a_rule_is_asked_once_until_the_bundle_changes(bench: Bench) -> None:
 
     bench.rules.activate(FakeRule(said=False), "1" * 64)
     assert bench.ask(asked(RECORD))["decision"] is False
+
+
+def test_what_a_rule_was_asked_is_recorded_as_a_keyed_digest_and_not_kept(bench: Bench) -> None:
+    for record in (RECORD, RECORD, {**RECORD, "id": "2"}):
+        bench.ask(asked(record))
+
+    first, again, other = [event["input_digest"] for event in bench.events[-3:]]
+    assert first == again != other and len(first) == 64
+    assert bench.log.inputs == {}
 
 
 def test_somebody_revoked_is_denied_whatever_a_rule_says_and_said(bench: Bench) -> None:
