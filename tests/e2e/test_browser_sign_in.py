@@ -98,7 +98,7 @@ class Desk:
 class Site:
     """nginx with TLS, a hook that denies whoever has no session, a sign-in desk, and a provider."""
 
-    def __init__(self, folder: Path, provider: str) -> None:
+    def __init__(self, folder: Path, provider: str, *, onward: bool = False) -> None:
         self.control = Control()
         self.control.clock.advance(time.time() - self.control.clock.now())
         self.replica = Replica()
@@ -116,7 +116,7 @@ class Site:
             ),
             people=OidcPersons(TrustedIssuer(config, source)),
             sealer=FileSealer(b"k" * 32),
-            rules=SessionRules(client_id=CLIENT),
+            rules=SessionRules(client_id=CLIENT, onward=onward),
         )  # fmt: skip
         self.desk = Desk(self.control, self.sessions, self.replica)
         shown = Credentials([credential()])
