@@ -77,7 +77,7 @@ class PortalOffice:
     """A control plane with pages: `browser(subject)` is somebody who signed in."""
 
     def __init__(self, *, organisation: str = "Ministry of Tests", **parts: Any) -> None:
-        self.provider = FakeProvider()
+        self.provider: FakeProvider = parts.pop("provider", None) or FakeProvider()
         self.people = FakePeople()
         book = PageBook(parts.get("language", "en"), organisation=organisation, help_contact="03-0000-0000 (help desk)")
         portal = Portal(book=book, roles=ClaimedRoles(ISSUER, claim="roles", roles=ROLES))
