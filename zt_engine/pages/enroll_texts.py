@@ -71,7 +71,7 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
             "Enterキーを押してください（約2分）。"
         ),
         "command": "実行するコマンド",
-        "copy": "コピーして次へ",
+        "copy_on": "コピーして次へ",
         "after_run": "実行すると、サインインと、収集する情報への同意をお尋ねします。",
         "no_agent": "エージェントがまだ入っていない場合",
         "no_agent_lead": "組織が配布するパッケージを入れてから、上のコマンドを実行してください。",
@@ -210,7 +210,7 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
             "The button copies the command. Paste it into a terminal on that device and press Enter (about 2 minutes)."
         ),
         "command": "The command",
-        "copy": "Copy and continue",
+        "copy_on": "Copy and continue",
         "after_run": "It asks you to sign in, and to agree to what is collected.",
         "no_agent": "If the agent is not installed yet",
         "no_agent_lead": "Install the package that your organisation provides, then run the command above.",

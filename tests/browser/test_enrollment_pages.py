@@ -1,0 +1,214 @@
+"""From the invitation to the first day with a device, in a real Chromium, with the real agent and a real provider."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import oidc_provider_mock
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.browser.chromium import chromium, findings, profile, screenshot
+from tests.hook_support import LoopThread
+from tests.peers import ROOT
+from tests.sidecar_support import wait_for
+from tests.stream_server import free_port
+from zt_engine.bootstrap.control import ControlProgram
+from zt_engine.bootstrap.demo_tls import write_server_certificate
+from zt_engine.bootstrap.installation import Choices, install
+from zt_engine.config import load_control
+
+PERSON = "tanaka"
+MOST_CLICKS = 5
+COMMANDS = 1
+BROWSER = """#!/bin/sh
+printf '%s\\n' "$1" > {handed}.new && mv {handed}.new {handed}
+"""
+"""What the agent calls to open a browser: it hands the address to the Chromium of the test."""
+
+
+class Ministry:
+    """A control plane over TLS, the provider people sign in at, and the machine that is enrolled: this one."""
+
+    def __init__(self, folder: Path, issuer: str) -> None:
+        self.folder = folder / "zt"
+        self.machine = folder / "machine"
+        self.url = f"https://localhost:{(port := free_port())}"
+        now = time.time()
+        keys = httpx.get(f"{issuer}/jwks", trust_env=False).content
+        choices = Choices(
+            pack="jp-gov",
+            control_listen=f"127.0.0.1:{port}",
+            issuer=issuer,
+            audience="https://portal.example",
+            jwks="keys/jwks.json",
+        )
+        install(self.folder, choices, now=now)
+        ca, chain, key = write_server_certificate(folder / "tls", ["localhost"], now=now)
+        chain.write_bytes(chain.read_bytes() + ca.read_bytes())
+        for name, content in (
+            ("jwks.json", keys),
+            ("client.secret", b"a-secret-of-the-portal\n"),
+            ("session.key", b"k" * 32 + b"\n"),
+        ):
+            path = self.folder / "keys" / name
+            path.touch(mode=0o600)
+            path.write_bytes(content)
+        config = self.folder / "zt.toml"
+        text = config.read_text(encoding="utf-8")
+        served = f'url = "{self.url}"\ncert_file = "{chain}"\nkey_file = "{key}"\nca_file = "{ca}"\n'
+        served += 'organisation = "○○省"\nhelp_contact = "ヘルプデスク 内線 1234"\n'
+        before, section, after = text.partition("\n[control]")
+        assert section
+        text = before + section + after.replace("\n", f"\n{served}", 1)
+        text += f'\n[enrollment]\nissuer = "{issuer}"\nclient_id = "zt-agent"\n'
+        text += f'\n[sign_in]\nissuer = "{issuer}"\nclient_id = "portal"\nsecret_file = "keys/client.secret"\n'
+        config.write_text(text, encoding="utf-8")
+        self.thread = LoopThread()
+        self.program = ControlProgram(load_control(config, {}))
+        self.thread.run(self.program.start())
+        self.api = httpx.Client(
+            base_url=self.url,
+            verify=False,
+            trust_env=False,
+            headers={"Authorization": f"Bearer {(self.folder / 'keys/admin.key').read_text().strip()}"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.api.close()
+        self.thread.run(self.program.stop())
+        self.thread.close()
+
+    def invite(self, **changes: Any) -> str:
+        """Invite the person; return the link."""
+        body = {"subject": PERSON, "ownership": "corp", "ceiling": 200, **changes}
+        made = self.api.post("/v1/invitations", json=body, headers={"Idempotency-Key": os.urandom(8).hex()})
+        return str(made.json()["link"])
+
+
+class Agent:
+    """The agent on a machine, as the person runs it: one command, and what it asks answered with yes."""
+
+    def __init__(self, folder: Path, command: str, language: str) -> None:
+        folder.mkdir(parents=True)
+        programs = folder / "bin"
+        programs.mkdir()
+        self._handed = folder / "handed"
+        self._write(programs / "xdg-open", BROWSER.format(handed=shlex.quote(str(self._handed))))
+        self._write(
+            programs / "zt", f"#!/bin/sh\nexec {sys.executable} -c 'from zt_engine.cli import main; main()' \"$@\"\n"
+        )
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            cwd=folder,
+            env={
+                "PATH": f"{programs}:/usr/bin:/bin",
+                "HOME": str(folder),
+                "PYTHONPATH": str(ROOT),
+                "LANG": {"ja": "ja_JP.UTF-8", "en": "C.UTF-8"}[language],
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def address(self) -> str:
+        """Where it wants the person to sign in."""
+        wait_for(lambda: self._handed.exists() or self._process.poll() is not None, "an address", seconds=60)
+        assert self._handed.exists(), self._process.communicate()[0]
+        return self._handed.read_text().strip()
+
+    def finish(self) -> str:
+        """Answer its question, and wait until it is done."""
+        said, _ = self._process.communicate("y\n", timeout=120)
+        assert self._process.returncode == 0, said
+        return said
+
+
+class Clicks:
+    """Counts what a person presses."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def __call__(self, page: Page, name: str) -> None:
+        self.done.append(name)
+        page.get_by_role("button", name=name, exact=True).or_(page.get_by_role("link", name=name, exact=True)).click()
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        # Out of the box it knows only clients with a secret; an agent is a public client (RFC 8252, 8.4).
+        methods = ["none", "client_secret_basic", "client_secret_post"]
+        patch.setattr("oidc_provider_mock._app.AuthorizationCodeGrant.TOKEN_ENDPOINT_AUTH_METHODS", methods)
+        users = [oidc_provider_mock.User(sub=PERSON), oidc_provider_mock.User(sub="suzuki")]
+        with oidc_provider_mock.run_server_in_thread(require_nonce=True, user_claims=users) as server:
+            yield f"http://127.0.0.1:{server.server_port}"
+
+
+@pytest.fixture(scope="module")
+def ministry(tmp_path_factory: pytest.TempPathFactory, provider: str) -> Iterator[Ministry]:
+    with Ministry(tmp_path_factory.mktemp("ministry"), provider) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as one:
+        yield one
+
+
+def sign_in(page: Page, press: Clicks, person: str = PERSON) -> None:
+    """Press the one button of the provider that says who one is."""
+    press(page, person)
+
+
+@pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")  # the provider's own
+def test_from_the_invitation_to_the_welcome_it_takes_five_clicks_and_one_command(
+    ministry: Ministry, browser: Browser, tmp_path: Path
+) -> None:
+    press = Clicks()
+    with profile(browser, language="ja", permissions=["clipboard-read", "clipboard-write"]) as context:
+        page = context.new_page()
+        page.goto(ministry.invite())
+        assert page.get_by_label("招待のリンクまたはコード").input_value()
+        press(page, "サインインして進む")
+        sign_in(page, press)
+        page.wait_for_url("**/enroll/notice")
+        press(page, "確認しました。次へ")
+        command = page.get_by_label("実行するコマンド").input_value()
+        press(page, "コピーして次へ")
+        page.wait_for_url("**/enroll/progress/*")
+        assert page.evaluate("navigator.clipboard.readText()") == command
+
+        agent = Agent(tmp_path / "machine", command, "ja")
+        tab = context.new_page()
+        tab.goto(agent.address())
+        sign_in(tab, press)
+        tab.close()
+        # It looks again by itself, and nobody presses anything.
+        page.get_by_role("heading", name="端末のターミナルで、収集する情報に同意してください").wait_for(timeout=20_000)
+        agent.finish()
+        page.get_by_role("heading", name="接続できました。").wait_for(timeout=30_000)
+
+        assert len(press.done) <= MOST_CLICKS, press.done
+        assert findings(page) == []
+        screenshot(page, "enroll-welcome-ja")
