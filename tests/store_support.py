@@ -55,6 +55,11 @@ def memory_store() -> SqlStore:
     return store
 
 
+def reset_store(store: SqlStore) -> None:
+    """Make a store in memory as it was when it was made."""
+    _raw(store).deserialize(_migrated())
+
+
 def _raw(store: SqlStore) -> Any:
     """The one connection of a store in memory, as `sqlite3` made it."""
     with store._database.engine.connect() as connection:

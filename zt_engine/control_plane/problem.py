@@ -62,6 +62,8 @@ _STATUS: Final[Mapping[str, int]] = {
     "PERSON_INACTIVE": 403,
     "REPORT_STATUS": 403,
     "LOST_UNKNOWN": 404,
+    "PASSKEY_OFF": 404,
+    "PASSKEY_NOT_FOUND": 404,
 }
 # What would be right in another state of the thing it is about.
 _CONFLICTS: Final = frozenset(
