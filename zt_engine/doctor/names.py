@@ -12,6 +12,9 @@ IDENTITY = (
 CERTIFICATE = ("Zt-Client-Verify", "Zt-Client-Cert")
 """What the hook believes about a client certificate."""
 
+BROWSER_PATH = "/.zt/"
+"""Where people sign in: nobody is asked about it, and it leads to nothing that stands behind a question."""
+
 HOOK_PATH = "/v1/hooks"
 """Where the sidecar is asked, whatever its address."""
 

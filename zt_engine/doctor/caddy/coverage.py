@@ -9,7 +9,7 @@ from zt_engine.doctor.addresses import stays_here, trusts_everybody
 from zt_engine.doctor.caddy.model import CONTENT, PATHS, CaddyConfig, Site, flat, is_question, matcher_of, upstreams
 from zt_engine.doctor.directive import Directive
 from zt_engine.doctor.finding import Finding
-from zt_engine.doctor.names import HOOK_PATH
+from zt_engine.doctor.names import BROWSER_PATH, HOOK_PATH
 
 
 def routes(config: CaddyConfig) -> Iterator[Finding]:
@@ -18,6 +18,8 @@ def routes(config: CaddyConfig) -> Iterator[Finding]:
         for item in _content(site, asked=False):
             name = " ".join((item.name, *item.args))
             if site.questions:
+                if matcher_of(item) == f"{BROWSER_PATH}*" and config.backends.isdisjoint(upstreams(item)):
+                    continue
                 if not config.sidecars.intersection(upstreams(item)):
                     yield Finding("DOCTOR_ROUTE_OPEN", item.place, f"`{name}` runs without `forward_auth` before it")
             elif config.backends.intersection(upstreams(item)):

@@ -8,6 +8,7 @@ from functools import cached_property
 import msgspec
 
 from zt_engine.doctor.addresses import stays_here
+from zt_engine.doctor.names import BROWSER_PATH
 from zt_engine.doctor.trees.node import Node
 
 
@@ -92,6 +93,16 @@ class EnvoyConfig:
         """The names of clusters that are asked."""
         found = (service_of(item) for manager in self.asking for item in manager.questions)
         return frozenset(cluster_of(item).text for item in found if cluster_of(item).present)
+
+    @cached_property
+    def behind(self) -> frozenset[str]:
+        """The names of clusters that routes lead to, but for the one where people sign in."""
+        return frozenset(
+            item.text
+            for _, _, route in self.routes()
+            for item in targets(route)
+            if route.get("match", "prefix").text != BROWSER_PATH
+        )
 
     def leaves(self, cluster: str) -> list[Node]:
         """The endpoints of a cluster that are not on this machine."""

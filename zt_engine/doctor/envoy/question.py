@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from zt_engine.doctor.addresses import stays_here
 from zt_engine.doctor.envoy.model import EnvoyConfig, Manager, cluster_of, is_question, kind, service_of, targets
 from zt_engine.doctor.finding import Finding
-from zt_engine.doctor.names import HOOK_PATH, IDENTITY, listed
+from zt_engine.doctor.names import BROWSER_PATH, HOOK_PATH, IDENTITY, listed
 from zt_engine.doctor.trees.node import Node
 
 LONGEST = 5.0
@@ -34,6 +34,10 @@ def failing(config: EnvoyConfig) -> Iterator[Finding]:
                 yield Finding("DOCTOR_STATUS_CHANGED", status.place, detail)
 
 
+def _texts(nodes: Iterable[Node]) -> list[str]:
+    return [item.text for item in nodes]
+
+
 def _is_refusal(status: Node) -> bool:
     return re.fullmatch(r"[45]\d\d|[A-Z]\w+", status.text) is not None and status.text.lower() != "ok"
 
@@ -54,6 +58,8 @@ def off(config: EnvoyConfig) -> Iterator[Finding]:
         if manager is not None and not manager.questions:
             continue
         if route.get("redirect").present or route.get("direct_response").present:
+            continue
+        if route.get("match", "prefix").text == BROWSER_PATH and config.behind.isdisjoint(_texts(targets(route))):
             continue
         tables = [config.get("typed_per_filter_config") for config in (route, host)]
         tables += [item.get("typed_per_filter_config") for item in _weighted(route)]

@@ -134,6 +134,12 @@ class HaproxyConfig:
         return {rule.args[1] for item in self.asking for rule in self.questions(item) if len(rule.args) > 2}
 
 
+_BROWSER = ["or", "{", "var(txn.zt_browser)", "-m", "bool", "}"]
+_LEADS = ["if", *_BROWSER[1:]]
+_PATH = ["{", "path", "-m", "reg", "^/[.]zt/[a-z-]{1,32}$", "}"]
+"""Where people sign in: nobody is asked about it."""
+
+
 def parts(rule: Directive) -> tuple[list[str], str, list[str]]:
     """Return what a rule does, `if`, `unless` or nothing, and the words of its condition."""
     for at, word in enumerate(rule.args):
@@ -145,6 +151,8 @@ def parts(rule: Directive) -> tuple[list[str], str, list[str]]:
 def gate(section: Section, rule: Directive) -> tuple[str, bool, bool] | None:
     """Return (variable, whether only it decides, whether it is really tested) of a rule that refuses by it."""
     _, kind, words = parts(rule)
+    if words[-len(_BROWSER) :] == _BROWSER and _signs_in(section):
+        words = words[: -len(_BROWSER)]
     acls = {line.first: " ".join(line.args[1:]) for line in section.of("acl")}
     terms = _terms(words)
     if not kind or any(term in {"or", "||"} for term in terms):
@@ -160,6 +168,14 @@ def gate(section: Section, rule: Directive) -> tuple[str, bool, bool] | None:
         if found is not None and at == 0:
             return None
     return None
+
+
+def _signs_in(section: Section) -> bool:
+    """Whether the one thing that makes the variable true is the path where people sign in, and it leads elsewhere."""
+    rules = [parts(rule) for rule in section.rules if rule.first.startswith("set-var(txn.zt_browser")]
+    true = [words for done, _, words in rules if done[1:] != ["bool(false)"]]
+    leads = any(line.name == "use_backend" and list(line.args[1:]) == _LEADS for line in section.lines)
+    return true == [_PATH] and leads
 
 
 def _terms(words: Sequence[str]) -> list[str]:

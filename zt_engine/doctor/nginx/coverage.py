@@ -25,6 +25,8 @@ def locations(config: NginxConfig) -> Iterator[Finding]:
         for level in config.locations(server):
             if level.asks or level.internal or not level.serves or id(level) in config.questions:
                 continue
+            if config.signs_in(level):
+                continue
             yield _open(level)
         roots = [child for child in server.children if child.uri == "/" and child.modifier in {"", "^~"}]
         if not roots and not server.asks and server.kind == "server" and "return" not in server.own:

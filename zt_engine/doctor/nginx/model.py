@@ -7,6 +7,7 @@ from functools import cached_property
 
 from zt_engine.doctor.directive import Directive
 from zt_engine.doctor.finding import Place
+from zt_engine.doctor.names import BROWSER_PATH
 
 HANDLERS = ("proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass")
 CONTENT = (*HANDLERS, "root", "alias", "try_files", "autoindex", "stub_status", "dav_methods", "content_by_lua_block")
@@ -226,6 +227,12 @@ class NginxConfig:
         """Return where a `..._pass` goes: the servers of an upstream, else the address itself."""
         name = authority(url)
         return self._upstreams.get(name) or [name]
+
+    def signs_in(self, level: Level) -> bool:
+        """Whether a location is the one where people sign in, which leads to nothing behind a question."""
+        item = level.handler
+        place = (level.modifier, level.uri) == ("^~", BROWSER_PATH)
+        return place and item is not None and self.backends.isdisjoint(self.addresses(item.args[0]))
 
     @cached_property
     def sidecars(self) -> frozenset[str]:

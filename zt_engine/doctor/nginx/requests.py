@@ -48,7 +48,7 @@ def _whole(config: NginxConfig, server: Level) -> bool:
     if not server.asks:
         return False
     return all(
-        level.asks or level.internal or not level.serves or id(level) in config.questions
+        level.asks or level.internal or not level.serves or id(level) in config.questions or config.signs_in(level)
         for level in config.locations(server)
     )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from zt_engine.doctor.addresses import stays_here, trusts_everybody
 from zt_engine.doctor.finding import Finding
-from zt_engine.doctor.names import HOOK_PATH
-from zt_engine.doctor.traefik.model import TraefikConfig
+from zt_engine.doctor.names import BROWSER_PATH, HOOK_PATH
+from zt_engine.doctor.traefik.model import Router, TraefikConfig
+
+_HOSTS = re.compile(r"\((?:Host\(`[^`]*`\)(?: \|\| )?)+\)")
 
 
 def routers(config: TraefikConfig) -> Iterator[Finding]:
@@ -23,12 +26,23 @@ def routers(config: TraefikConfig) -> Iterator[Finding]:
             )
         elif HOOK_PATH in router.node.get("rule").text:
             yield Finding("DOCTOR_HOOK_EXPOSED", router.node.place, f"router `{router.name}` matches `{HOOK_PATH}`")
-        elif router.question is None and not to_sidecar:
+        elif router.question is None and not to_sidecar and not _signs_in(config, router):
             detail = f"router `{router.name}` has no `forwardAuth`"
             if router.unknown:
                 detail += f"; `{router.unknown[0]}` is not in these files"
             code = "DOCTOR_ROUTE_OPEN" if config.protected else "DOCTOR_NO_HOOK"
             yield Finding(code, router.node.place, detail)
+
+
+def _signs_in(config: TraefikConfig, router: Router) -> bool:
+    """Whether a router is the one where people sign in, which leads to nothing behind a question."""
+    rule = _HOSTS.sub("", router.node.get("rule").text)
+    behind = {address for other in config.protected for address in other.services}
+    return (
+        "||" not in rule
+        and f"PathPrefix(`{BROWSER_PATH}`)" in rule.split(" && ")
+        and behind.isdisjoint(router.services)
+    )
 
 
 def _authzen(rule: str) -> bool:

@@ -105,7 +105,6 @@ def backend_cleared() -> tuple[str, ...]:
     return titles((named | known | RESERVED_NAMES | METHOD_OVERRIDES) - SET_FOR_BACKEND)
 
 
-
 def _where(listen: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """Return the one port and the addresses to bind to, none for all."""
     places = [place.rpartition(":") for place in listen]

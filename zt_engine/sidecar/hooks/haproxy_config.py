@@ -81,6 +81,7 @@ def render(block: HaproxyBlock) -> str:
         backend=_server(block.backend),
         certificate=block.certificate,
         device_cas=block.device_cas,
+        key_file=block.key_file,
         browser=[_server(address) for address in block.browser],
         user=block.user,
         scheme="https" if tls else "http",

@@ -115,7 +115,6 @@ def backend_cleared() -> tuple[str, ...]:
     return titles((named | known | RESERVED_NAMES | METHOD_OVERRIDES) - SET_FOR_BACKEND)
 
 
-
 def key_line(key: bytes) -> str:
     """Return the content of the include file with the proxy's key; raises ConfigError for a key nginx cannot carry."""
     if KEY.fullmatch(key) is None:

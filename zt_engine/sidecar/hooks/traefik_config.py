@@ -119,7 +119,6 @@ def dotted(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-
 def _check(config: TraefikConfig) -> None:
     files = (
         config.sidecar_ca, config.client_certificate, config.client_key, config.folder,
