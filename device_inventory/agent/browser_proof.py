@@ -71,7 +71,8 @@ def read_asked(target: str) -> Asked:
 
 def covers(hosts: Sequence[str], host: str) -> bool:
     """Whether a host is on the list: by its name, or under `*.` by all but its first label."""
-    return host in hosts or f"*.{host.partition('.')[2]}" in hosts
+    rest = host.partition(".")[2]
+    return host in hosts or (bool(rest) and f"*.{rest}" in hosts)
 
 
 def statement(signer: Signer, certificate: str, asked: Asked, *, now: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -41,8 +42,8 @@ A_MINUTE: Final = 30
 """Proofs given in a minute. A browser needs four an hour for each host."""
 SECONDS: Final = 5
 
-Page = Callable[[str, str], bytes]
-"""What a person is told: from a code and an Accept-Language."""
+Page = Callable[[str, str], tuple[bytes, str]]
+"""What a person is told, from a code and an Accept-Language: a page, and its Content-Security-Policy."""
 STATUS: Final = {"AGENT_PROOF_BUSY": 429, "AGENT_PROOF_REQUEST": 404}
 
 
@@ -97,6 +98,10 @@ class Answerer:
         self._tell("agent.proof_given", host=asked.host, port=asked.port, session=asked.sid[:12])
         return Answer(location=way_back(asked, proof))
 
+    def failed(self, error: BaseException | None) -> None:
+        """Take note that a browser was not answered."""
+        self._tell("agent.proof_failed", code="INTERNAL_ERROR", message=type(error).__name__)
+
     def _asked(self, head: Head, port: int) -> Asked:
         """Return what is asked by a browser that navigates, and by nothing else."""
         if head.hosts != (f"127.0.0.1:{port}",):
@@ -141,7 +146,7 @@ class BrowserProofs:
 
     def attend(self) -> None:
         """Listen if there is a host to answer for, and stop if there is none any more."""
-        wanted = bool(known_hosts(self._home))
+        wanted = self._ports.start > 0 and bool(known_hosts(self._home))
         if wanted and self._server is None:
             self._open()
         elif not wanted:
@@ -197,7 +202,10 @@ class _Server(ThreadingMixIn, HTTPServer):
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: whoever hangs up hears nothing."""
+        """Whoever hangs up hears nothing, and neither does anybody of it; what is broken here is said."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            self.answerer.failed(error)
 
     def server_bind(self) -> None:
         """Bind without asking a resolver for a name."""
@@ -221,15 +229,15 @@ class _Handler(BaseHTTPRequestHandler):
             body="Content-Length" in heads or "Transfer-Encoding" in heads,
         )
         answer = self.server.answerer.answer(head, peer=self.client_address[1], port=self.server.server_port)
-        body = b"" if answer.location else self.server.page(answer.code, heads.get("Accept-Language", "")[:256])
+        body, policy = b"", ""
+        if not answer.location:
+            body, policy = self.server.page(answer.code, heads.get("Accept-Language", "")[:256])
         self.send_response_only(302 if answer.location else STATUS.get(answer.code, 403))
         if answer.location:
             self.send_header("Location", answer.location)
         else:
             self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header(
-                "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-            )
+            self.send_header("Content-Security-Policy", policy)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         self.send_header("Referrer-Policy", "no-referrer")

@@ -17,6 +17,7 @@ from typing import Annotated, get_args
 import structlog
 import typer
 
+from device_inventory.agent.browser_proof_listener import PORT, BrowserProofs
 from device_inventory.agent.collecting import ThisMachine
 from device_inventory.agent.control_plane import ControlPlane
 from device_inventory.agent.device import Device
@@ -31,6 +32,7 @@ from device_inventory.agent.tls import safe_url
 from device_inventory.agent.unit import systemd_unit
 from zt_engine import logs
 from zt_engine.adapters.clock_system import SystemClock
+from zt_engine.cli.agent_proof import refusal_page
 from zt_engine.cli.agent_report import Screen, as_zt_error, status_json
 from zt_engine.cli.agent_terminal import Terminal, browse
 from zt_engine.cli.output import Language, chosen_language, print_error
@@ -161,12 +163,19 @@ def status(
 @app.command()
 def run(
     verbose: Annotated[bool, typer.Option("--verbose", help="Log debugging detail.")] = False,
+    proof_port: Annotated[
+        int,
+        typer.Option("--proof-port", min=0, max=65_527, help="First of 8 ports browsers are answered at; 0: none is."),
+    ] = PORT,
     home: HomeOption = None,
     lang: Annotated[
         str | None, typer.Option("--lang", help="ja or en, for what keeps it from starting; the log is English.")
     ] = None,
 ) -> None:
-    """Report every 12 to 15 minutes, sooner after a change, and renew the certificate in time, until SIGTERM."""
+    """Report every 12 to 15 minutes, sooner after a change, and renew the certificate in time, until SIGTERM.
+
+    A browser of yours that comes from a site the control plane names is given what proves that it is on this device.
+    """
     language = chosen_language(lang)
     logs.configure(verbose=verbose)
     log = structlog.get_logger("agent")
@@ -180,15 +189,23 @@ def run(
 
     with _errors(language):
         folder = _home(home)
-        with _device(folder, language) as device:
+        proofs = BrowserProofs(folder, CLOCK, tell, page=refusal_page(language), port=proof_port)
+
+        def heed(event: str, /, **facts: object) -> None:
+            tell(event, **facts)
+            if event == "agent.report_accepted":  # it may have named other hosts than before
+                proofs.attend()
+
+        with _device(folder, language) as device, contextlib.closing(proofs):
             tell("agent.started", home=str(folder.path))
+            proofs.attend()
             Loop(
                 device,
                 locked=folder.locked,
                 clock=CLOCK,
                 lots=secrets.SystemRandom(),
                 wait=stopped.wait,
-                tell=tell,
+                tell=heed,
             ).run()
     tell("agent.stopped")
 
