@@ -29,7 +29,9 @@ LOGIN: Final = "/.zt/login"
 TICKET: Final = "__Host-zt-step-up"
 KNOWN_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.02
-MAX_ASKED: Final = 16
+MAXGIVEN_UP: Final = frozenset({"PASSKEY_NONE", "PASSKEY_OFF", "SESSION_NOT_FOUND"})
+"""What a sign-in at the provider helps against."""
+_ASKED: Final = 16
 UNKNOWN: Final = 2**31
 """Above every level: what the table does not know is only enough for itself."""
 _TICKET: Final = re.compile(rb"(?:^|;)[ \t]*__Host-zt-step-up=([A-Za-z0-9_-]{1,128})(?=;|$)")
@@ -38,12 +40,15 @@ _ASKED: Final = ("to", "acr_values", "max_age")
 
 
 class StepUp:
-    """The two pages of one sidecar. `table` is how strong the policy in force takes each `acr` and `amr` to be."""
+    """The two pages of one sidecar. `table` is how strong the policy in force takes each `acr` and `amr` to be.
+
+    Without a desk nobody has keys, and whoever asks for one is sent to the identity provider.
+    """
 
     def __init__(
         self,
         *,
-        desk: StepUpDesk,
+        desk: StepUpDesk | None,
         replica: Replica,
         certificates: CertificateVerifier,
         clock: Clock,
@@ -69,7 +74,7 @@ class StepUp:
         if record is None:
             return _to_provider(visit.query)
         wanted = enough(visit.query.get("acr_values", ""), record, self._table())
-        if not wanted:
+        if not wanted or self._desk is None:
             return _to_provider(visit.query)
         age = visit.query.get("max_age", "")
         try:
@@ -86,7 +91,7 @@ class StepUp:
                 }
             )
         except InputError as error:
-            if error.code in ("PASSKEY_NONE", "PASSKEY_OFF", "SESSION_NOT_FOUND"):
+            if error.code in GIVEN_UP:
                 return _to_provider(visit.query)
             raise
         cookie = f"{TICKET}={begun.ticket}; {FIXED}; Max-Age={begun.seconds}"
@@ -96,7 +101,7 @@ class StepUp:
         request = visit.request
         ticket = _TICKET.findall(visit.sent.cookie)
         code = visit.query.get("code", "")
-        if not request.session or len(ticket) != 1:
+        if self._desk is None or not request.session or len(ticket) != 1:
             raise InputError("PASSKEY_SESSION", "the session or the ticket of the browser is missing")
         if not _SECRET.fullmatch(code):
             raise InputError("PASSKEY_CHALLENGE", "the code is none")
