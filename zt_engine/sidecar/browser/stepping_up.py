@@ -29,9 +29,9 @@ LOGIN: Final = "/.zt/login"
 TICKET: Final = "__Host-zt-step-up"
 KNOWN_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.02
-MAXGIVEN_UP: Final = frozenset({"PASSKEY_NONE", "PASSKEY_OFF", "SESSION_NOT_FOUND"})
+GIVEN_UP: Final = frozenset({"PASSKEY_NONE", "PASSKEY_OFF", "SESSION_NOT_FOUND"})
 """What a sign-in at the provider helps against."""
-_ASKED: Final = 16
+MAX_ASKED: Final = 16
 UNKNOWN: Final = 2**31
 """Above every level: what the table does not know is only enough for itself."""
 _TICKET: Final = re.compile(rb"(?:^|;)[ \t]*__Host-zt-step-up=([A-Za-z0-9_-]{1,128})(?=;|$)")
