@@ -8,19 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import httpx
 import oidc_provider_mock
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, Page, Route
 
-from tests.browser.chromium import chromium, findings, profile, screenshot
+from tests.browser.chromium import DESKTOP, PHONE, chromium, findings, profile, screenshot
+from tests.control_support import NOW, URL
 from tests.hook_support import LoopThread
 from tests.peers import ROOT
 from tests.sidecar_support import wait_for
 from tests.stream_server import free_port
+from tests.unit.test_portal_enroll import DISK, LINUX, PATCH, Office
 from zt_engine.bootstrap.control import ControlProgram
 from zt_engine.bootstrap.demo_tls import write_server_certificate
 from zt_engine.bootstrap.installation import Choices, install
@@ -212,3 +215,93 @@ def test_from_the_invitation_to_the_welcome_it_takes_five_clicks_and_one_command
         assert len(press.done) <= MOST_CLICKS, press.done
         assert findings(page) == []
         screenshot(page, "enroll-welcome-ja")
+
+
+# -- every page, in both languages
+
+
+class Shown(NamedTuple):
+    """A page as it left the control plane."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def every_page(language: str) -> dict[str, Shown]:
+    """Every page of the journey, and one of each way it can break off, in one language."""
+    shown: dict[str, Shown] = {}
+
+    def keep(name: str, answer: httpx.Response) -> None:
+        # Nothing may lead away from a page while it is looked at.
+        headers = {key: value for key, value in answer.headers.items() if key not in ("refresh", "set-cookie")}
+        shown[name] = Shown(answer.status_code, headers, answer.content)
+
+    with Office(organisation="○○省" if language == "ja" else "Ministry of Tests") as office:
+        office.fresh()
+        visitor = office.browser(language=language)
+        keep("invitation", visitor.get("/enroll", **LINUX))
+        keep("elsewhere", visitor.get("/enroll", user_agent="Android Mobile"))
+        keep("sign-in", visitor.send("/enroll", {"code": office.code}))
+        person = office.carrying(language=language)
+        keep("notice", person.get("/enroll/notice"))
+        keep("install", person.get("/enroll/install"))
+        keep("waiting", person.get(office.progress))
+        keep("unknown", person.send("/enroll", {"code": "?"}))
+        keep("foreign", office.carrying(subject="suzuki", language=language).get("/enroll/notice"))
+        office.begin(state="waiting", status="enrolled")
+        keep("approval", person.get(office.progress))
+        office.fresh()
+        person = office.carrying(language=language)
+        office.begin(state="complete", report_received_at=NOW - 60)
+        office.words.best, office.words.missing = "", (DISK, PATCH)
+        keep("left", person.get(office.progress))
+        keep("checked", person.get(f"{office.progress}?since={NOW}"))
+        office.words.best = "C1"
+        keep("further", person.get(office.progress))
+        office.words.best, office.words.missing = "C2", ()
+        keep("welcome", person.get(office.progress))
+    return shown
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_no_page_keeps_anybody_out_and_at_320_pixels_nothing_is_cut_off(browser: Browser, language: str) -> None:
+    with ThreadPoolExecutor(1) as aside:  # Playwright's own loop runs in this thread
+        shown = aside.submit(every_page, language).result()
+    faults: dict[str, list[str]] = {}
+    with profile(browser, language=language) as context:
+        page = context.new_page()
+        blocked: list[str] = []
+        page.on("console", lambda said: blocked.append(said.text) if "Content Security" in said.text else None)
+        page.route("**/*", lambda route: serve(route, shown))
+        for name in shown:
+            page.goto(f"{URL}/{name}")
+            faults[name] = findings(page)
+            page.set_viewport_size({"width": 320, "height": 640})
+            if page.evaluate("document.documentElement.scrollWidth") > 320:
+                faults[name].append("wider than 320 pixels")
+            page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+            take(page, f"enroll-{name}-{language}")
+    assert [fault for found in faults.values() for fault in found] == []
+    assert blocked == []
+
+
+def serve(route: Route, shown: dict[str, Shown]) -> None:
+    """Answer with a page, as it came."""
+    one = shown.get(route.request.url.rsplit("/", 1)[-1])
+    if one is None:
+        route.fulfill(status=404, body="")
+        return
+    route.fulfill(status=one.status, headers=one.headers, body=one.body)
+
+
+def take(page: Page, name: str) -> None:
+    """Take the pictures that docs show; with `ZT_SCREENSHOTS=all` also those to look at, in the dark and on a phone."""
+    screenshot(page, name)
+    if os.environ.get("ZT_SCREENSHOTS") == "all":
+        page.emulate_media(color_scheme="dark")
+        screenshot(page, f"{name}-dark")
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+        screenshot(page, f"{name}-phone")
+        page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]

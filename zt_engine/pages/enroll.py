@@ -6,6 +6,7 @@ One action a screen. Each says what happens next; none needs a script, and none 
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
@@ -108,9 +109,18 @@ class EnrollPages:
             *([(t["approval"], t["approval_yes"])] if approval else []),
             (t["until"], moment(until, language)),
         ]
-        groups = grouped(notice(ownership, language))
+        groups, kept = grouped(notice(ownership, language))
+        legend = [(t["marked"].format(mark=mark) if mark else t["unmarked"], text) for text, mark in kept.items()]
         return self._page(
-            "enroll_notice.html", language, visitor, at=2, preamble=PREAMBLE[language], rows=rows, groups=groups, to=to
+            "enroll_notice.html",
+            language,
+            visitor,
+            at=2,
+            preamble=PREAMBLE[language],
+            rows=rows,
+            groups=groups,
+            legend=legend,
+            to=to,
         )
 
     def install(self, language: Language, visitor: object, *, command: str, package: Package, to: str) -> Page:
@@ -245,12 +255,22 @@ def left(items: Sequence[Listed], label: str, language: Language) -> str:
     return t["left_named"].format(said=said, names=t["between"].join(names))
 
 
-def grouped(found: Sequence[NoticeItem]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
-    """Return the notice by purpose, and below that by how long something is kept: nothing is said forty times."""
-    purposes: dict[str, dict[str, list[str]]] = {}
+def grouped(
+    found: Sequence[NoticeItem],
+) -> tuple[list[tuple[str, list[tuple[str, str]]]], Mapping[str, str]]:
+    """Return the notice by purpose, each item with a mark, and what each mark says of how long something is kept.
+
+    So every item has its purpose and its time, and nothing is said forty times.
+    """
+    times = Counter(item.retention for item in found)
+    marks = {text: _MARKS[min(at, len(_MARKS) - 1)] for at, (text, _) in enumerate(times.most_common())}
+    purposes: dict[str, list[tuple[str, str]]] = {}
     for item in found:
-        purposes.setdefault(item.purpose, {}).setdefault(item.retention, []).append(item.text)
-    return [(purpose, list(kept.items())) for purpose, kept in purposes.items()]
+        purposes.setdefault(item.purpose, []).append((item.text, marks[item.retention]))
+    return list(purposes.items()), marks
+
+
+_MARKS: Final = ("", "※", "†", "‡")
 
 
 def moment(instant: int, language: Language) -> str:

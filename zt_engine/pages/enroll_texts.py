@@ -62,7 +62,9 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "approval_yes": "登録の後に、ほかの担当者の承認が必要です",
         "until": "招待の有効期限",
         "purposes": "項目と目的",
-        "retention": "保存期間：",
+        "retention": "保存期間",
+        "unmarked": "印のない項目",
+        "marked": "{mark} の項目",
         "have_read": "確認しました。次へ",
         # Install and run.
         "install": "登録する端末で、次のコマンドを実行してください",
@@ -112,22 +114,22 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "pause": "自動更新を止める",
         "paused": "自動更新を止めています。",
         "resume": "自動更新を再開する",
-        "look": "いまの状態を表示する",
+        "look": "いまの状態を確認する",
         "show_command": "コマンドをもう一度表示する",
         # What is left.
         "left": "あと{count}項目で利用できます",
         "left_label": "あと{count}項目で「{label}」まで利用できます",
         "left_named": "{said}：{names}",
         "between": "、",
-        "fix_lead": "終わったものから順に確認できます。管理者を待つ必要はありません。",
+        "fix_lead": "どの順番でもかまいません。終わったものから、端末の報告に反映されます。",
         "fix": "残りの項目",
         "again": "再確認",
         "again_how": (
-            "終わったら、端末で {command} を実行し、「再確認」を押してください。エージェントが動いていれば、"
+            "終わったら、端末で {command} を実行してから押してください。エージェントが動いていれば、"
             "1分ほどで自動的に報告されます。"
         ),
-        "news": "新しい報告を確認しました（{at}）。",
-        "no_news": "端末からの新しい報告は、まだ届いていません（最後の報告：{at}）。",
+        "news": "新しい報告を確認しました。{at} に届いたものです。",
+        "no_news": "端末からの新しい報告は、まだ届いていません。最後の報告は {at} です。",
         "no_news_do": "端末で次のコマンドを実行すると、すぐに報告されます。",
         "reported": "最後の報告",
         # Welcome.
@@ -140,9 +142,8 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "name": "名前",
         "model": "機種",
         "id": "端末の番号",
-        "keep": "これからも自動で利用を続けるには、エージェントを動かしたままにしてください（{command}）。",
-        "not_mine": "登録した覚えのない端末のときは",
-        "not_mine_do": "この端末の情報を確認し、紛失として報告してください。",
+        "keep": "使い続けられるように、エージェント（{command}）を動かしたままにしてください。",
+        "not_mine": "登録した覚えのない端末のときは、情報を確認して、紛失として報告してください。",
         "details": "この端末の情報を見る",
         # What cannot go on.
         "paste_again": "招待を貼り付け直す",
@@ -203,7 +204,9 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "approval_yes": "Somebody else approves the device after it is registered",
         "until": "The invitation is good until",
         "purposes": "Items and purposes",
-        "retention": "How long it is kept:",
+        "retention": "How long it is kept",
+        "unmarked": "Items without a mark",
+        "marked": "Items with {mark}",
         "have_read": "I have read this. Continue",
         "install": "Run this command on the device you are registering",
         "install_lead": (
@@ -247,11 +250,11 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
             "Somebody is looking at your device. You may close this page; the link of your invitation opens it again."
         ),
         "waiting": "Waiting",
-        "refreshing": "This page looks again by itself every {seconds} seconds.",
-        "pause": "Stop looking by itself",
-        "paused": "This page no longer looks by itself.",
-        "resume": "Look by itself again",
-        "look": "Look now",
+        "refreshing": "This page refreshes itself every {seconds} seconds.",
+        "pause": "Pause refreshing",
+        "paused": "Refreshing is paused.",
+        "resume": "Resume refreshing",
+        "look": "Refresh now",
         "show_command": "Show the command once more",
         "left": "{count} items left",
         "left_label": "{count} items left for “{label}”",
@@ -259,15 +262,15 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "left_one_label": "1 item left for “{label}”",
         "left_named": "{said}: {names}",
         "between": ", ",
-        "fix_lead": "Do them in any order. You need not wait for an administrator.",
+        "fix_lead": "Do them in any order; each counts as soon as the device has reported it.",
         "fix": "What is left",
         "again": "Check again",
         "again_how": (
-            "When you are done, run {command} on the device and press “Check again”. If the agent is running, it "
-            "reports by itself within about a minute."
+            "When you are done, run {command} on the device, then press this. An agent that is running reports by "
+            "itself within about a minute."
         ),
-        "news": "A new report has arrived ({at}).",
-        "no_news": "No new report has arrived from the device yet (the last one: {at}).",
+        "news": "A new report has arrived, at {at}.",
+        "no_news": "No new report has arrived from the device yet. The last one is of {at}.",
         "no_news_do": "Run this on the device, and it reports at once.",
         "reported": "Last report",
         "welcome": "Connected. This device may be used up to “{label}”",
@@ -279,9 +282,8 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "name": "Name",
         "model": "Model",
         "id": "Device number",
-        "keep": "To keep it usable, leave the agent running ({command}).",
-        "not_mine": "If this is not a device you registered",
-        "not_mine_do": "See what is known of it, and report it lost.",
+        "keep": "Leave the agent running ({command}), so that the device stays usable.",
+        "not_mine": "If you did not register this device, see what is known of it and report it lost.",
         "details": "See what is known of this device",
         "paste_again": "Paste the invitation again",
         "other_account": "Sign in with another account",
