@@ -98,8 +98,8 @@ def operate(browser: Browser, device_id: str, operation: str, reason: str = REAS
     return browser.post(path, hidden(browser) | {"reason": reason})
 
 
-def walk(browser: Browser) -> Iterator[str]:
-    """Follow every link of the desk, and yield where the forms of its pages post to."""
+def walk(browser: Browser, pages: list[str] | None = None) -> Iterator[str]:
+    """Follow every link of the desk, and yield where the forms of its pages post to; `pages` gathers what was shown."""
     waiting, seen = ["/desk"], set()
     while waiting:
         path = waiting.pop()
@@ -108,5 +108,7 @@ def walk(browser: Browser) -> Iterator[str]:
         seen.add(path)
         answer = browser.get(path)
         assert answer.status_code == 200, (path, browser.text)
+        if pages is not None:
+            pages.append(browser.page)
         yield from (unescape(action) for action in ACTION.findall(browser.page))
         waiting += [unescape(found) for found in PATH.findall(browser.page)]

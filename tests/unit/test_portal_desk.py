@@ -23,7 +23,7 @@ from tests.desk_support import (
     wait,
     walk,
 )
-from tests.portal_support import ISSUER, Browser, PortalOffice
+from tests.portal_support import ISSUER, PortalOffice
 from zt_engine.control_plane.access import PERMISSIONS
 from zt_engine.control_plane.devices import PERMISSION
 from zt_engine.control_plane.portal.desk_reading import BUTTONS
@@ -384,70 +384,3 @@ def test_a_form_that_was_not_made_here_is_refused(office: PortalOffice, broken: 
     answer = helpdesk.send(path, hidden(helpdesk) | {"reason": REASON} | broken)
 
     assert (answer.status_code, office.control.device("laptop-1")) == (422, a_device())
-
-
-# -- lists
-
-
-def test_devices_are_found_page_by_page(office: PortalOffice) -> None:
-    for number in range(30):
-        office.control.put(
-            a_device(f"pc-{number:02}", name=f"name {number}", status="lost" if number % 3 else "active")
-        )
-    viewer = person(office, "viewer")
-
-    def shown() -> list[str]:
-        return [f"pc-{number:02}" for number in range(30) if f"/desk/devices/pc-{number:02}" in viewer.page]
-
-    viewer.get("/desk")
-    first = shown()
-    viewer.get(_next(viewer))
-    assert (len(first), first + shown()) == (25, [f"pc-{number:02}" for number in range(30)])
-    viewer.get("/desk?status=active")
-    assert shown() == [f"pc-{number:02}" for number in range(0, 30, 3)]
-    viewer.get("/desk?q=NAME+29")
-    assert shown() == ["pc-29"]
-    viewer.get("/desk?q=nothing&status=gone")
-    assert "No device matches." in viewer.text
-
-
-@pytest.mark.parametrize("query", ["?after=" + "x" * 2000, "?q=" + "x" * 300, "?q=%00", "?status=" + "x" * 99])
-def test_an_odd_question_is_a_page_that_says_so(office: PortalOffice, query: str) -> None:
-    answer = person(office, "viewer").get(f"/desk{query}")
-
-    assert (answer.status_code, answer.headers["content-type"]) == (422, "text/html; charset=utf-8")
-
-
-def test_who_waits_is_found_page_by_page(office: PortalOffice) -> None:
-    for number in range(27):
-        wait(office.control, f"pc-{number:02}", serial_hash=f"{number:064}")
-    approver = person(office, "approver")
-
-    approver.get("/desk/waiting")
-    first = [number for number in range(27) if f"/desk/devices/pc-{number:02}" in approver.page]
-    approver.get(_next(approver))
-    second = [number for number in range(27) if f"/desk/devices/pc-{number:02}" in approver.page]
-
-    assert (len(first), first + second) == (25, list(range(27)))
-
-
-def test_a_device_nobody_knows_is_a_page_that_says_so(office: PortalOffice) -> None:
-    answer = person(office, "owner").get("/desk/devices/nothing")
-
-    assert (answer.status_code, "DEVICE_NOT_FOUND" in answer.text) == (404, True)
-
-
-def test_the_id_of_a_device_may_hold_anything(office: PortalOffice) -> None:
-    odd = "a/b %2F?x=1&y#z"
-    office.control.put(a_device(odd))
-    owner = person(office, "owner")
-
-    actions = [action for action in walk(owner) if "quarantine" in action]
-    operate(owner, "a%2Fb%20%252F%3Fx%3D1%26y%23z", "quarantine")
-
-    assert actions == ["/desk/devices/a%2Fb%20%252F%3Fx%3D1%26y%23z/quarantine"]
-    assert office.control.device(odd).status == "quarantined"
-
-
-def _next(browser: Browser) -> str:
-    return browser.page.partition('rel="next"')[0].rpartition('href="')[2].partition('"')[0].replace("&amp;", "&")

@@ -20,6 +20,8 @@ JST: Final = timezone(timedelta(hours=9), "JST")
 """People here read Japanese time, whatever their own clock says; records hold UTC."""
 MINUTE: Final = 60
 CLIPPED: Final = 60
+NOT_HERE: Final = 900
+"""Labels from this rank on are for what must not be here at all: no device is good for them."""
 Badge = Literal["ok", "wait", "warn", "stop"]
 
 _STATUS_BADGE: Final[Mapping[DeviceStatus, Badge]] = {
@@ -55,7 +57,7 @@ class Words:
     def __init__(self, language: Language, *, now: int, levels: Sequence[Level] = ()) -> None:
         self.language: Language = language
         self._now = now
-        self._levels = sorted(levels, key=lambda level: level.rank)
+        self._levels = sorted((level for level in levels if level.rank < NOT_HERE), key=lambda level: level.rank)
 
     @property
     def texts(self) -> Mapping[str, str]:

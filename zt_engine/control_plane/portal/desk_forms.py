@@ -80,7 +80,7 @@ def wanted_of(form: Posted) -> Wanted:
     faults = []
     try:
         ends_at = _end_of(words["ends_on"])
-    except ValueError:
+    except (ValueError, OverflowError):
         faults.append("ends_at")
         ends_at = None
     kind = "contractor" if words["sponsor"] else "shared" if words["ownership"] == "shared" else "person"
@@ -115,7 +115,7 @@ def wanted_of(form: Posted) -> Wanted:
 
 
 def _end_of(day: str) -> int | None:
-    """Return the end of a day in Japanese time, None where none is named; ValueError for what is no day."""
+    """Return the end of a day in Japanese time, None where none is named; ValueError or OverflowError for no day."""
     if not day:
         return None
     midnight = datetime.combine(date.fromisoformat(day), time(), JST) + timedelta(days=1)

@@ -18,7 +18,7 @@ from zt_engine.control_plane.portal.refused import page_status
 from zt_engine.control_plane.portal.visitor import Visitor
 from zt_engine.core.classification import Level
 from zt_engine.core.errors import ZtError
-from zt_engine.pages.desk import Words
+from zt_engine.pages.desk import NOT_HERE, Words
 from zt_engine.pages.registry import registry
 
 TABS: Final = (
@@ -27,8 +27,6 @@ TABS: Final = (
     ("invitations", "/desk/invitations", "invitations.read"),
     ("invite", "/desk/invite", "invitations.write"),
 )
-NOT_OFFERED: Final = 900
-"""Labels from this rank on are for what must not be here at all: no device is good for them."""
 RANKS: Final = (100, 200, 300)
 """What is offered where no label is known by name."""
 
@@ -80,7 +78,7 @@ class DeskPages:
         """Return the labels a device may be good for, from the lowest."""
         parts = self._plane.extras.get(PARTS)
         known = parts.levels().values() if isinstance(parts, EnrollmentParts) else ()
-        return sorted((level for level in known if level.rank < NOT_OFFERED), key=lambda level: level.rank)
+        return sorted((level for level in known if level.rank < NOT_HERE), key=lambda level: level.rank)
 
     def ceilings(self, who: Visitor) -> list[tuple[int, str]]:
         """Return what may be chosen as the ceiling of a device, with its name."""

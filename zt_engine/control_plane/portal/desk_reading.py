@@ -19,6 +19,7 @@ from zt_engine.control_plane.access import PERMISSIONS
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.devices import PERMISSION, Operation
 from zt_engine.control_plane.portal.visitor import Visitor
+from zt_engine.control_plane.reads import reads_of
 from zt_engine.core.audit import AuditEvent
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import SubjectRecord
@@ -153,7 +154,7 @@ class DeskReading:
         return Listing(found[:PAGE], found[PAGE - 1].device_id if len(found) > PAGE else "")
 
     def device(self, device_id: str, who: Visitor) -> Shown:
-        """Return everything about a device; DEVICE_NOT_FOUND."""
+        """Return everything about a device, and note for its holder who looked; DEVICE_NOT_FOUND."""
         with self._plane.store.reading(self._plane.settings.tenant) as tx:
             device = tx.devices.get(device_id)
             if device is None:
@@ -161,6 +162,7 @@ class DeskReading:
             events = tuple(tx.audit.of(f"device:{device_id}", limit=EVENTS))
             ledger = _match(tx, device)
             hindered = hindrance(tx, device, who) if pending(device) else ""
+        reads_of(self._plane).note(device_id, actor=who.actor)
         may = PERMISSIONS[who.role] if who.role is not None else frozenset()
         return Shown(
             device=device,
