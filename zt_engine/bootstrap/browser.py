@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import structlog
 
 from zt_engine.adapters.sign_in_http import SignInClient
+from zt_engine.bootstrap.browser_keys import key_pages
 from zt_engine.bootstrap.following_control import ControlFollower
 from zt_engine.bootstrap.listening import BROWSER, BROWSER_TLS
 from zt_engine.bootstrap.proxy_tls import proxy_context
 from zt_engine.bootstrap.sockets import address_of
 from zt_engine.bootstrap.wiring import Wiring
 from zt_engine.config import Settings
+from zt_engine.core.identity import AssuranceTable
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports import Clock
 from zt_engine.sidecar.browser.device_proof import DeviceProofs
@@ -30,8 +33,18 @@ log = structlog.get_logger()
 class BrowserSite:
     """The listener, from its settings to its end. Without `sidecar.browser_listen` it does nothing."""
 
-    def __init__(self, settings: Settings, replica: Replica, clock: Clock, control: ControlFollower | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        replica: Replica,
+        clock: Clock,
+        control: ControlFollower | None,
+        assurance: Callable[[], AssuranceTable],
+    ) -> None:
+        """`assurance` tells how strong the policy in force takes each sign-in to be."""
         self._settings = settings
+        self._control = control
+        self._assurance = assurance
         self._replica = replica
         self._clock = clock
         self._desk = SignInClient(control.client) if control is not None else None
@@ -77,8 +90,11 @@ class BrowserSite:
             clock=self._clock,
             denied=wiring.denied,
             page=SignOutPage(default_language=self._settings.sidecar.language),
-            more=self._device_proofs(wiring),
+            more={**self._device_proofs(wiring), **self._keys(wiring)},
         )
+
+    def _keys(self, wiring: Wiring) -> Pages:
+        return key_pages(self._control, self._replica, wiring.certificates, self._clock, self._assurance)
 
     def _device_proofs(self, wiring: Wiring) -> Pages:
         if wiring.device_proofs is None:

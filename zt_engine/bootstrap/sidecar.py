@@ -17,6 +17,7 @@ from zt_engine.adapters.keys_jwks import KeySource, refresh_due
 from zt_engine.bootstrap.apache_listener import ApacheListener
 from zt_engine.bootstrap.authzen import AuthzenListener, Surroundings
 from zt_engine.bootstrap.browser import BrowserSite
+from zt_engine.bootstrap.browser_keys import assurance_of
 from zt_engine.bootstrap.code_texts import CodeTexts
 from zt_engine.bootstrap.decision_log import open_log
 from zt_engine.bootstrap.device_certificates import DeviceCertificates
@@ -130,7 +131,7 @@ class SidecarProgram:
         self.authzen = AuthzenListener(settings, around, busy=lambda: any(one.turn.waiting for one in self._servers))
         self.grpc = EnvoyGrpcListener(settings, self.meters, self.log, lambda: bool(self.readiness()["ready"]))
         self.fastcgi = ApacheListener(self.meters)
-        self.browser = BrowserSite(settings, self.replica, self.clock, self.control)
+        self.browser = BrowserSite(settings, self.replica, self.clock, self.control, assurance_of(self.authorizer))
         self.handed_over = asyncio.Event()
         """Set when a successor serves and this process should stop."""
         self._busy = asyncio.Lock()
