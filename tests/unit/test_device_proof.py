@@ -26,6 +26,8 @@ from zt_engine.core.device_proof import AHEAD_SECONDS, COOKIE, SECONDS, TYPE, co
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import from_base64url, to_base64url
 from zt_engine.core.session import SessionRecord, sid_of
+from zt_engine.pages.denied import DeniedPage
+from zt_engine.pages.registry import registry
 from zt_engine.sidecar.outcomes import Outcome
 from zt_engine.sidecar.principals import Principals
 from zt_engine.sidecar.replica import Changes
@@ -144,6 +146,38 @@ def test_of_certificate_and_proof_the_certificate_counts(browser: Browser) -> No
     browser.publish()
 
     assert not allowed(browser.ask(proof(browser.laptop), certificate=other))
+
+
+def test_a_person_without_a_proof_is_told_to_confirm_the_device_and_the_record_says_what_the_policy_found(
+    browser: Browser,
+) -> None:
+    outcome = browser.ask()
+
+    assert b"\r\nZt-Reason: DEVICE_UNPROVEN\r\n" in outcome.head
+    assert reasons(outcome)[0] == "DEVICE_REQUIRED"
+    assert b"DEVICE_UNPROVEN" not in browser.world.decide(browser.authorizer, browser.world.request()).head
+    assert b'"binding":"none"' in outcome.document
+    assert b'"binding":"session"' in browser.ask(proof(browser.laptop)).document
+
+
+@pytest.mark.parametrize(("language", "label"), [("ja", "この端末を確認する"), ("en", "Confirm this device")])
+def test_the_page_leads_to_the_device_s_confirmation_and_a_program_is_told_where_that_is(
+    language: str, label: str
+) -> None:
+    page = DeniedPage(registry(), default_language="en", confirms=True)
+    off = DeniedPage(registry(), default_language="en")
+    told: dict[str, Any] = {"decision": "d", "status": 403, "accept_language": language, "confirm": "/.zt/device?to=/a"}
+
+    shown = page.render(code="DEVICE_UNPROVEN", accept="text/html", **told).body.decode()
+    read = msgspec.json.decode(page.render(code="DEVICE_UNPROVEN", accept="*/*", **told).body)
+
+    assert f'href="/.zt/device?to=/a">{label}</a>' in shown
+    assert (read["code"], read["confirm_device"]) == ("DEVICE_UNPROVEN", "/.zt/device?to=/a")
+    for other in (
+        page.render(code="HOST_FOREIGN", accept="text/html", **told),
+        off.render(code="DEVICE_UNPROVEN", accept="text/html", **told),
+    ):
+        assert "/.zt/device" not in other.body.decode()
 
 
 # -- when it ends

@@ -172,6 +172,7 @@ class Wiring:
             default_language=settings.sidecar.language,
             help_url=settings.sidecar.help_url,
             signs_in=bool(settings.sidecar.browser_listen or settings.sidecar.browser_tls_listen),
+            confirms=settings.sidecar.device_proof_port > 0,
         )
         used = {proxy.hook for proxy in settings.proxies}
         self.credentials = credentials

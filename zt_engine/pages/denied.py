@@ -28,6 +28,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "again": "このページをもう一度開いてください。",
         "help": "お困りのときは：",
         "sign_in": "サインインする",
+        "confirm": "この端末を確認する",
         "code": "理由コード",
         "decision": "判定番号",
     },
@@ -39,6 +40,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "again": "open this page again.",
         "help": "If you need help: ",
         "sign_in": "Sign in",
+        "confirm": "Confirm this device",
         "code": "Reason code",
         "decision": "Decision id",
     },
@@ -55,6 +57,10 @@ LAST_RESORT = {
     "en": "If you need this, contact the help desk and give them the decision id.",
 }
 """Said where a code has no hint: nobody is left without a next step."""
+
+UNPROVEN = "DEVICE_UNPROVEN"
+"""Said to a browser that is signed in and shows no device: confirming it (`/.zt/device`) may be all that is missing."""
+CONFIRMED = frozenset(("DEVICE_UNPROVEN", "DEVICE_UNKNOWN"))
 
 OWN_HANDS = frozenset({"auth", "report", "device"})
 """Kinds of reasons that the person can do something about; the command of any other kind is for an operator."""
@@ -111,13 +117,15 @@ class DeniedPage:
     """Renders refusals. `codes` may change while it runs: a new bundle brings the reasons of its policy."""
 
     def __init__(
-        self, codes: Mapping[str, Code], *, default_language: str, help_url: str = "", signs_in: bool = False
-    ) -> None:
-        """`signs_in`: whether a browser can be sent to `/.zt/login` of the very host."""
+        self, codes: Mapping[str, Code], *, default_language: str, help_url: str = "", signs_in: bool = False,
+        confirms: bool = False,
+    ) -> None:  # fmt: skip
+        """`signs_in`: whether a browser can be sent to `/.zt/login` of the very host; `confirms`: to `/.zt/device`."""
         self._codes = codes
         self._default = default_language
         self._help_url = help_url
         self._signs_in = signs_in
+        self._confirms = confirms
         folder = resources.files("zt_engine.pages") / "templates"
         self._style = (folder / "denied.css").read_text(encoding="utf-8")
         environment = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined)
@@ -133,18 +141,22 @@ class DeniedPage:
         return self._codes.get(code)
 
     def render(
-        self, *, code: str, decision: str, status: int, accept: str, accept_language: str, sign_in: str = ""
-    ) -> Refusal:
+        self, *, code: str, decision: str, status: int, accept: str, accept_language: str, sign_in: str = "",
+        confirm: str = "/.zt/device",
+    ) -> Refusal:  # fmt: skip
         """Return a refusal in the form and the language that were asked for; an unknown code is not shown.
 
-        `sign_in` is the way to sign in and come back, for whom that would help.
+        `sign_in` is the way to sign in and come back, `confirm` to have the device confirmed, for whom that would help.
         """
         language = language_of(accept_language, default=self._default)
         known = self._codes.get(code)
         entry, shown = (UNKNOWN, "DENIED") if known is None else (known, code)
         way = sign_in if self._signs_in and status == 401 else ""
+        helps = self._confirms and (shown in CONFIRMED or shown.startswith("DEVICE_PROOF_"))
+        device = confirm if helps and not way else ""
         if not wants_page(accept):
-            return Refusal(PROBLEM, language, _problem(entry, shown, decision, status, language, way))
+            ways = {"sign_in": way, "confirm_device": device}
+            return Refusal(PROBLEM, language, _problem(entry, shown, decision, status, language, ways))
         other = "en" if language == "ja" else "ja"
         page = self._template.render(
             style=self._style,
@@ -157,6 +169,7 @@ class DeniedPage:
             again=entry.kind in OWN_HANDS,
             help_url=self._help_url,
             sign_in=way,
+            confirm=device,
             code=shown,
             decision=decision,
             other={
@@ -173,8 +186,10 @@ def _hint(entry: Code, language: str) -> str:
     return entry.hint(language) or LAST_RESORT[language]
 
 
-def _problem(entry: Code, code: str, decision: str, status: int, language: str, sign_in: str) -> bytes:
-    """Encode a problem (RFC 9457); `code`, `decision` and, where it helps, `sign_in` are extension members."""
+def _problem(
+    entry: Code, code: str, decision: str, status: int, language: str, ways: Mapping[str, str]
+) -> bytes:  # fmt: skip
+    """Encode a problem (RFC 9457); `code`, `decision` and those of the `ways` that help are extension members."""
     problem: dict[str, object] = {
         "type": f"urn:zt:reason:{code}",
         "title": entry.text(language),
@@ -183,6 +198,5 @@ def _problem(entry: Code, code: str, decision: str, status: int, language: str, 
         "code": code,
         "decision": decision,
     }
-    if sign_in:
-        problem["sign_in"] = sign_in
+    problem |= {name: way for name, way in ways.items() if way}
     return msgspec.json.encode(problem) + b"\n"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Final
 
+from zt_engine.core.decision import Decision, Effect
 from zt_engine.core.device_proof import Proven, halves, require_of
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import VerifiedToken
@@ -48,6 +49,12 @@ def proof_for(
             return None
         raise
     return proven
+
+
+def lacks_device(decision: Decision, kinds: Mapping[str, str]) -> bool:
+    """Whether what a decision asks for first is a device, so that proving one may be all that is missing."""
+    first = decision.reasons[0] if decision.reasons else ""
+    return decision.effect is Effect.DENY and kinds.get(first) in ("device", "report")
 
 
 def token_of(session: SessionRecord) -> VerifiedToken:

@@ -14,7 +14,9 @@ from zt_engine.core.judgement import Circumstances, undisputed, weigh
 from zt_engine.core.policy_input import assemble, digest, fragment, trust_fragment
 from zt_engine.core.situation import Applied, Situation, Target, registered
 from zt_engine.core.trust import TrustScore, combine
+from zt_engine.pages.denied import UNPROVEN
 from zt_engine.ports import Clock
+from zt_engine.sidecar.browser_sessions import lacks_device
 from zt_engine.sidecar.hooks.answers import allow_head, deny_head, obligations_list
 from zt_engine.sidecar.outcomes import Ground, Outcome, members, situation_fragment, who
 from zt_engine.sidecar.policy import Case, Policy
@@ -122,7 +124,12 @@ class Deliberation:
                 who(principal).identity, label=label.code, trust=trust.score, obligations=duties, assertion=assertion
             )
         else:
-            head = deny_head(decision, scheme=principal.scheme, has_credential=principal.has_credential)
+            head = deny_head(
+                decision,
+                scheme=principal.scheme,
+                has_credential=principal.has_credential,
+                told=UNPROVEN if principal.unproven and lacks_device(decision, policy.kinds) else "",
+            )
         as_of = frozen.as_of if still and frozen is not None else None
         named = members(
             who(principal), ground, request.hook, label.code, decided, trust, decision.threshold, applied, name, as_of

@@ -73,7 +73,7 @@ class Principal:
     __slots__ = (
         "assigned", "authorization", "binding", "client_cert", "device", "has_credential", "issuer", "keys",
         "keys_version", "names", "phase", "profile", "records", "revocable", "scheme", "serial", "session", "since",
-        "situation", "state", "strange_at", "subject", "tick", "token", "until",
+        "situation", "state", "strange_at", "subject", "tick", "token", "unproven", "until",
     )  # fmt: skip
 
     def __init__(self, serial: int, *, since: float, until: float, situation: Situation) -> None:
@@ -103,6 +103,8 @@ class Principal:
         self.token: VerifiedToken | None = None
         self.session: SessionRecord | None = None
         """The browser's session that stands for a token."""
+        self.unproven = False
+        """Whether it is a session without a device, of which a device proof could tell."""
         self.profile: object = None
         """What the subject says before the clock is asked, and `tick`, what is so now: both are `Moments`' to fill."""
         self.tick: object = None
@@ -238,6 +240,7 @@ class Principals:
             if session is not None:
                 if principal.binding == "none" and principal.device is not None:
                     principal.binding = "session"
+                principal.unproven = principal.device is None and self._device_proofs is not None
                 # INVARIANT: a session that began with a certificate needs one; a proof is a cookie and can be copied.
                 if session.device_id and (certificate is None or certificate.device_id != session.device_id):
                     raise InputError("SESSION_DEVICE", "the session began on a device that has not shown itself")

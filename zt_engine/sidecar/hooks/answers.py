@@ -83,9 +83,9 @@ def allow_head(identity: Identity, *, label: str, trust: int, obligations: str, 
     )
 
 
-def deny_head(decision: Decision, *, scheme: str, has_credential: bool) -> bytes:
-    """Return the answer 401 or 403 up to the value of Zt-Decision."""
-    reason = decision.reasons[0] if decision.reasons else "INTERNAL_ERROR"
+def deny_head(decision: Decision, *, scheme: str, has_credential: bool, told: str = "") -> bytes:
+    """Return the answer 401 or 403 up to the value of Zt-Decision. `told` is said instead of the first reason."""
+    reason = told or (decision.reasons[0] if decision.reasons else "INTERNAL_ERROR")
     if decision.effect is not Effect.STEP_UP:
         return (
             "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
