@@ -142,7 +142,7 @@ class DeniedPage:
 
     def render(
         self, *, code: str, decision: str, status: int, accept: str, accept_language: str, sign_in: str = "",
-        confirm: str = "/.zt/device",
+        confirm: str = "",
     ) -> Refusal:  # fmt: skip
         """Return a refusal in the form and the language that were asked for; an unknown code is not shown.
 

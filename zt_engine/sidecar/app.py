@@ -260,9 +260,11 @@ class DecisionApp:
             if hook.allow_lines:
                 pending.whole = b"".join((outcome.head, pending.number, CRLF, hook.allow_lines, CRLF))
         elif hook.carries and not bodiless:
-            pending.whole = self._denials.write(
-                outcome.head, pending.number, spoken(head) if headers is None else headers
-            )
+            # Envoy asks with the client's own target behind ours; others say it in a header.
+            line = head.partition(CRLF)[0].split(b" ") if hook.any_method else []
+            target = line[1].removeprefix(hook.path) if len(line) > 1 else b""
+            told = spoken(head) if headers is None else headers
+            pending.whole = self._denials.write(outcome.head, pending.number, told, target=target)
         return pending
 
     def _pending(

@@ -17,7 +17,7 @@ from zt_engine.core.errors import InputError
 from zt_engine.core.generations import Generations
 from zt_engine.sidecar.app import DecisionApp, Pending
 from zt_engine.sidecar.hooks.credentials import Credentials
-from zt_engine.sidecar.hooks.denials import MARK, MAX_HEADER_BYTES, Denials
+from zt_engine.sidecar.hooks.denials import MAX_HEADER_BYTES, Denials
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
 from zt_engine.sidecar.hooks.reading import Prover, Sent
 from zt_engine.sidecar.meters import Meters
@@ -79,7 +79,7 @@ class ApacheHook:
         number = get(b"UNIQUE_ID", b"").replace(b"@", b"_")
 
         def encode(outcome: Outcome, decision: bytes) -> bytes:
-            return self._encode(outcome, decision, number, accept, languages)
+            return self._encode(outcome, decision, number, (accept, languages, get(b"REQUEST_URI", b"")))
 
         try:
             request = self._prover.prove(NAME, self.read(params), credential)
@@ -133,7 +133,7 @@ class ApacheHook:
             self._certificates.put(pem, escaped)
         return escaped
 
-    def _encode(self, outcome: Outcome, decision: bytes, number: bytes, accept: bytes, languages: bytes) -> bytes:
+    def _encode(self, outcome: Outcome, decision: bytes, number: bytes, wished: tuple[bytes, bytes, bytes]) -> bytes:
         head = outcome.head
         written = self._heads.get(head)
         if written is None:
@@ -141,8 +141,8 @@ class ApacheHook:
             self._heads.put(head, written)
         if outcome.decision.opens:
             return b"%b%b\r\nVariable-ZT_REQUEST_ID: %b\r\n\r\n" % (written, decision, number)
-        lines, body = self._denials.parts(head, accept, languages)
-        body = body.replace(MARK.encode(), decision)
+        accept, languages, target = wished
+        lines, body = self._denials.whole(head, accept, languages, number=decision, target=target)
         kind = lines[: lines.index(b"\r\n") + 2].replace(b"Content-Type", TYPE_HEADER, 1)
         return b"%b%b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (written, decision, kind, lines, len(body), body)
 

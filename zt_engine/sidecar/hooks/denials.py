@@ -6,18 +6,25 @@ decide nothing else, so they are read here and nowhere before.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping
 
 from zt_engine.core.generations import Generations
 from zt_engine.pages.denied import DeniedPage
+from zt_engine.sidecar.hooks.signing import device_link, sign_in_link
 
 MAX_PAGES = 1024
 MAX_HEADER_BYTES = 1024
 _STATUS = slice(9, 12)
 _REASON = re.compile(rb"\r\nZt-Reason: ([A-Z][A-Z0-9_]{0,63})\r\n")
 MARK = "0-decision-0"
-"""Stands for the decision's id while a page is kept: it is the only thing that differs."""
+"""Stands for the decision's id while a page is kept."""
+SIGN_IN, DEVICE = "0-sign-in-0", "0-device-0"
+"""Stand for links that come back to what was asked for. Nothing else of a page differs from one request to the next."""
+_CHALLENGE = re.compile(rb"\r\nWWW-Authenticate: ([ -~]*)\r\n")
+_TARGETS = (b"x-original-uri", b"x-forwarded-uri")
+"""Where proxies say what the client asked for."""
 
 
 class Denials:
@@ -27,20 +34,38 @@ class Denials:
         self._page = page
         self._kept: Generations[tuple[object, ...], tuple[bytes, bytes]] = Generations(MAX_PAGES)
 
-    def write(self, head: bytes, number: bytes, headers: Mapping[bytes, bytes]) -> bytes:
-        """Return a denial whose head, up to the value of Zt-Decision, is `head`; `headers` are those of the request."""
-        accept, languages = _wished(headers)
-        lines, body = self.parts(head, accept, languages)
-        body = body.replace(MARK.encode(), number)
+    def write(self, head: bytes, number: bytes, headers: Mapping[bytes, bytes], *, target: bytes = b"") -> bytes:
+        """Return a denial whose head, up to the value of Zt-Decision, is `head`; `headers` are those of the request.
+
+        `target` is what the client asked for, where no header says it.
+        """
+        accept, languages, named = _wished(headers)
+        lines, body = self.whole(head, accept, languages, number=number, target=target or named)
         head = head.replace(b"\r\nContent-Length: 0\r\n", b"\r\nContent-Length: %d\r\n" % len(body), 1)
         return b"".join((head, number, b"\r\n", lines, b"\r\n", body))
 
-    def parts(self, head: bytes, accept: bytes, languages: bytes) -> tuple[bytes, bytes]:
-        """Return the header lines of a body, each with its CRLF, and the body, with `MARK` for the decision's id."""
+    def whole(
+        self, head: bytes, accept: bytes, languages: bytes, *, number: bytes, target: bytes
+    ) -> tuple[bytes, bytes]:
+        """Return the header lines of a body, each with its CRLF, and the body, with the ways that help."""
+        lines, body = self.parts(head, accept, languages, ways=True)
+        to = target.decode("ascii") if target.isascii() and target.decode("ascii").isprintable() else ""
+        found = _CHALLENGE.search(head)
+        challenge = found[1].decode("ascii") if found is not None else ""
+        in_json = b"json" in lines[: lines.index(b"\r\n")]
+        for mark, link in ((SIGN_IN, sign_in_link(to, challenge)), (DEVICE, device_link(to))):
+            body = body.replace(mark.encode(), (link if in_json else html.escape(link)).encode("ascii"))
+        return lines, body.replace(MARK.encode(), number)
+
+    def parts(self, head: bytes, accept: bytes, languages: bytes, *, ways: bool = False) -> tuple[bytes, bytes]:
+        """Return the header lines of a body, each with its CRLF, and the body, with `MARK` for the decision's id.
+
+        `ways`: marks stand in it for the links that help; a proxy that tells of no session has none.
+        """
         found = _REASON.search(head)
         code = found[1] if found is not None else b""
         # The text is part of the key: a new bundle may say something else of the same code.
-        key = (head[_STATUS], code, accept, languages, self._page.entry(code.decode("ascii")))
+        key = (head[_STATUS], code, accept, languages, ways, self._page.entry(code.decode("ascii")))
         kept = self._kept.get(key)
         if kept is None:
             refusal = self._page.render(
@@ -49,6 +74,8 @@ class Denials:
                 status=int(head[_STATUS]),
                 accept=accept.decode("latin-1"),
                 accept_language=languages.decode("latin-1"),
+                sign_in=SIGN_IN if ways else "",
+                confirm=DEVICE if ways else "",
             )
             lines = (
                 f"Content-Type: {refusal.content_type}\r\nContent-Language: {refusal.language}\r\n"
@@ -60,12 +87,14 @@ class Denials:
         return kept
 
 
-def _wished(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
-    accept = languages = b""
+def _wished(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes, bytes]:
+    accept = languages = target = b""
     for name, value in headers.items():
         lowered = name.lower()
         if lowered == b"accept":
             accept = value[:MAX_HEADER_BYTES]
         elif lowered == b"accept-language":
             languages = value[:MAX_HEADER_BYTES]
-    return accept, languages
+        elif lowered in _TARGETS:
+            target = value
+    return accept, languages, target

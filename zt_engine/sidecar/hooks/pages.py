@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import urlencode
 
 from zt_engine.core.errors import InputError
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.sidecar.admin import response
 from zt_engine.sidecar.hooks.credentials import Credentials, Peer
+from zt_engine.sidecar.hooks.signing import device_link, sign_in_link
 
 PATH = b"/v1/pages/denied"
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-_WANTED = re.compile(r'(acr_values|max_age)="([^"]{1,256})"')
 _ID = re.compile(r"[A-Za-z0-9-]{0,64}")
 NO_PAGE = response(401, b"", "text/plain", 'WWW-Authenticate: Zt-Pep-Key realm="zt"')
 """What is answered to whoever shows no credential."""
@@ -53,6 +52,7 @@ class DeniedPages:
             accept=text(values, b"accept"),
             accept_language=text(values, b"accept-language"),
             sign_in=sign_in_link(text(values, b"x-original-uri"), challenge),
+            confirm=device_link(text(values, b"x-original-uri")),
         )
         extra = [
             f"Content-Language: {refusal.language}",
@@ -66,13 +66,6 @@ class DeniedPages:
         if challenge:
             extra.append(f"WWW-Authenticate: {challenge}")
         return response(status, refusal.body, refusal.content_type, *extra)
-
-
-def sign_in_link(to: str, challenge: str) -> str:
-    """Return the way to sign in as a challenge asks for (RFC 9470), and to come back."""
-    wanted = dict(_WANTED.findall(challenge))
-    query = {"to": to if to.startswith("/") and not to.startswith(("//", "/.zt/")) else "/", **wanted}
-    return "/.zt/login?" + urlencode(query)
 
 
 def text(values: Mapping[bytes, bytes], name: bytes) -> str:
