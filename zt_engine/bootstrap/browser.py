@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,9 +17,11 @@ from zt_engine.bootstrap.proxy_tls import proxy_context
 from zt_engine.bootstrap.sockets import address_of
 from zt_engine.bootstrap.wiring import Wiring
 from zt_engine.config import Settings
+from zt_engine.core.errors import ConfigError, UnavailableError
 from zt_engine.core.identity import AssuranceTable
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports import Clock
+from zt_engine.ports.sessions import SignInDesk
 from zt_engine.sidecar.browser.device_proof import DeviceProofs
 from zt_engine.sidecar.browser.keeping import SessionKeeper
 from zt_engine.sidecar.browser.proxied import browser_hooks
@@ -26,6 +29,9 @@ from zt_engine.sidecar.browser.signing_in import BrowserSignIn
 from zt_engine.sidecar.browser.visit import Pages
 from zt_engine.sidecar.browser.wire import BrowserListener
 from zt_engine.sidecar.replica import Replica
+
+if TYPE_CHECKING:
+    from zt_engine.bootstrap.folder_sessions import FolderDesk
 
 log = structlog.get_logger()
 
@@ -47,15 +53,20 @@ class BrowserSite:
         self._assurance = assurance
         self._replica = replica
         self._clock = clock
-        self._desk = SignInClient(control.client) if control is not None else None
+        self._desk: SignInDesk | None = SignInClient(control.client) if control is not None else None
+        self._folder: FolderDesk | None = None
         self._listener: BrowserListener | None = None
-        self._refreshing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.addresses: list[str] = []
 
     async def listen(self, sockets: dict[str, socket.socket], wiring: Wiring) -> None:
         """Serve those of the sockets that are its own."""
         own = {place: sock for place, sock in sockets.items() if place.startswith(BROWSER)}
-        if not own or self._desk is None:
+        if not own:
+            return
+        if self._desk is None:
+            self._desk = self._folder = await self._opened(wiring)
+        if self._desk is None:
             return
         self._listener = BrowserListener(self._site(wiring))
         encrypted = any(place.startswith(BROWSER_TLS) for place in own)
@@ -63,9 +74,10 @@ class BrowserSite:
         for place, sock in own.items():
             await self._listener.listen(sock, tls=tls if place.startswith(BROWSER_TLS) else None)
         self.addresses = [address_of(sock) for sock in own.values()]
-        self._refreshing = asyncio.get_running_loop().create_task(
-            SessionKeeper(self._replica, self._desk, self._clock).run()
-        )
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(SessionKeeper(self._replica, self._desk, self._clock).run())]
+        if self._folder is not None:
+            self._tasks.append(loop.create_task(self._folder.run()))
         log.info("browser.started", listen=self.addresses)
 
     def rewire(self, wiring: Wiring) -> None:
@@ -75,10 +87,30 @@ class BrowserSite:
 
     async def close(self, *, grace: float) -> None:
         """Answer what was asked and end."""
-        if self._refreshing is not None:
-            self._refreshing.cancel()
         if self._listener is not None:
             await self._listener.close(grace=grace)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._folder is not None:
+            await asyncio.to_thread(self._folder.close)
+
+    async def _opened(self, wiring: Wiring) -> FolderDesk | None:
+        """Return the desk of a sidecar without a control plane; what keeps it from opening signs nobody in."""
+        if not self._settings.sign_in.issuer:
+            return None
+        try:
+            from zt_engine.bootstrap.folder_sessions import FolderDesk  # noqa: PLC0415  (wants the extra `control`)
+
+            return await asyncio.to_thread(FolderDesk, self._settings, wiring, self._replica, self._clock)
+        except ModuleNotFoundError as error:
+            log.error("browser.not_started", code="EXTRA_MISSING", hint="zt-engine[control]", missing=error.name)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("browser.not_started", code=problem.code, problem=problem.message, where=problem.where)
+        except UnavailableError as error:
+            log.error("browser.not_started", code=error.code, problem=error.message)
+        return None
 
     def _site(self, wiring: Wiring) -> BrowserSignIn:
         assert self._desk is not None  # there is no listener without one

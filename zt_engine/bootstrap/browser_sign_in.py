@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_address
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from msgspec.structs import replace
-
 from zt_engine.adapters.keys_jwks import KeySource
-from zt_engine.adapters.person_oidc import OidcPersons
-from zt_engine.adapters.provider_oidc import ClientProof, OidcProvider
-from zt_engine.adapters.sealing import FileSealer
-from zt_engine.adapters.stream_http import trusting
-from zt_engine.adapters.tokens_jwt import TrustedIssuer
 from zt_engine.adapters.webauthn_ceremony import WebAuthnKeys, read_roots
-from zt_engine.bootstrap.identity import MIN_KEY_BYTES, secret_file
+from zt_engine.bootstrap.sign_in_parts import sign_in_sessions
 from zt_engine.config import ControlSettings
 from zt_engine.control_plane.api.reports import DEVICE_HOSTS
 from zt_engine.control_plane.api.sessions import PART
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.passkeys import PASSKEYS, Passkeys
-from zt_engine.control_plane.sessions import SessionRules, Sessions
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.core.issuer import IssuerConfig
-
-HOUR = 3600
-MINUTE = 60
 
 
 def open_sign_in(
@@ -37,55 +25,15 @@ def open_sign_in(
     sources: Mapping[str, KeySource],
 ) -> None:
     """Let people sign in with a browser, where the settings say at which issuer; ConfigError with what is wrong."""
-    wanted = settings.sign_in
-    if not wanted.issuer:
+    wanted, desk = settings.sign_in, settings.administrators
+    # What gives somebody a role at the desk; it says nothing at sidecars.
+    also = (desk.roles_claim,) if desk.issuer == wanted.issuer else ()
+    made = sign_in_sessions(plane, settings, configs, sources, now=plane.clock.now, also=also)
+    if made is None:
         return
-    config = configs.get(wanted.issuer)
-    if config is None:
-        hint = f'a table of `[[issuers]]` with `issuer = "{wanted.issuer}"`'
-        problem = Problem(code="CONFIG_VALUE", message="no such issuer", where="sign_in.issuer", hint=hint)
-        raise ConfigError((problem,))
-    key = settings.path(wanted.key_file) if wanted.key_file is not None else None
-    secret = settings.path(wanted.secret_file) if wanted.secret_file is not None else None
-    for held in (key, secret):
-        if held is not None:
-            secret_file(held)
-    encrypted = wanted.issuer.startswith("https:")
-    provider = OidcProvider(
-        wanted.issuer,
-        proof=ClientProof(wanted.client_id, key_file=key, secret_file=secret),
-        scopes=wanted.scopes,
-        now=plane.clock.now,
-        verify=trusting(Path(config.ca_file) if config.ca_file else None) if encrypted else True,
-    )
     plane.extras[DEVICE_HOSTS] = wanted.device_hosts
-    plane.extras[PART] = Sessions(
-        plane,
-        provider=provider,
-        people=OidcPersons(
-            TrustedIssuer(replace(config, audiences=(wanted.client_id,)), sources[wanted.issuer]),
-            # What gives somebody a role at the desk; it says nothing at sidecars.
-            also=(settings.administrators.roles_claim,) if settings.administrators.issuer == wanted.issuer else (),
-        ),
-        sealer=FileSealer(*_seal_keys(settings.path(wanted.seal_file))),
-        rules=SessionRules(
-            client_id=wanted.client_id,
-            whole=wanted.hours * HOUR,
-            renewed=wanted.refresh_minutes * MINUTE,
-            onward=wanted.sign_out_at_provider,
-        ),
-    )
+    plane.extras[PART] = made
     open_passkeys(plane, settings)
-
-
-def _seal_keys(path: Path) -> tuple[bytes, ...]:
-    """Return the secrets of a file, one a line: the first seals, the others are on their way out."""
-    keys = tuple(line.strip() for line in secret_file(path).splitlines() if line.strip())
-    if any(len(key) < MIN_KEY_BYTES for key in keys):
-        hint = "`openssl rand -hex 32` makes one"
-        message = f"each line is a key of at least {MIN_KEY_BYTES} bytes"
-        raise ConfigError((Problem(code="CONFIG_FILE", message=message, where=str(path), hint=hint),))
-    return keys
 
 
 def open_passkeys(plane: ControlPlane, settings: ControlSettings) -> None:

@@ -306,7 +306,9 @@ class FolderFollower:
             good.records = change.records
             self._source.taken()
         if good.situation is not None and good.records is not None and (change.records or change.situation) is not None:
-            self._replica.adopt(good.records, good.situation, now=now)
+            # Sessions come from elsewhere, and stay.
+            records = msgspec.structs.replace(good.records, sessions=self._replica.sessions)
+            self._replica.adopt(records, good.situation, now=now)
         if change.bundle is None and change.catalogue is None and change.trust is None:
             return []
         unused = [good.engine] if change.engine is not None and good.engine is not None else []

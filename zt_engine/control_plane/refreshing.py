@@ -14,8 +14,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from zt_engine.control_plane.context import ControlPlane
-from zt_engine.control_plane.session_changes import EVENT, ended
+from zt_engine.control_plane.session_changes import EVENT, Ground, ended
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
 from zt_engine.core.session import SessionRecord
 from zt_engine.ports.credentials import Person, SignInVerifier
@@ -31,7 +30,7 @@ class Refreshing:
     """Refreshes sessions, for use by many threads of many processes."""
 
     def __init__(
-        self, plane: ControlPlane, *, provider: SignInProvider, people: SignInVerifier, sealer: Sealer, renewed: int
+        self, plane: Ground, *, provider: SignInProvider, people: SignInVerifier, sealer: Sealer, renewed: int
     ) -> None:
         self._plane = plane
         self._provider = provider

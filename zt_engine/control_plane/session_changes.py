@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec.structs import replace
 
 from zt_engine.control_plane.ledger import write_down
-from zt_engine.ports.inventory import Transaction
+from zt_engine.ports.inventory import InventoryStore, Transaction
 from zt_engine.ports.sessions import HeldSession
 
 EVENT: Final = "session.changed"
 FADE_SECONDS: Final = 60
 """How long a session that was replaced still counts: a page has requests under way with the old cookie."""
+
+
+class Tenancy(Protocol):
+    """Whose sessions they are."""
+
+    @property
+    def tenant(self) -> str:
+        """Its name."""
+        ...
+
+
+class Ground(Protocol):
+    """What sessions stand on: a control plane, or a file of one machine."""
+
+    @property
+    def store(self) -> InventoryStore:
+        """Where they are kept."""
+        ...
+
+    @property
+    def settings(self) -> Tenancy:
+        """Whose they are."""
+        ...
 
 
 def ended(tx: Transaction, found: Sequence[HeldSession], *, reason: str, actor: str, now: int) -> None:

@@ -16,10 +16,9 @@ from typing import Final
 
 import msgspec
 
-from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.ledger import write_down
 from zt_engine.control_plane.refreshing import Refreshing
-from zt_engine.control_plane.session_changes import EVENT, ended, forget, give_way
+from zt_engine.control_plane.session_changes import EVENT, Ground, ended, forget, give_way
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.jose import to_base64url
 from zt_engine.core.session import SessionRecord, sid_of
@@ -77,7 +76,7 @@ class Sessions:
 
     def __init__(
         self,
-        plane: ControlPlane,
+        plane: Ground,
         *,
         provider: SignInProvider,
         people: SignInVerifier,
