@@ -46,12 +46,14 @@ from zt_engine.control_plane.enrollment import PARTS, EnrollmentParts
 from zt_engine.control_plane.enrollment_rules import EnrollmentRules
 from zt_engine.control_plane.est import EstService
 from zt_engine.control_plane.ledger import Ledger
+from zt_engine.control_plane.portal.enroll import PACKAGE
 from zt_engine.control_plane.portal.parts import Portal
 from zt_engine.control_plane.portal.rooms import portal_room
 from zt_engine.control_plane.remedies import ModelReadiness, NoReadiness, Readiness
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.core.issuer import IssuerConfig
 from zt_engine.pages.book import PageBook
+from zt_engine.pages.enroll import Package
 from zt_engine.ports import Clock
 from zt_engine.ports.credentials import PersonVerifier
 
@@ -97,7 +99,13 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         codes=readiness.codes if isinstance(readiness, FolderReadiness) else None,
         levels=readiness.levels if isinstance(readiness, FolderReadiness) else dict,
     )
-    extras: dict[str, Any] = {PARTS: parts, "ca_sha256": _pin(tls_ca), "trust": trust.handout}
+    package = Package(url=settings.enrollment.package_url, sha256=settings.enrollment.package_sha256)
+    extras: dict[str, Any] = {
+        PARTS: parts,
+        PACKAGE: package,
+        "ca_sha256": _pin(tls_ca),
+        "trust": trust.handout,
+    }
     records = StrictRecords(trust.approvers)
     est = EstService(
         tenant=settings.sidecar.tenant,

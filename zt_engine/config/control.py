@@ -119,6 +119,10 @@ class Enrollment(Section):
     tpm_secret_file: Path = Path("keys/tpm-challenge.key")
     certificate_hours: Annotated[int, Field(ge=1, le=24)] = 24
     enrollment_hours: Annotated[int, Field(ge=1, le=168)] = 24
+    package_url: Annotated[str, Field(pattern=r"^(https://[!-~]{1,500})?$")] = ""
+    """Where people get the agent's package, as the page that gives them the command says it; empty: it says nothing."""
+    package_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """What `sha256sum` prints of that package."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Enrollment:

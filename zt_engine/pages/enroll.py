@@ -109,7 +109,7 @@ class EnrollPages:
             *([(t["approval"], t["approval_yes"])] if approval else []),
             (t["until"], moment(until, language)),
         ]
-        groups, kept = grouped(notice(ownership, language))
+        groups, kept = grouped(notice(ownership, language), language)
         legend = [(t["marked"].format(mark=mark) if mark else t["unmarked"], text) for text, mark in kept.items()]
         return self._page(
             "enroll_notice.html",
@@ -256,21 +256,21 @@ def left(items: Sequence[Listed], label: str, language: Language) -> str:
 
 
 def grouped(
-    found: Sequence[NoticeItem],
+    found: Sequence[NoticeItem], language: Language
 ) -> tuple[list[tuple[str, list[tuple[str, str]]]], Mapping[str, str]]:
     """Return the notice by purpose, each item with a mark, and what each mark says of how long something is kept.
 
     So every item has its purpose and its time, and nothing is said forty times.
     """
     times = Counter(item.retention for item in found)
-    marks = {text: _MARKS[min(at, len(_MARKS) - 1)] for at, (text, _) in enumerate(times.most_common())}
+    marks = {text: _MARKS[language][min(at, 2)] for at, (text, _) in enumerate(times.most_common())}
     purposes: dict[str, list[tuple[str, str]]] = {}
     for item in found:
         purposes.setdefault(item.purpose, []).append((item.text, marks[item.retention]))
     return list(purposes.items()), marks
 
 
-_MARKS: Final = ("", "※", "†", "‡")
+_MARKS: Final[Mapping[Language, tuple[str, str, str]]] = {"ja": ("", "※", "†"), "en": ("", "†", "‡")}
 
 
 def moment(instant: int, language: Language) -> str:

@@ -38,6 +38,9 @@ _FIXED: Final = "Path=/; Secure; HttpOnly; SameSite=Lax"
 _KEPT: Final = re.compile(r"(?:^|;)[ \t]*__Host-zt-invitation=([A-Za-z0-9_-]{6,200})(?=;|$)")
 _CODE: Final = re.compile(r"[A-Za-z0-9_-]{6,200}")
 
+PACKAGE: Final = "enrollment.package"
+"""Under which name `ControlPlane.extras` holds `Package`."""
+
 SOON: Final = 5
 LATER: Final = 30
 """Seconds after which a page that waits looks again: for a machine, and for a person."""
@@ -231,7 +234,7 @@ def command_of(plane: ControlPlane, code: str) -> str:
 
 def package_of(plane: ControlPlane) -> Package:
     """Return where the agent's package comes from, as far as the settings say."""
-    found = plane.extras.get("enrollment.package")
+    found = plane.extras.get(PACKAGE)
     return found if isinstance(found, Package) else Package()
 
 
