@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.peers import find_peer
+from zt_engine.adapters.nginx_process import NginxProcess, listen_text, reserve
 from zt_engine.corpus.backend import Backend, fetch_records
 from zt_engine.corpus.execution import Execution
+from zt_engine.corpus.probe import packaged
+from zt_engine.corpus.runner import Place, run
 from zt_engine.corpus.stacks.php_emulated import read_head
+from zt_engine.corpus.verdict import Outcome, Scope
+from zt_engine.corpus.wire import Address
 
 NAMES = ("zt-subject", "zt-device")
 FORGED = (
@@ -104,3 +111,47 @@ def test_the_emulation_of_php_reads_what_php_reads(backend: Backend, head: bytes
     assert set(real.resources) <= set(emulated.resources)
     assert (set(real.methods), set(real.hosts)) == (set(emulated.methods), set(emulated.hosts))
     assert real.identity.get("zt-device") == emulated.identity.get("zt-device")
+
+
+UNFILTERED = """
+server {{
+    listen {listen};
+    location / {{
+        proxy_pass http://{backend};
+        proxy_http_version 1.1;
+        proxy_set_header Host $host;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection "upgrade";
+    }}
+    location /vault {{ return 403; }}
+}}
+"""
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_a_tunnel_through_a_proxy_that_hands_any_upgrade_on_is_seen(
+    filtered: bool, backend: Backend, tmp_path: Path
+) -> None:
+    executable = find_peer("nginx (Debian)") or find_peer("nginx (wheel)")
+    if executable is None:
+        pytest.skip(reason="no nginx on this machine")
+    chosen = [probe for probe in packaged() if probe.id.startswith(("h2c-from", "h2c-then-plain", "upgrade-to-any"))]
+    front = reserve()
+    http = UNFILTERED.format(listen=listen_text(front), backend=backend.address)
+    if filtered:
+        http = http.replace("Upgrade $http_upgrade", 'Upgrade ""')
+    where = Address(*front.getsockname()[:2])
+    nginx = NginxProcess.start(executable, http=http, folder=tmp_path, sockets=[front])
+    place = Place(
+        addresses={"front": where},
+        values={"host": "a.example", "protected": "/vault", "public": "/pub"},
+        scope=Scope(protected=("/vault",), public="/pub"),
+    )
+
+    try:
+        reports = run(chosen, place, records=backend.take)
+    finally:
+        nginx.stop()
+
+    assert [report.outcome for report in reports] == [Outcome.EXACT if filtered else Outcome.VIOLATED] * len(chosen)
+    assert {report.probe.id for report in reports} == {probe.id for probe in chosen} and len(chosen) == 3

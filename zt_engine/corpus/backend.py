@@ -17,6 +17,7 @@ import msgspec
 
 from zt_engine.corpus.execution import IDENTITY, RECORD, Execution, executions
 from zt_engine.corpus.stacks.processes import Stack, start_stacks
+from zt_engine.corpus.tunnel import PREFACE, agreed, serve_h2
 
 END = b"\r\n\r\n"
 MAX_HEAD = 1 << 18
@@ -86,7 +87,11 @@ class Backend:
         with client, suppress(OSError):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while (request := _request(client, kept)) is not None:
-                client.sendall(self._answer(request))
+                answer = self._answer(request)
+                client.sendall(agreed(request) or answer)
+                if agreed(request) and _preface(client, kept):
+                    serve_h2(client, kept, self._answer)
+                    return
 
     def _answer(self, request: bytes) -> bytes:
         if request.startswith(b"GET " + RECORDS_PATH + b" "):
@@ -101,6 +106,16 @@ class Backend:
             self._done.notify_all()
         body = ", ".join(record.stack for record in records).encode() + b"\n"
         return _plain(body, status=b"200 OK" if records else b"400 Bad Request", head=request.startswith(b"HEAD "))
+
+
+def _preface(client: socket.socket, kept: bytearray) -> bool:
+    """Whether what comes next is HTTP/2. Whoever switches with h2c begins with its preface."""
+    while len(kept) < len(PREFACE) and PREFACE.startswith(kept):
+        piece = client.recv(65536)
+        if not piece:
+            return False
+        kept += piece
+    return kept.startswith(PREFACE)
 
 
 def _plain(body: bytes, *, status: bytes = b"200 OK", head: bool = False) -> bytes:

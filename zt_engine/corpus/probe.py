@@ -67,6 +67,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """On the connection of the step before, instead of a new one."""
     after: str = ""
     """`change`: after the world has changed (a person suspended, a route closed)."""
+    over: str = ""
+    """`h2`: as HTTP/2 in plain text, on the connection of the step before or with prior knowledge."""
     answers: int = 1
     patience: Annotated[float, msgspec.Meta(gt=0, le=10)] = 10.0
     """How long to wait for the answers; short for messages that are never completed."""
@@ -157,6 +159,8 @@ def _check(step: Step) -> None:
         raise ValueError("`to` is `front`, `hook` or `admin`")
     if step.after not in ("", "change"):
         raise ValueError("`after` is `change`, or is not there")
+    if step.over not in ("", "h2"):
+        raise ValueError("`over` is `h2`, or is not there")
     if (step.expect is Expect.REFUSED) == bool(step.executes):
         raise ValueError("`executes` says what `exact` and `either` may execute, and `refused` has none")
     if step.executes and re.fullmatch(r"[A-Z]+ \S.*", step.executes) is None:

@@ -14,6 +14,7 @@ import msgspec
 
 from zt_engine.corpus.execution import IDENTITY, IDENTITY_HEADER, MARK, Execution, Witness
 from zt_engine.corpus.probe import Expect, Probe, Step
+from zt_engine.corpus.tunnel import over_h2
 from zt_engine.corpus.verdict import Outcome, Permitted, Scope, faults, written
 from zt_engine.corpus.wire import Address, Answer, compose, fill, read_answer
 
@@ -82,6 +83,8 @@ class _Run:
     def send(self, at: int, step: Step) -> None:
         """Send one step; whatever goes wrong on the way is an answer of status 0."""
         raw = compose(step.send, self.values(at))
+        if step.over:
+            raw = over_h2(raw, first=3 if step.same else 1)
         if not step.same or self._sock is None:
             self.close()
             try:

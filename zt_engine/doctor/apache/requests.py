@@ -150,4 +150,20 @@ def _trusted(host: Host) -> Iterator[Finding]:
             yield Finding("DOCTOR_FORWARDED_TRUSTED", line.place, detail)
 
 
-RULES = (provider, identity, certificate, paths, refusals, listeners)
+def upgrades(config: ApacheConfig) -> Iterator[Finding]:
+    """A client that chooses the protocol: behind an h2c tunnel nobody is asked about anything."""
+    for host in config.hosts:
+        if not host.asking or any(_takes_upgrade(line) for line in flat(host.lines)):
+            continue
+        for _, _, line in host.passes():
+            wanted = [word.split("=", 1)[1] for word in line.args if word.lower().startswith("upgrade=")]
+            if any(word.lower() not in {"websocket", "none"} for word in wanted):
+                detail = f"`upgrade={wanted[-1]}` passes more than WebSocket"
+                yield Finding("DOCTOR_UPGRADE_OPEN", line.place, detail, "upgrade=websocket")
+
+
+def _takes_upgrade(line: Directive) -> bool:
+    return line.name == "requestheader" and [word.lower() for word in line.args[:2]] == ["unset", "upgrade"]
+
+
+RULES = (provider, identity, certificate, paths, refusals, listeners, upgrades)

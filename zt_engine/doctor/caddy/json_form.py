@@ -89,6 +89,11 @@ def _handler(item: Node) -> list[Directive]:
         return _routes(item.get("routes").elements)
     if kind == "reverse_proxy":
         return [_proxy(item)]
+    if kind == "headers":
+        return [
+            Directive("request_header", (f"-{name.text}",), name.place)
+            for name in item.get("request", "delete").elements
+        ]
     if kind == "static_response":
         return [Directive("respond", (item.get("status_code").text or "200",), place)]
     if kind == "rewrite" and not any(item.get(name).present for name in ("uri", "strip_path_prefix", "uri_substring")):

@@ -114,4 +114,17 @@ def plaintext(config: CaddyConfig) -> Iterator[Finding]:
             yield Finding("DOCTOR_HOOK_PLAINTEXT", question.place, f"asked over plain HTTP at {listed(away)}")
 
 
-RULES = (identity, told, waits, plaintext)
+def upgrades(config: CaddyConfig) -> Iterator[Finding]:
+    """Caddy hands any `Upgrade` on: behind an h2c tunnel nobody is asked about anything."""
+    for site in config.sites:
+        filtered = False
+        for step in site.steps:
+            item = step.directive
+            filtered = filtered or (item.name == "request_header" and "-Upgrade" in item.args)
+            behind = step.question is not None and item.name == "reverse_proxy" and not is_question(item)
+            if behind and not filtered and "Upgrade" not in _set(item):
+                write = "@switching not header Upgrade websocket  request_header @switching -Upgrade"
+                yield Finding("DOCTOR_UPGRADE_OPEN", item.place, "nothing looks at `Upgrade` before", write)
+
+
+RULES = (identity, told, waits, plaintext, upgrades)

@@ -64,8 +64,19 @@ def rewrites(config: EnvoyConfig) -> Iterator[Finding]:
                 yield Finding("DOCTOR_PATH_CHANGED", found.place, f"`{name}` changes the path that was authorised")
 
 
+def upgrades(config: EnvoyConfig) -> Iterator[Finding]:
+    """A client that chooses the protocol: behind an h2c tunnel nobody is asked about anything."""
+    actions = [route.get("route") for manager, _, route in config.routes() if manager is None or manager.questions]
+    for place in (*(manager.config for manager in config.asking), *actions):
+        for item in place.get("upgrade_configs").elements:
+            named = item.get("upgrade_type")
+            if named.present and named.text.lower() != "websocket" and item.get("enabled").scalar is not False:
+                detail = f"`upgrade_type: {named.text}` is a tunnel past the question"
+                yield Finding("DOCTOR_UPGRADE_OPEN", named.place, detail, "upgrade_type: websocket")
+
+
 def _word(node: Node) -> str:
     return node.text.lower()
 
 
-RULES = (path, spellings, trusted, rewrites)
+RULES = (path, spellings, trusted, rewrites, upgrades)

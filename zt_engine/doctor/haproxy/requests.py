@@ -141,4 +141,23 @@ def listeners(config: HaproxyConfig) -> Iterator[Finding]:
                 yield Finding("DOCTOR_FORWARDED_TRUSTED", rule.place, f"`{' '.join(done)}` of any client")
 
 
-RULES = (entrances, paths, identity, refusals, listeners)
+def upgrades(config: HaproxyConfig) -> Iterator[Finding]:
+    """HAProxy hands any `Upgrade` on: behind an h2c tunnel nobody is asked about anything."""
+    for section in config.asking:
+        rules = [rule for item in (section, *config.reached(section)) for rule in item.rules]
+        if not any(_filters_upgrade(rule) for rule in rules):
+            write = "http-request del-header Upgrade unless { req.fhdr(upgrade) -m str -i websocket }"
+            place = config.questions(section)[0].place
+            yield Finding("DOCTOR_UPGRADE_OPEN", place, "no rule looks at `Upgrade`", write)
+
+
+def _filters_upgrade(rule: Directive) -> bool:
+    """Whether a rule takes the header away or refuses by it, for all protocols or all but one."""
+    done, kind, words = parts(rule)
+    about = " ".join(words).lower()
+    if done[:1] == ["del-header"] and _overwrites(Directive(rule.name, tuple(done), rule.place), "upgrade"):
+        return not kind or "upgrade" in about
+    return done[:1] in (["deny"], ["reject"]) and "hdr(upgrade)" in about
+
+
+RULES = (entrances, paths, identity, refusals, listeners, upgrades)

@@ -17,6 +17,7 @@ _SETTERS = {
     "uwsgi_pass": "uwsgi_param",
     "scgi_pass": "scgi_param",
 }
+_ONLY_WEBSOCKET = "map $http_upgrade $websocket { ~*^websocket$ websocket; } proxy_set_header Upgrade $websocket;"
 
 
 def path(config: NginxConfig) -> Iterator[Finding]:
@@ -119,4 +120,15 @@ def trusted(config: NginxConfig) -> Iterator[Finding]:
                 yield Finding("DOCTOR_FORWARDED_TRUSTED", item.place, f"`{item.args[0]}` is everybody")
 
 
-RULES = (path, slashes, alias, spellings, identity, listeners, trusted)
+def upgrades(config: NginxConfig) -> Iterator[Finding]:
+    """A client that chooses the protocol: behind an h2c tunnel nobody is asked about anything."""
+    for level in config.protected:
+        if "proxy_pass" not in level.own:
+            continue
+        found = headers(level, "proxy_set_header")
+        if "$http_upgrade" in found.get("upgrade", "") and found.get("connection", "close") not in {"close", ""}:
+            detail = "`Upgrade $http_upgrade` passes `h2c` and any other protocol"
+            yield Finding("DOCTOR_UPGRADE_OPEN", level.own["proxy_pass"][-1].place, detail, _ONLY_WEBSOCKET)
+
+
+RULES = (path, slashes, alias, spellings, identity, listeners, trusted, upgrades)

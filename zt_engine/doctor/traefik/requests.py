@@ -103,4 +103,19 @@ def body(config: TraefikConfig) -> Iterator[Finding]:
             yield Finding("DOCTOR_BODY_UNHANDLED", forward.place, detail, "forwardBody: false")
 
 
-RULES = (identity, certificate, spellings, paths, body)
+def upgrades(config: TraefikConfig) -> Iterator[Finding]:
+    """Traefik hands on any `Upgrade` but h2c, and a tunnel is a tunnel: behind it nobody is asked about anything."""
+    for router in config.protected:
+        rule = router.node.get("rule")
+        taken = any(
+            name.lower() == "upgrade" and not value.text
+            for item in router.chain
+            for name, value in item.get("headers", "customRequestHeaders").pairs
+        )
+        if "(`Upgrade`" not in rule.text and not taken and not router.redirects:
+            detail = f"router `{router.name}` looks at no `Upgrade`"
+            write = 'customRequestHeaders: {Upgrade: ""}'
+            yield Finding("DOCTOR_UPGRADE_OPEN", router.node.place, detail, write)
+
+
+RULES = (identity, certificate, spellings, paths, body, upgrades)

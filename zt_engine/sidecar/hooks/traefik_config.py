@@ -81,6 +81,7 @@ def _render(template: str, config: TraefikConfig) -> str:
         hosts=" ".join(config.server_names),
         name=f"zt-{config.proxy}-" + re.sub(r"[^a-z0-9-]", "_", config.server_names[0]),
         rule="(" + " || ".join(f"Host(`{host}`)" for host in config.server_names) + ")",
+        other_protocol=other_than("websocket"),
         port=config.listen.rpartition(":")[2],
         address=f"https://{config.sidecar}{PATH.decode('ascii')}",
         identity=("Zt-Decision", *IDENTITY_HEADERS),
@@ -89,6 +90,12 @@ def _render(template: str, config: TraefikConfig) -> str:
         client_cleared=client_cleared(),
         backend_cleared=backend_cleared(),
     )
+
+
+def other_than(word: str) -> str:
+    """Return a pattern for every text but this word, in any case; Traefik's patterns have no negation."""
+    wrong = [f".{{{at}}}[^{letter}{letter.upper()}].*" for at, letter in enumerate(word)]
+    return "|".join(f"^{form}$" for form in (f".{{1,{len(word) - 1}}}", f".{{{len(word) + 1},}}", *wrong))
 
 
 def client_cleared() -> tuple[str, ...]:
