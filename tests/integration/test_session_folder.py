@@ -37,6 +37,7 @@ class Machine:
     """One installation with sidecars that follow its folder, and a browser with a device."""
 
     def __init__(self, folder: Path, opa: str, provider: str) -> None:
+        self.provider = provider
         self.sandbox: Sandbox = installation(folder, opa)
         self.sandbox.subject("tanaka", issuer=provider)
         self.laptop: Device = laptop(self.sandbox)
@@ -158,3 +159,26 @@ def test_a_request_waits_for_no_file(machine: Machine, started: Any) -> None:
     with other.writing("default"):  # SQLite has one writer: whoever else writes waits now
         assert [machine.ask(one, cookie).status for _ in range(5)] == [200] * 5
     other.close()
+
+
+def test_a_sidecar_that_reads_its_settings_again_goes_on_signing_in(machine: Machine, started: Any) -> None:
+    one = started()
+    cookie = machine.signed_in(one)
+
+    assert one.thread.run(one.program.reload(machine.sandbox.config))
+
+    assert machine.ask(one, cookie).status == 200
+    assert machine.ask(one, machine.signed_in(one)).status == 200
+
+
+def test_a_file_that_cannot_be_opened_signs_nobody_in_and_the_sidecar_decides_on(
+    tmp_path: Path, opa: str, machine: Machine
+) -> None:
+    other = Machine(tmp_path / "other", opa, machine.provider)
+    other.sandbox.write(f"state/{FILE}", b"this is no database" * 100)
+    one = other.sidecar()
+    try:
+        assert one.program.browser.addresses == []
+        assert other.ask(one, "a=b").status == 401
+    finally:
+        one.close()

@@ -284,3 +284,26 @@ def test_signing_out_ends_the_session_here_whatever_the_provider_does(office: Of
     office.provider.sign_out_url = silent  # type: ignore[method-assign]
     assert office.sessions.sign_out(sid, **told) == ""
     assert office.kept(sid) is None
+
+
+# -- tenants
+
+
+def test_a_session_of_another_tenant_is_none_here(office: Office) -> None:
+    sid = office.signed_in().sid
+    plane = office.control.plane
+    elsewhere = sessions(office)
+    elsewhere._plane = elsewhere._refreshing._plane = replace(plane, settings=replace(plane.settings, tenant="other"))
+    told = {"back": "", "state": "", "reason": "signed out", "actor": "somebody", "now": NOW}
+    begun, query = office.begin()
+
+    assert elsewhere.refresh(sid, now=DUE) is None
+    assert elsewhere.sign_out(sid, **told) is None
+    assert not elsewhere.end(sid, reason="", actor="", now=NOW)
+    with pytest.raises(InputError) as error:
+        elsewhere.finish(
+            state=query["state"], ticket=begun.ticket, host="portal.example", device_id="", code=query["nonce"],
+            issuer=None, error="", now=NOW, replaces=sid,
+        )  # fmt: skip
+    assert error.value.code == "SIGN_IN_STATE"
+    assert office.kept(sid).record.until == NOW + 900

@@ -67,6 +67,8 @@ class BrowserSite:
         if self._desk is None:
             self._desk = self._folder = await self._opened(wiring)
         if self._desk is None:
+            for sock in own.values():  # a proxy that asks is told at once, and does not wait
+                sock.close()
             return
         self._listener = BrowserListener(self._site(wiring))
         encrypted = any(place.startswith(BROWSER_TLS) for place in own)
@@ -82,6 +84,8 @@ class BrowserSite:
 
     def rewire(self, wiring: Wiring) -> None:
         """Take up who may ask and what people are told, between two requests."""
+        if self._folder is not None:
+            self._folder.rewire(wiring)
         if self._listener is not None:
             self._listener.answer = self._site(wiring)
 

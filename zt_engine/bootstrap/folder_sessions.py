@@ -20,7 +20,7 @@ from zt_engine.bootstrap.sign_in_parts import sign_in_sessions
 from zt_engine.bootstrap.wiring import Wiring
 from zt_engine.config import Settings
 from zt_engine.control_plane.sessions import Sessions
-from zt_engine.core.errors import InputError, ZtError
+from zt_engine.core.errors import ConfigError, InputError, ZtError
 from zt_engine.ports import Clock
 from zt_engine.ports.sessions import Begun, Finished
 from zt_engine.sidecar.replica import Changes, Replica
@@ -55,19 +55,36 @@ class FolderDesk:
         self._tenant = settings.sidecar.tenant
         self._replica = replica
         self._clock = clock
+        self._settings = settings
         self._store = HostStore(settings.path(settings.sidecar.state_dir) / FILE)
-        configs = {config.issuer: config for config in wiring.trusted.issuers}
-        made = sign_in_sessions(
-            Ground(self._store, Tenancy(self._tenant)), settings, configs, wiring.sources, now=clock.now
-        )
-        if made is None:
+        try:
+            self._sessions = self._made(wiring)
+        except BaseException:
             self._store.close()
-            raise ValueError("the settings name no issuer to sign in at")
-        self._sessions: Sessions = made
+            raise
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sessions")
         self._version = -1
         self._swept = clock.elapsed()
         self._taking = asyncio.Lock()
+
+    def rewire(self, wiring: Wiring) -> None:
+        """Verify by the key sets that are kept fresh from now on, as soon as what the settings name has been read."""
+        self._threads.submit(self._renew, wiring)
+
+    def _renew(self, wiring: Wiring) -> None:
+        try:
+            self._sessions = self._made(wiring)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("sessions.not_renewed", code=problem.code, problem=problem.message, where=problem.where)
+
+    def _made(self, wiring: Wiring) -> Sessions:
+        ground = Ground(self._store, Tenancy(self._tenant))
+        configs = {config.issuer: config for config in wiring.trusted.issuers}
+        made = sign_in_sessions(ground, self._settings, configs, wiring.sources, now=self._clock.now)
+        if made is None:
+            raise ValueError("the settings name no issuer to sign in at")
+        return made
 
     async def begin(self, asked: Mapping[str, object]) -> Begun:
         """Begin a sign-in."""
