@@ -16,6 +16,7 @@ from tests.desk_support import (
     SERIAL,
     an_office,
     emptied,
+    hidden,
     invitation,
     invite,
     ledger,
