@@ -49,13 +49,14 @@ def person(office: PortalOffice, role: str, *, language: str = "en", subject: st
 
 def wait(control: Control, device_id: str = "new-1", *, invited_by: str = "admin:somebody", **members: Any) -> None:
     """Have a device that reported wait for its approval, with what it came from."""
+    now = control.plane.now()
     known = {"status": "enrolled", "approval_required": True, "model": "ThinkPad X13", "serial_hash": SERIAL}
     control.put(a_device(device_id, **(known | members)))
     made = invitation(f"inv-{device_id}", invited_by=invited_by, state="used", enrollment=f"enr-{device_id}")
     enrollment = Enrollment(
         tenant=TENANT, id=f"enr-{device_id}", invitation=made.id, issuer=ISSUER, subject="tanaka",
-        state="waiting", secret_digest="0" * 64, device_id=device_id, started_at=NOW - 100, changed_at=NOW - 50,
-        not_after=NOW + 100,
+        state="waiting", secret_digest="0" * 64, device_id=device_id, started_at=now - 4000, changed_at=now - 3600,
+        not_after=now + 100,
     )  # fmt: skip
     with control.store.writing(TENANT) as tx:
         tx.invitations.put(made)

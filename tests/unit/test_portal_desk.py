@@ -295,7 +295,7 @@ def test_whoever_comes_second_is_told_what_happened_and_changes_nothing(office: 
 
     assert answer.status_code == 409
     assert "Somebody else was first" in second.text
-    assert "Revoked security-person Reason it is stolen" in second.text
+    assert "Revoked by security-person Reason it is stolen" in second.text
     assert office.control.device("laptop-1") == before
 
 

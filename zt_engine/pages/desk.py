@@ -111,7 +111,7 @@ class Words:
     def actor(self, name: str) -> str:
         """Return who acted, without the kind and the issuer."""
         kind, _, rest = name.partition(":")
-        told = rest.rpartition("|")[2] if kind == "person" else rest if kind == "admin" else name
+        told = rest.rpartition("|")[2] if kind == "person" else rest if kind == "admin" else self.word("actor", name)
         return self.plain(told or name)
 
     def fact(self, name: str) -> str:
