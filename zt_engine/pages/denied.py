@@ -166,7 +166,7 @@ class DeniedPage:
             text=entry.text(language),
             hint=_hint(entry, language),
             command=entry.command if entry.kind in OWN_HANDS else "",
-            again=entry.kind in OWN_HANDS,
+            again=entry.kind in OWN_HANDS and not device,
             help_url=self._help_url,
             sign_in=way,
             confirm=device,
