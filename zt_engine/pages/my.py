@@ -10,7 +10,7 @@ import msgspec
 
 from device_inventory.device import DeviceStatus
 from device_inventory.facts import FactEnvelope
-from device_inventory.inventory import Device
+from device_inventory.inventory import Device, HeldKey
 from device_inventory.notice import NoticeItem, notice
 from zt_engine.core.audit import AuditEvent
 from zt_engine.core.classification import Level
@@ -18,6 +18,7 @@ from zt_engine.pages.desk import Words
 from zt_engine.pages.my_texts import OTHERS, TEXTS
 
 CHANGES: Final = 50
+TITLE: Final = 80
 ENDED: Final[frozenset[DeviceStatus]] = frozenset({"revoked", "retired"})
 
 
@@ -79,7 +80,7 @@ class MyWords:
 
     def title(self, device: Device) -> str:
         """Return what a device is called."""
-        return self.words.plain(device.name or device.model or device.device_id)
+        return self.words.clip(device.name or device.model or device.device_id, TITLE)
 
     def status(self, device: Device) -> str:
         """Return where it stands."""
@@ -102,19 +103,20 @@ class MyWords:
         return tuple(
             Key(
                 self.texts[f"protection_{key.protection}"],
-                "stop" if key.revoked_at is not None else "warn" if key.not_after <= now else "ok",
-                self._key_state(key.revoked_at, key.not_after, now),
+                *self._key_state(device, key, now),
                 key.serial,
             )
             for key in held
         )
 
-    def _key_state(self, revoked_at: int | None, not_after: int, now: int) -> str:
-        if revoked_at is not None:
-            return self.texts["key_ended"]
-        if not_after <= now:
-            return self.texts["key_over"]
-        return self.texts["key_until"].format(until=self.words.moment(not_after))
+    def _key_state(self, device: Device, key: HeldKey, now: int) -> tuple[str, str]:
+        if key.revoked_at is not None:
+            return "stop", self.texts["key_ended"]
+        if key.not_after <= now:
+            return "warn", self.texts["key_over"]
+        if device.status == "lost":
+            return "stop", self.texts["key_stopped"]
+        return "ok", self.texts["key_until"].format(until=self.words.moment(key.not_after))
 
     def groups(self, device: Device, *, decide: frozenset[str]) -> tuple[Group, ...]:
         """Return every item of the notice with what is held of it, by what it is for."""
@@ -167,6 +169,7 @@ class MyWords:
         words, texts = self.words, self.texts
         rows: Sequence[tuple[str, str]] = (
             ("id", device.device_id),
+            ("name", device.name),
             ("model", device.model),
             ("owner", self.who(device.owner)),
             ("assigned", ", ".join(map(self.who, device.assigned))),
@@ -178,7 +181,7 @@ class MyWords:
             ("approved_by", self.who(device.approved_by)),
             ("created", words.moment(device.created_at) if device.created_at else ""),
             ("last_report", self.last_report(device)),
-            ("serial", f"{device.serial_hash[:12]}…" if device.serial_hash else ""),
+            ("serial", device.serial_hash),
             ("replaces", device.replaces),
             ("reports", str(device.report_seq) if device.report_seq else ""),
             ("consistent", str(device.consistent_reports) if device.consistent_reports else ""),

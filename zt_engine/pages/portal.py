@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from zt_engine.pages.registry import registry
+
 BASE: Final[Mapping[str, Mapping[str, str]]] = {
     "ja": {
         "name": "日本語",
@@ -67,6 +69,7 @@ MESSAGE: Final[Mapping[str, Mapping[str, str]]] = {
         "next": "次にできること",
         "sign_in": "サインインする",
         "again": "もう一度サインインする",
+        "open": "ページをもう一度開く",
         "home": "最初のページに戻る",
         "code": "理由コード",
         "fallback": "理由コードを添えて、ヘルプデスクにご連絡ください。",
@@ -76,11 +79,56 @@ MESSAGE: Final[Mapping[str, Mapping[str, str]]] = {
         "next": "What you can do",
         "sign_in": "Sign in",
         "again": "Sign in again",
+        "open": "Open the page again",
         "home": "Back to the first page",
         "code": "Reason code",
         "fallback": "Contact the help desk and give them the reason code.",
     },
 }
+
+_AGAIN: Final = {
+    "ja": "前のページに戻り、もう一度お試しください。続く場合は、理由コードを添えてヘルプデスクにご連絡ください。",
+    "en": "Go back and try again. If this goes on, contact the help desk and give them the reason code.",
+}
+_LATER: Final = {
+    "ja": "少し待ってから、もう一度お試しください。続く場合は、理由コードを添えてヘルプデスクにご連絡ください。",
+    "en": "Wait a moment and try again. If this goes on, contact the help desk and give them the reason code.",
+}
+_START: Final = {
+    "ja": "アドレスを確認するか、最初のページからお探しください。",
+    "en": "Check the address, or start from the first page.",
+}
+PLAIN: Final[Mapping[str, tuple[str, str, Mapping[str, str]]]] = {
+    "REQUEST_NOT_FOUND": ("お探しのページはありません。", "There is no such page.", _START),
+    "REQUEST_METHOD": ("このページでは、その操作はできません。", "This page cannot do that.", _START),
+    "REQUEST_MALFORMED": ("送信された内容を読み取れませんでした。", "What was sent cannot be read.", _AGAIN),
+    "REQUEST_INVALID": ("送信された内容に使えない値があります。", "Something that was sent cannot be used.", _AGAIN),
+    "REQUEST_TOO_LARGE": ("送信された内容が長すぎます。", "What was sent is too long.", _AGAIN),
+    "REQUEST_RATE": ("ただいま混み合っています。", "Too much is asked at the moment.", _LATER),
+    "CONTROL_FAILED": (
+        "予期しない問題が起きました。変更は保存されていません。",
+        "Something unforeseen went wrong. Nothing was changed.",
+        _LATER,
+    ),
+    "STORE_DOWN": ("ただいま記録を読み出せません。", "The records cannot be reached at the moment.", _LATER),
+    "STORE_LOCKED": ("ただいま混み合っています。", "Too much is asked at the moment.", _LATER),
+    "STORE_FULL": ("ただいま変更を保存できません。", "Nothing can be saved at the moment.", _LATER),
+    "STORE_VALUE": ("送信された内容に使えない値があります。", "Something that was sent cannot be used.", _AGAIN),
+    "DEVICE_NOT_FOUND": ("その端末はありません。", "There is no such device.", _START),
+    "SIGN_IN_RETURN": ("サインイン後に戻るページがありません。", "There is no such page to return to.", _START),
+}
+"""What a person is told of codes whose own texts are for programs: in Japanese, in English, and what to do."""
+
+
+def told(code: str, language: str) -> tuple[str, str]:
+    """Return what is wrong and what to do about it, in words for people."""
+    if code in PLAIN:
+        ja, en, hints = PLAIN[code]
+        return (ja if language == "ja" else en), hints[language]
+    entry = registry().get(code)
+    text = entry.text(language) if entry is not None else code
+    return text, (entry.hint(language) if entry is not None else "") or MESSAGE[language]["fallback"]
+
 
 SIGNED_OUT: Final[Mapping[str, Mapping[str, str]]] = {
     "ja": {

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 
+from device_inventory.facts import CATALOGUE
 from device_inventory.inventory import Device
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.enrollment import EnrollmentRoom, room
@@ -52,6 +53,12 @@ class MyDevices:
         page = book.render(template, language=who.language, visitor=who, t=words.texts, w=words, **values)
         return html(page)
 
+    def reach(self, device: Device, words: MyWords) -> str:
+        """Return what a device is good for now; nothing of one that is out of service."""
+        if device.status != "active":
+            return ""
+        return words.reach(self.ground.reporting.good_for(device, now=self.plane.now()))
+
     def missing(self, device: Device, language: Language) -> Sequence[Item]:
         """Return what a device lacks, from the lowest label up."""
         unmet = self.ground.reporting.unmet(device, now=self.plane.now())
@@ -71,14 +78,14 @@ def router(plane: ControlPlane) -> APIRouter:
     @routes.get("/my")
     def devices(who: Caller) -> Response:
         """List somebody's devices."""
-        words, now = my.words(who), plane.now()
+        words = my.words(who)
         found = my.devices(who)
         shown = [
             {
                 "device": device,
                 "path": path_of(device),
                 "badge": words.words.status_badge(device.status),
-                "reach": words.reach(my.ground.reporting.good_for(device, now=now)),
+                "reach": my.reach(device, words),
             }
             for device in found
         ]
@@ -109,12 +116,13 @@ def router(plane: ControlPlane) -> APIRouter:
             path=path_of(found),
             ended=found.status in ENDED,
             badge=words.words.status_badge(found.status),
-            reach=words.reach(my.ground.reporting.good_for(found, now=now)),
+            reach=my.reach(found, words),
             general=[item for item in missing if not item.label],
             steps=[(label, [item for item in missing if item.label == label]) for label in labels],
             keys=words.keys(found, now=now),
             groups=words.groups(found, decide=decide),
             others=words.others(found, decide=decide),
+            marked=not decide.issuperset(CATALOGUE),
             decided=len(decide),
             looks=words.events(looks),
             events=words.events(events),

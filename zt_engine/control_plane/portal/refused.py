@@ -16,14 +16,14 @@ from zt_engine.control_plane.portal.language import keep, language_asked
 from zt_engine.control_plane.portal.parts import portal_of
 from zt_engine.control_plane.problem import status_of
 from zt_engine.core.errors import ZtError
-from zt_engine.pages.portal import MESSAGE
+from zt_engine.pages.portal import MESSAGE, told
 from zt_engine.pages.registry import registry
 
 LOGIN: Final = "/.zt/login"
 _SIGN_IN: Final = frozenset({"SESSION_NOT_FOUND", "SESSION_FOREIGN"})
 """Whoever comes with this and only looks is sent to sign in."""
 _AGAIN: Final = frozenset({"SESSION_MALFORMED", "SESSION_DOUBLED", "PERSON_INACTIVE"})
-_STATUS: Final[Mapping[str, int]] = {"SESSION_CROSS_SITE": 403, "FORM_STALE": 403, "SIGN_IN_OFF": 404}
+_STATUS: Final[Mapping[str, int]] = {"FORM_STALE": 403, "SIGN_IN_OFF": 404, "SIGN_IN_PROVIDER": 503}
 
 
 def refused(plane: ControlPlane, request: Request, error: ZtError | DeviceRecordError) -> Response:
@@ -39,15 +39,18 @@ def page_of(plane: ControlPlane, request: Request, code: str, *, status: int, vi
     texts, entry = MESSAGE[language], registry().get(code)
     signs_in = code.startswith(("SESSION_", "SIGN_IN_", "TOKEN_")) or code in _AGAIN
     target = f"{LOGIN}?to=/" if signs_in else "/"
+    if code == "FORM_STALE":  # every page that is posted to can be opened
+        target = quote(request.scope["path"], safe="/~%")
+    text, hint = told(code, language)
     page = portal_of(plane).book.render(
         "portal_message.html",
         language=language,
         visitor=visitor,
         t=texts,
-        text=entry.text(language) if entry is not None else code,
-        hint=(entry.hint(language) if entry is not None else "") or texts["fallback"],
+        text=text,
+        hint=hint,
         command=entry.command if entry is not None and entry.kind in ("auth", "report", "device") else "",
-        action=(target, texts["again" if signs_in else "home"]),
+        action=(target, texts["again" if signs_in else "open" if code == "FORM_STALE" else "home"]),
         code=code,
     )
     return keep(html(page, status), request)
@@ -65,12 +68,12 @@ def error_pages(plane: ControlPlane) -> Callable[[Request, str, int], Response]:
 def page_status(error: ZtError | DeviceRecordError) -> int:
     """Return the status of a page about an error. A browser is never asked for a credential by its status."""
     found = _STATUS.get(error.code) or status_of(error)
-    return 403 if found == 401 else found
+    return 403 if found == 401 or (error.code.startswith(("SESSION_", "SIGN_IN_")) and found == 422) else found
 
 
 def sign_in_path(request: Request) -> str:
     """Return the way to sign in and come back to the page that was asked for."""
     query = request.scope.get("query_string", b"").decode("latin-1")
-    path = quote(request.scope["path"], safe="/~")
+    path = quote(request.scope["path"], safe="/~%")  # what is still escaped there stays so
     to = f"{path}?{query}" if query else path
     return f"{LOGIN}?to={quote(to, safe='/')}"
