@@ -28,10 +28,8 @@
     }
     return JSON.stringify({ id: key.id, rawId: text(key.rawId), type: key.type, response, clientExtensionResults: {} });
   };
-  if (!window.PublicKeyCredential) {
-    document.getElementById("without").hidden = false;
-    return;
-  }
+  if (!window.PublicKeyCredential) return;
+  document.getElementById("without").hidden = true;
   document.getElementById("with").hidden = false;
   let busy = false;
   form.addEventListener("submit", async (event) => {
