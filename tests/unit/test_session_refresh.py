@@ -13,7 +13,7 @@ from tests.unit.test_sessions import ISSUER, FakeProvider, Office
 from zt_engine.adapters.sealing import FileSealer
 from zt_engine.control_plane.refreshing import AT_ONCE, CLAIM_SECONDS, Refreshing
 from zt_engine.control_plane.session_changes import FADE_SECONDS
-from zt_engine.control_plane.sessions import EXCHANGES, SessionRules, Sessions
+from zt_engine.control_plane.sessions import EACH, EXCHANGES, SessionRules, Sessions
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.ports.credentials import Person
 from zt_engine.ports.sessions import Tokens
@@ -169,6 +169,20 @@ def test_a_slow_provider_holds_no_more_threads_than_it_is_given(office: Office) 
         assert office.sessions._exchanging.acquire(blocking=False)
     with pytest.raises(UnavailableError):
         office.signed_in()
+
+
+def test_an_address_that_begins_too_many_sign_ins_waits_and_no_other_does(office: Office) -> None:
+    now = [0.0]
+    office.sessions = sessions(office, elapsed=lambda: now[0])
+    for _ in range(EACH.burst):
+        assert office.sessions._begins.admit("203.0.113.7", elapsed=now[0]) == 0
+
+    with pytest.raises(UnavailableError) as error:
+        office.begin(address="203.0.113.7")
+    assert error.value.code == "SIGN_IN_BUSY"
+    assert office.begin(address="203.0.113.8")
+    now[0] += 1 / EACH.per_second
+    assert office.begin(address="203.0.113.7")
 
 
 # -- keys

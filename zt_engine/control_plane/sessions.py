@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from zt_engine.control_plane.ledger import write_down
+from zt_engine.control_plane.limits import Rate, RateLimiter
 from zt_engine.control_plane.refreshing import Refreshing
 from zt_engine.control_plane.session_changes import EVENT, Ground, ended, forget, give_way
 from zt_engine.core.errors import InputError, UnavailableError
@@ -33,6 +34,9 @@ LOGOUT: Final = "logout"
 LOGOUT_SECONDS: Final = 3600
 CALLBACK: Final = "/.zt/callback"
 SIGNED_OUT: Final = "/.zt/signed-out"
+EACH: Final = Rate(300, 20)
+TOGETHER: Final = Rate(1000, 100)
+"""How often sign-ins begin: a ministry may stand behind one address, and each is a row for ten minutes."""
 EXCHANGES: Final = 16
 """Sign-ins that wait for the provider at the same time: a slow one must not take every thread there is."""
 KEY_SECONDS: Final = 3.0
@@ -83,6 +87,7 @@ class Sessions:
         sealer: Sealer,
         rules: SessionRules,
         wait: Callable[[float], None] = time.sleep,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plane = plane
         self._provider = provider
@@ -90,6 +95,8 @@ class Sessions:
         self._sealer = sealer
         self._rules = rules
         self._wait = wait
+        self._elapsed = elapsed
+        self._begins = RateLimiter(each=EACH, together=TOGETHER)
         self._refreshing = Refreshing(plane, provider=provider, people=people, sealer=sealer, renewed=rules.renewed)
         self._exchanging = threading.BoundedSemaphore(EXCHANGES)
 
@@ -97,13 +104,16 @@ class Sessions:
 
     def begin(
         self, *, scheme: str, host: str, authority: str, to: str, acr_values: str, max_age: int | None, device_id: str,
-        now: int, ticket: str = "",
+        now: int, ticket: str = "", address: str = "",
     ) -> Begun:  # fmt: skip
         """Begin a sign-in for a browser at a host; InputError SIGN_IN_RETURN for a path that leads elsewhere.
 
         A browser that signs in in two tabs shows the ticket of the first and keeps it, so that both come back.
+        Whoever begins too many from one `address` is told to wait (UnavailableError SIGN_IN_BUSY): each is kept.
         """
         check_return(to)
+        if address and self._begins.admit(address, elapsed=self._elapsed()) > 0:
+            raise UnavailableError("SIGN_IN_BUSY", "too many sign-ins were begun")
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         ticket = ticket if len(ticket) == TICKET_LENGTH else secrets.token_urlsafe(32)
         redirect_uri = f"{scheme}://{authority}{CALLBACK}"

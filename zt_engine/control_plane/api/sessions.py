@@ -38,6 +38,7 @@ class BeginBody(Model):
     max_age: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
     device_id: DeviceId = ""
     ticket: Secret = ""
+    address: Annotated[str, Field(max_length=64)] = ""
 
 
 class FinishBody(Model):
@@ -84,6 +85,7 @@ def router(plane: ControlPlane) -> APIRouter:
             max_age=body.max_age,
             device_id=body.device_id,
             ticket=body.ticket,
+            address=body.address,
             now=plane.now(),
         )
         return {"location": begun.location, "ticket": begun.ticket, "seconds": begun.seconds}

@@ -136,6 +136,7 @@ class BrowserSignIn:
                 "authority": request.target.origin.decode().partition("://")[2],
                 "to": values.get("to", "/"),
                 "ticket": self._ticket(visit),
+                "address": request.client_ip,
                 "acr_values": values.get("acr_values", "")[:512],
                 "max_age": int(age) if age.isascii() and age.isdigit() and len(age) < 9 else None,
             }
