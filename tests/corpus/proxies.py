@@ -58,6 +58,7 @@ class Nginx:
             sidecar=[world.address],
             certificate=own.certificate if own is not None else None,
             certificate_key=own.key if own is not None else None,
+            device_cas=world.device_cas if own is not None else None,
         )
         self._process = NginxProcess.start(executable, http=render(block), folder=folder, sockets=[front])
         context = ssl.create_default_context(cafile=str(world.authority.path)) if self._tls else None
@@ -89,6 +90,34 @@ class Laboratory:
         self._lab.__exit__(None, None, None)
 
 
+def over_tls(
+    given: Callable[[World], Mapping[str, Any]], made: Callable[[Path, Path, Path], Any]
+) -> Callable[[World], Mapping[str, Any]]:
+    """The same behind TLS that asks for the certificates of devices; `made` is how the laboratory takes it."""
+
+    def more(world: World) -> Mapping[str, Any]:
+        own = world.authority.issue("front", hosts=[HOST])
+        return {**given(world), "tls": made(own.certificate, own.key, world.device_cas)}
+
+    return more
+
+
+def with_certificates(front: Address, world: World, folder: Path) -> Mapping[str, Address]:
+    """The addresses of a proxy behind TLS, by whose certificate is shown there."""
+    found = {"front": msgspec.structs.replace(front, tls=_context(world), server_name=HOST)}
+    for name, pem in world.shown().items():
+        file = folder / f"{name}.pem"
+        file.write_bytes(pem)
+        context = _context(world)
+        context.load_cert_chain(file)
+        found[name] = msgspec.structs.replace(front, tls=context, server_name=HOST)
+    return found
+
+
+def _context(world: World) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(world.authority.path))
+
+
 def keyed(hook: str) -> Callable[[World], Mapping[str, Any]]:
     """A proxy that shows a key as a header."""
     return lambda world: {"sidecar_address": world.address, "key": world.key(hook)}
@@ -110,6 +139,19 @@ def over_grpc(world: World) -> Mapping[str, Any]:
     return {"sidecar_address": world.grpc_address}
 
 
+def envoy_keyed(world: World) -> Mapping[str, Any]:
+    """Envoy, which has its key as text."""
+    return {**keyed("envoy")(world), "key": world.key("envoy").decode()}
+
+
+def _files(*files: Path) -> Any:
+    return files
+
+
+def _envoy_tls(*files: Path) -> Any:
+    return import_module("tests.proxies.envoy").Tls(*files)
+
+
 class Candidate(msgspec.Struct, frozen=True):
     """A proxy, the peers it needs, and what is true of it that the runner has to know."""
 
@@ -129,12 +171,25 @@ CANDIDATES: Mapping[str, Candidate] = {
     "Caddy": Candidate(lambda: Laboratory("caddy", "caddy.CaddyLab", keyed("caddy")), ("caddy",)),
     "Traefik": Candidate(lambda: Laboratory("traefik", "traefik.TraefikLab", certified), ("traefik",)),
     "HAProxy": Candidate(lambda: Laboratory("haproxy", "haproxy.HaproxyLab", keyed("haproxy")), ("haproxy",)),
-    "Envoy (HTTP)": Candidate(
-        lambda: Laboratory(
-            "envoy", "envoy.EnvoyLab", lambda world: {**keyed("envoy")(world), "key": world.key("envoy").decode()}
-        ),
-        ("envoy",),
-    ),
+    "Envoy (HTTP)": Candidate(lambda: Laboratory("envoy", "envoy.EnvoyLab", envoy_keyed), ("envoy",)),
     "Apache": Candidate(lambda: Laboratory("apache", "apache.ApacheLab", over_fastcgi), ("apache",)),
     "Envoy (gRPC)": Candidate(lambda: Laboratory("envoy", "envoy.EnvoyGrpcLab", over_grpc), ("envoy",)),
 }
+
+CERTIFIED: Mapping[str, Candidate] = {
+    "Caddy": Candidate(lambda: Laboratory("caddy", "caddy.CaddyLab", over_tls(keyed("caddy"), _files)), ("caddy",)),
+    "Traefik": Candidate(
+        lambda: Laboratory("traefik", "traefik.TraefikLab", over_tls(certified, _files)), ("traefik",)
+    ),
+    "HAProxy": Candidate(
+        lambda: Laboratory("haproxy", "haproxy.HaproxyLab", over_tls(keyed("haproxy"), _files)), ("haproxy",)
+    ),
+    "Apache": Candidate(lambda: Laboratory("apache", "apache.ApacheLab", over_tls(over_fastcgi, _files)), ("apache",)),
+    "Envoy (HTTP)": Candidate(
+        lambda: Laboratory("envoy", "envoy.EnvoyLab", over_tls(envoy_keyed, _envoy_tls)), ("envoy",)
+    ),
+    "Envoy (gRPC)": Candidate(
+        lambda: Laboratory("envoy", "envoy.EnvoyGrpcLab", over_tls(over_grpc, _envoy_tls)), ("envoy",)
+    ),
+}
+"""Proxies that ask clients for certificates, beside nginx, which all probes go through with TLS."""

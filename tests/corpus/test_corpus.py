@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.corpus.printed import COLUMN
-from tests.corpus.proxies import CANDIDATES
+from tests.corpus.proxies import CANDIDATES, CERTIFIED, Laboratory, keyed, over_tls, with_certificates
 from tests.corpus.world import World
 from zt_engine.corpus.backend import Backend
 from zt_engine.corpus.matrix import cells, holes, wrong
-from zt_engine.corpus.probe import CLASSES, of_classes, packaged
+from zt_engine.corpus.probe import CLASSES, FRONTS, of_classes, packaged
 from zt_engine.corpus.runner import Place, run
 from zt_engine.corpus.verdict import Outcome, Scope
 from zt_engine.corpus.wire import Address
@@ -47,9 +48,10 @@ def test_nothing_gets_past_a_proxy(
         pytest.skip(reason=f"missing: {candidate.missing}")
     proxy = candidate.make()
     front = proxy.start(world, backend.address, tmp_path)
+    addresses = {"front": front} if front.tls is None else with_certificates(front, world, tmp_path)
     try:
         place = Place(
-            addresses={"front": front, **world.listeners()},
+            addresses={**addresses, **world.listeners()},
             values=world.values(),
             scope=SCOPE,
             may_lose_identity=candidate.may_lose_identity,
@@ -62,6 +64,61 @@ def test_nothing_gets_past_a_proxy(
 
     assert list(wrong({name: reports})) == []
     assert holes({name: reports}) == []
+
+
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_nobody_gets_past_with_a_certificate_or_the_word_of_one(
+    name: str, world: World, backend: Backend, tmp_path: Path
+) -> None:
+    candidate = CERTIFIED[name]
+    if candidate.missing:
+        if os.environ.get("CI"):
+            pytest.fail(f"missing: {candidate.missing}")
+        pytest.skip(reason=f"missing: {candidate.missing}")
+    chosen = [probe for probe in packaged() if any("device_only" in step.send for step in probe.steps)]
+    chosen = [probe for probe in chosen if any(step.to in FRONTS[1:] or "cert" in step.send for step in probe.steps)]
+    proxy = candidate.make()
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    front = proxy.start(world, backend.address, folder)
+    try:
+        addresses = {**with_certificates(front, world, tmp_path), **world.listeners()}
+        place = Place(
+            addresses=addresses, values=world.values(), scope=SCOPE, may_lose_identity=candidate.may_lose_identity
+        )
+        reports = run(chosen, place, records=backend.take, witness=world.decisions)
+    finally:
+        proxy.stop()
+
+    assert list(wrong({name: reports})) == []
+    assert [report.probe.id for report in reports if report.outcome is Outcome.NOT_APPLICABLE] == []
+    assert len(reports) >= 20
+
+
+def test_a_proxy_that_hands_on_the_word_of_a_client_about_its_certificate_is_seen(
+    world: World, backend: Backend, tmp_path: Path
+) -> None:
+    """The probes are worth something: Caddy without the line that says what TLS has verified."""
+    candidate = CERTIFIED["Caddy"]
+    if candidate.missing:
+        pytest.skip(reason=f"missing: {candidate.missing}")
+    chosen = [probe for probe in packaged() if probe.id == "forged-certificate-rfc-9440"]
+    proxy = Laboratory(
+        "caddy",
+        "caddy.CaddyLab",
+        lambda given: {
+            **over_tls(keyed("caddy"), lambda *files: files)(given),
+            "edit": lambda text: re.sub(r"(?m)^.*header_up Client-Cert .*$", "", text),
+        },
+    )
+    front = proxy.start(world, backend.address, tmp_path / "caddy")
+    try:
+        place = Place(addresses=with_certificates(front, world, tmp_path), values=world.values(), scope=SCOPE)
+        (report,) = run(chosen, place, records=backend.take, witness=world.decisions)
+    finally:
+        proxy.stop()
+
+    assert report.outcome is Outcome.VIOLATED
 
 
 def test_without_a_proxy_every_class_gets_past(world: World, backend: Backend) -> None:

@@ -71,6 +71,9 @@ class World:
         for person in PEOPLE:
             self._person(person)
         self.laptop = self.sandbox.device("laptop-1", assigned=["tanaka"], facts=HEALTHY)
+        self.neighbour = self.sandbox.device("laptop-2", assigned=["sato"], facts=HEALTHY)
+        impostor = Authority(folder / "impostor", "device-ca").issue("laptop-1")
+        self.impostor = impostor.certificate.read_bytes() + impostor.key.read_bytes()
         self.settings = load(self.sandbox.config, {})
         self.sidecar = Process(self.sandbox).started()
         self._revoked = f"revoked-{time.time_ns()}"
@@ -115,8 +118,22 @@ class World:
             "user": "tanaka", "token": tokens["tanaka"], "auth": f"Authorization: Bearer {tokens['tanaka']}",
             "late_user": "suzuki", "late_auth": f"Authorization: Bearer {tokens['suzuki']}",
             "revoked_user": "sato", "revoked_auth": f"Authorization: Bearer {revoked}",
-            "cert": self.laptop.certificate.escaped.decode(),
+            "cert": self.laptop.certificate.escaped.decode(), "device": self.laptop.device_id,
+            "device_cert": self.laptop.certificate.escaped.decode(), "device_der": _der(self.laptop.certificate.pem),
+            "neighbour_cert": self.neighbour.certificate.escaped.decode(),
+            "device_auth": f"Authorization: Bearer {self.sandbox.token('tanaka', device=self.laptop)}",
+            "neighbour_auth": f"Authorization: Bearer {self.sandbox.token('sato', device=self.neighbour)}",
         }  # fmt: skip
+
+    @property
+    def device_cas(self) -> Path:
+        """Whose certificates devices have."""
+        return self.sandbox.folder / "policy/device-cas.pem"
+
+    def shown(self) -> dict[str, bytes]:
+        """Certificates with their keys, by whose connection it is."""
+        own = {"device": self.laptop.certificate, "neighbour": self.neighbour.certificate}
+        return {**{name: item.pem + item.key_pem for name, item in own.items()}, "impostor": self.impostor}
 
     def change(self) -> None:
         """Suspend a person, revoke a token, close, raise and open routes; return when that is in force."""
@@ -157,3 +174,8 @@ class World:
 
     def close(self) -> None:
         self.sidecar.close()
+
+
+def _der(pem: bytes) -> str:
+    """A certificate as RFC 9440 writes it, without the colons."""
+    return "".join(line for line in pem.decode().splitlines() if line and "-----" not in line)

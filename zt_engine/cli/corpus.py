@@ -24,7 +24,7 @@ from zt_engine.corpus.matrix import document, matrix
 from zt_engine.corpus.probe import CLASSES, Probe, packaged
 from zt_engine.corpus.runner import Place, Report
 from zt_engine.corpus.runner import run as send_all
-from zt_engine.corpus.target import read_address, read_target
+from zt_engine.corpus.target import read_address, read_target, with_certificate
 from zt_engine.corpus.verdict import Outcome, Scope
 
 app = typer.Typer(no_args_is_help=True)
@@ -142,6 +142,12 @@ def run(
         Path | None, typer.Option(help="A zt.toml: every request is looked up in its decision log.")
     ] = None,
     ca: Annotated[Path | None, typer.Option(help="Whom to trust for TLS (PEM); default: the system's.")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="The client's certificate with its key (PEM), for probes over mutual TLS.")
+    ] = None,
+    other_certificate: Annotated[
+        Path | None, typer.Option(help="Another person's, of the same authority (PEM, with its key).")
+    ] = None,
     may_lose_identity: Annotated[
         bool, typer.Option("--may-lose-identity", help="The backend refuses requests without identity headers.")
     ] = False,
@@ -166,6 +172,9 @@ def run(
     for kind, address in (("hook", hook), ("admin", admin)):
         if address is not None:
             addresses[kind] = read_target(f"http://{address}", None)[0]
+    for kind, pem in (("device", certificate), ("neighbour", other_certificate)):
+        if pem is not None:
+            addresses[kind] = with_certificate(front, pem, ca)
     guarded = (values["protected"], *(values[key] for key in PROTECTED if key in values))
     place = Place(
         addresses=addresses,

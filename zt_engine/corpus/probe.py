@@ -37,6 +37,8 @@ CLASSES: Mapping[int, str] = {
     15: "administration open",
 }
 MIN_NOTE = 20
+FRONTS = ("front", "device", "neighbour", "impostor")
+LISTENERS = ("hook", "admin")
 
 _ADVISORY = re.compile(r"none|(?:CVE-\d{4}-\d{4,7}|GHSA(?:-[23456789cfghjmpqrvwx]{4}){3}|[a-z0-9-]+#\d+)")
 _HOLE = re.compile(r"(?<!\d)\{([a-z_]+)[|}]")
@@ -61,8 +63,12 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     host: str = "{host}"
     subject: str = ""
     """Whom the backend may take the client for: empty, or the placeholder of an identity."""
+    device: str = ""
+    """The device the backend may take the client to be on; empty: whichever the allow says."""
     to: str = "front"
-    """`front`: the proxy. `hook`, `admin`: the decision service's own listeners, past the proxy."""
+    """`front`: the proxy; `device`, `neighbour`, `impostor`: the proxy, over TLS with the client's certificate, another
+    person's, or one of the client's names by an authority of nobody. `hook`, `admin`: the decision service's own
+    listeners, past the proxy."""
     same: bool = False
     """On the connection of the step before, instead of a new one."""
     after: str = ""
@@ -88,7 +94,9 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def placeholders(self) -> frozenset[str]:
         """The names in braces that this probe uses."""
-        texts = (text for step in self.steps for text in (step.send, step.executes, step.host, step.subject))
+        texts = (
+            text for step in self.steps for text in (step.send, step.executes, step.host, step.subject, step.device)
+        )
         return frozenset(name for text in texts for name in _HOLE.findall(text))
 
 
@@ -155,8 +163,8 @@ def _probe(record: Any, number: int) -> Probe:
 
 
 def _check(step: Step) -> None:
-    if step.to not in ("front", "hook", "admin"):
-        raise ValueError("`to` is `front`, `hook` or `admin`")
+    if step.to not in (*FRONTS, *LISTENERS):
+        raise ValueError(f"`to` is one of {', '.join((*FRONTS, *LISTENERS))}")
     if step.after not in ("", "change"):
         raise ValueError("`after` is `change`, or is not there")
     if step.over not in ("", "h2"):

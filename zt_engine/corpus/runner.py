@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from zt_engine.corpus.execution import IDENTITY, IDENTITY_HEADER, MARK, Execution, Witness
-from zt_engine.corpus.probe import Expect, Probe, Step
+from zt_engine.corpus.probe import LISTENERS, Expect, Probe, Step
 from zt_engine.corpus.tunnel import over_h2
 from zt_engine.corpus.verdict import Outcome, Permitted, Scope, faults, written
 from zt_engine.corpus.wire import Address, Answer, compose, fill, read_answer
@@ -223,7 +223,7 @@ def _judge(one: _Run, executed: Sequence[Execution], witness: Witness | None) ->
 
 def _answered_itself(step: Step, answers: Iterable[Answer]) -> Iterable[str]:
     """A listener of the decision service says yes to nobody but its proxy."""
-    if step.to != "front" and any(answer.status // 100 == 2 for answer in answers):
+    if step.to in LISTENERS and any(answer.status // 100 == 2 for answer in answers):
         yield f"the listener `{step.to}` answered {[answer.status for answer in answers]} to a stranger"
 
 
@@ -236,6 +236,7 @@ def _permitted(step: Step, values: Mapping[str, str]) -> Permitted:
         path=path,
         host=fill(step.host, values),
         subject=fill(step.subject, values),
+        device=fill(step.device, values),
         identity=values["identity"].lower(),
         written={name: said for name, said in written(compose(step.send, values)).items() if name in names},
     )

@@ -6,6 +6,8 @@ import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.corpus.wire import Address
 
@@ -31,6 +33,18 @@ def read_target(url: str, ca: Path | None) -> tuple[Address, str]:
         except (OSError, ssl.SSLError) as error:
             raise _wrong(f"the authorities cannot be read: {error}", str(ca)) from None
     return Address(parts.hostname, port or PORTS[parts.scheme], tls=context, server_name=parts.hostname), parts.hostname
+
+
+def with_certificate(front: Address, pem: Path, ca: Path | None) -> Address:
+    """Return the same address, over TLS with a client certificate (PEM, with its key); raises ConfigError."""
+    if front.tls is None:
+        raise _wrong("a client certificate takes an https target", str(pem))
+    try:
+        context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+        context.load_cert_chain(pem)
+    except (OSError, ssl.SSLError) as error:
+        raise _wrong(f"the certificate cannot be read: {error}", str(pem)) from None
+    return msgspec.structs.replace(front, tls=context)
 
 
 def read_address(text: str, where: str) -> tuple[str, int]:

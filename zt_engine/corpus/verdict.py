@@ -50,6 +50,8 @@ class Permitted(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
     host: str = ""
     subject: str = ""
+    device: str = ""
+    """Empty: any."""
     identity: str = "zt-subject"
     """The header a backend knows the client by."""
     written: Mapping[str, frozenset[str]] = {}
@@ -102,6 +104,9 @@ def _unlike(permitted: Permitted, execution: Execution, scope: Scope, *, lossy: 
     subject = execution.said(permitted.identity)
     if subject != permitted.subject and not (lossy and permitted.identity not in execution.identity):
         yield f"takes the client for `{subject}`, who is `{permitted.subject}`"
+    device = execution.said("zt-device")
+    if permitted.device and device != permitted.device and not (lossy and "zt-device" not in execution.identity):
+        yield f"takes the device for `{device}`, which is `{permitted.device}`"
     for name, values in permitted.written.items():
         for value in values & {part.strip() for part in execution.said(name).split(",")}:
             yield f"`{name}` is `{value}`, which the client wrote"
