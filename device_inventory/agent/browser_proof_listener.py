@@ -93,14 +93,14 @@ class Answerer:
                 raise AgentError("AGENT_PROOF_HOST", "the control plane did not name this host")
             proof = self._proof(asked)
         except AgentError as error:
-            self._tell("agent.proof_refused", code=error.code, message=error.message, host=host)
+            self._tell("agent.browser_refused", code=error.code, message=error.message, host=host)
             return Answer(code=error.code)
-        self._tell("agent.proof_given", host=asked.host, port=asked.port, session=asked.sid[:12])
+        self._tell("agent.browser_answered", host=asked.host, port=asked.port, session=asked.sid[:12])
         return Answer(location=way_back(asked, proof))
 
     def failed(self, error: BaseException | None) -> None:
         """Take note that a browser was not answered."""
-        self._tell("agent.proof_failed", code="INTERNAL_ERROR", message=type(error).__name__)
+        self._tell("agent.browser_failed", code="INTERNAL_ERROR", message=type(error).__name__)
 
     def _asked(self, head: Head, port: int) -> Asked:
         """Return what is asked by a browser that navigates, and by nothing else."""
@@ -115,7 +115,7 @@ class Answerer:
         found = None if owner is None else port_of(owner, self._ports, tables=self._tables)
         if found is None or found == port:
             raise AgentError("AGENT_PROOF_USER", "the browser belongs to another account of this machine")
-        self._tell("agent.proof_handed_on", port=found)
+        self._tell("agent.browser_handed_on", port=found)
         return Answer(location=f"http://127.0.0.1:{found}{head.target}")
 
     def _proof(self, asked: Asked) -> str:
@@ -166,13 +166,13 @@ class BrowserProofs:
                 server = _Server(port, answerer, self._page)
             except OSError:
                 # Somebody else's agent, or whoever wants to be taken for one: a browser is shown that, not the proof.
-                self._tell("agent.proof_port_taken", port=port)
+                self._tell("agent.browser_port_taken", port=port)
                 continue
             self._server, self.port = server, port
             threading.Thread(target=server.serve_forever, name="browser-proof", daemon=True).start()
-            self._tell("agent.proof_listening", port=port)
+            self._tell("agent.browser_listening", port=port)
             return
-        self._tell("agent.proof_failed", code="AGENT_PROOF_PORT", message="every port for browsers is taken")
+        self._tell("agent.browser_failed", code="AGENT_PROOF_PORT", message="every port for browsers is taken")
 
 
 class _Server(ThreadingMixIn, HTTPServer):

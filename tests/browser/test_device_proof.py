@@ -277,7 +277,7 @@ def test_a_malicious_page_gets_nothing_out_of_the_agent_by_fetching_framing_or_l
     html = f"""<!doctype html><img src="{agent}{urlencode(told)}"><iframe src="{agent}{urlencode(told)}"></iframe>
     <script>window.seen = fetch({agent + urlencode(told)!r}, {{mode: 'no-cors', redirect: 'manual'}})
       .then(() => 'answered', () => 'failed')</script>"""
-    given = len(site.said("agent.proof_given"))
+    given = len(site.said("agent.browser_answered"))
 
     def evil(route: Route) -> None:
         route.fulfill(body=html, content_type="text/html")
@@ -289,7 +289,7 @@ def test_a_malicious_page_gets_nothing_out_of_the_agent_by_fetching_framing_or_l
         page.goto(f"{EVIL}/")
         page.wait_for_load_state("networkidle", timeout=5_000)
 
-        assert len(site.said("agent.proof_given")) == given
+        assert len(site.said("agent.browser_answered")) == given
 
         page.goto(agent + urlencode({**told, "host": "evil.example"}))
         assert page.url.startswith("http://127.0.0.1:")
@@ -297,7 +297,7 @@ def test_a_malicious_page_gets_nothing_out_of_the_agent_by_fetching_framing_or_l
         assert findings(page) == []
         screenshot(page, "device-proof-other-site-ja")
         assert prompts.count == 0
-    assert len(site.said("agent.proof_given")) == given
+    assert len(site.said("agent.browser_answered")) == given
 
 
 def test_without_an_agent_the_refusal_says_what_to_start_and_then_the_same_link_works(

@@ -161,7 +161,7 @@ def test_a_port_somebody_else_has_is_said_and_the_next_one_taken(tmp_path: Path)
         proofs.attend()
         try:
             assert events == [
-                ("agent.proof_port_taken", {"port": first}), ("agent.proof_listening", {"port": first + 1})
+                ("agent.browser_port_taken", {"port": first}), ("agent.browser_listening", {"port": first + 1})
             ]  # fmt: skip
         finally:
             proofs.close()

@@ -109,7 +109,7 @@ def test_its_own_person_s_browser_is_sent_back_with_what_the_device_signed(agent
     assert (proven.certificate.device_id, proven.statement.host, proven.statement.issued_at) == (
         "laptop-1", "portal.example", NOW,
     )  # fmt: skip
-    assert [event for event, _ in agent.events] == ["agent.proof_given"]
+    assert [event for event, _ in agent.events] == ["agent.browser_answered"]
     assert agent.events[0][1] == {"host": "portal.example", "port": "443", "session": DIGEST[:12]}
 
 
@@ -126,7 +126,7 @@ def test_another_port_of_a_host_is_that_host(agent: Agent) -> None:
 def test_a_host_the_control_plane_did_not_name_learns_nothing(agent: Agent, host: str) -> None:
     assert agent.answer(head(query(host=host))) == Answer(code="AGENT_PROOF_HOST")
     assert agent.events == [
-        ("agent.proof_refused", {"code": "AGENT_PROOF_HOST", "message": agent.events[0][1]["message"], "host": host})
+        ("agent.browser_refused", {"code": "AGENT_PROOF_HOST", "message": agent.events[0][1]["message"], "host": host})
     ]
 
 
@@ -224,7 +224,7 @@ def test_another_person_s_browser_is_sent_to_that_person_s_own_agent_and_told_no
     agent.tables = [*connection(OTHER), listens(ME, PORT), listens(OTHER, PORT + 3), listens(OTHER, 8080)]
 
     assert agent.answer() == Answer(location=f"http://127.0.0.1:{PORT + 3}{query()}")
-    assert agent.events == [("agent.proof_handed_on", {"port": PORT + 3})]
+    assert agent.events == [("agent.browser_handed_on", {"port": PORT + 3})]
 
 
 def test_nobody_is_sent_round_in_circles(agent: Agent) -> None:
