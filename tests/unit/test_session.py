@@ -109,6 +109,10 @@ def test_no_bytes_make_more_of_a_cookie_than_a_handle_or_an_error(raw: bytes) ->
         (ORIGIN, b"", True),
         (b"", b"", False),
         (b"null", b"", False),
+        (b"null", b"same-origin", True),  # a page with `Referrer-Policy: no-referrer`
+        (b"null", b"none", False),
+        (b"null", b"same-site", False),
+        (b"null", b"cross-site", False),  # a page in a sandbox
         (b"https://evil.example", b"", False),
         (b"https://evil.example", b"same-origin", False),
         (ORIGIN, b"cross-site", False),
