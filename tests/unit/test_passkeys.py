@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.fakes.authenticator import FakeAuthenticator
 from tests.passkey_support import KeyOffice, field, options
 from tests.portal_support import PortalOffice
+from tests.unit.test_control_directory import PERSON, RECORD
 from zt_engine.control_plane.passkeys import Holder
 from zt_engine.core.errors import InputError
 from zt_engine.core.webauthn import (
@@ -252,6 +253,19 @@ def test_nobody_sees_or_touches_the_key_of_another(office: KeyOffice) -> None:
     with pytest.raises(InputError, match="no such key"):
         office.keys.remove(stranger, key.id, why="lost", now=office.now)
     assert office.held() == [key]
+
+
+def test_who_leaves_leaves_no_key_behind(office: KeyOffice) -> None:
+    office.with_key("tanaka")
+    office.with_key("suzuki")
+    office.control.call("PUT", PERSON, RECORD)
+
+    left = office.control.call("POST", f"{PERSON}/offboard", {"reason": "retired"})
+
+    assert left.status_code == 200, left.text
+    assert office.held("tanaka") == []
+    assert len(office.held("suzuki")) == 1
+    assert [event.reason for event in office.control.audit() if event.action == "passkey.removed"] == ["retired"]
 
 
 def test_where_keys_are_not_set_up_the_pages_say_so() -> None:

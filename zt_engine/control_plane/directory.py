@@ -16,6 +16,7 @@ from zt_engine.control_plane.access import Administrator
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.invitations import Invitations
 from zt_engine.control_plane.ledger import Ledger, keep_enrollment, revoke, write_down
+from zt_engine.control_plane.passkeys import forget_keys
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.core.issuer import subject_name
@@ -87,7 +88,7 @@ class Directory:
         """Take a person who leaves off everything at once; SUBJECT_NOT_FOUND when nothing here is theirs.
 
         Their record opens nothing any more, their tokens are revoked, invitations withdrawn, enrollments under way
-        refused, and no device is left without somebody who has to look after it.
+        refused, keys forgotten, and no device is left without somebody who has to look after it.
         """
         before = tx.situation.subject(leaving.issuer, leaving.subject)
         devices = self._devices(tx, leaving, who=who, reason=reason, now=now)
@@ -99,6 +100,7 @@ class Directory:
         if before is None and not devices and not invitations and not enrollments:
             raise InputError("SUBJECT_NOT_FOUND", "neither the directory nor a device knows this person")
         revoke(tx, "subject", f"{leaving.issuer}|{leaving.subject}", now + TOKENS_LIVE)
+        forget_keys(tx, leaving.issuer, leaving.subject, actor=who.actor, reason=reason, now=now)
         if before is not None and before.status != LEFT:
             after = replace(before, status=LEFT, version=before.version + 1)
             self._keep(tx, after, before=before, actor=who.actor, action="subject.left", now=now, reason=reason)

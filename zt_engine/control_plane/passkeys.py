@@ -173,6 +173,23 @@ class Passkeys:
             return len(found)
 
 
+def forget_keys(tx: Transaction, issuer: str, subject: str, *, actor: str, reason: str, now: int) -> list[str]:
+    """Forget every key of somebody who leaves; return their names."""
+    found = tx.passkeys.of_person(issuer, subject)
+    for key in found:
+        tx.passkeys.remove(key.id)
+        write_down(
+            tx,
+            actor=actor,
+            action="passkey.removed",
+            object_=f"passkey:{key.id[:12]}",
+            reason=reason,
+            before=_told(key),
+            now=now,
+        )
+    return [key.name for key in found]
+
+
 def _own(tx: Transaction, holder: Holder, key_id: str) -> Passkey:
     key = tx.passkeys.get(key_id)
     if key is None or (key.issuer, key.subject) != (holder.issuer, holder.subject):
