@@ -24,6 +24,7 @@ from tests.desk_support import (
     person,
 )  # fmt: skip
 from tests.portal_support import ISSUER, Browser, PortalOffice
+from zt_engine.control_plane.ledger import write_down
 from zt_engine.control_plane.portal.desk import FIRST
 from zt_engine.control_plane.portal.desk_forms import INVITE, FormFault, once_of, reason_of, seen_of, wanted_of
 from zt_engine.core.classification import Level
@@ -230,10 +231,13 @@ def test_an_invitation_that_was_used_meanwhile_is_not_withdrawn_and_the_page_say
     helpdesk.get(path)
     form = hidden(helpdesk) | {"reason": REASON}
     invite(office.control, replace(made, state="used", enrollment="e"))
+    with office.control.store.writing(TENANT) as tx:
+        write_down(tx, actor=f"person:{ISSUER}|tanaka", action="enrollment.certified", object_="enrollment:e", now=NOW)
 
     answer = helpdesk.post(path, form)
 
     assert (answer.status_code, "Somebody else was first" in helpdesk.text) == (409, True)
+    assert "Key certified by tanaka" in helpdesk.text
     assert helpdesk.get("/desk/invitations/nothing/withdraw").status_code == 404
 
 

@@ -242,6 +242,15 @@ ACTIONS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "device.forgotten": "収集した情報の消去",
             "invitation.made": "招待",
             "invitation.withdrawn": "招待の取り下げ",
+            "enrollment.started": "登録の開始",
+            "enrollment.resumed": "登録の再開",
+            "enrollment.consented": "収集への同意",
+            "enrollment.certified": "鍵の証明",
+            "enrollment.reported": "最初の報告",
+            "enrollment.waiting": "承認待ち",
+            "enrollment.complete": "登録の完了",
+            "enrollment.refused": "登録の中止",
+            "enrollment.expired": "登録の期限切れ",
         },
         "en": {
             "device.enrolled": "Registered",
@@ -263,10 +272,19 @@ ACTIONS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "device.forgotten": "What was collected is erased",
             "invitation.made": "Invited",
             "invitation.withdrawn": "Invitation withdrawn",
+            "enrollment.started": "Registration begun",
+            "enrollment.resumed": "Registration resumed",
+            "enrollment.consented": "Notice agreed to",
+            "enrollment.certified": "Key certified",
+            "enrollment.reported": "First report",
+            "enrollment.waiting": "Waiting for approval",
+            "enrollment.complete": "Registration complete",
+            "enrollment.refused": "Registration refused",
+            "enrollment.expired": "Registration took too long",
         },
     }
 )
-"""What audit events of devices and invitations are called; one that is not here is shown by its own name."""
+"""What audit events are called; one that is not here is shown by its own name."""
 
 MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -138,16 +138,7 @@ def _operation(
         happened = reading.since(f"device:{device_id}", seq) if error.code in FIRST else ()
         if not happened:
             return pages.refused(who, error, back=_path(device_id), tab="devices")
-        return pages.show(
-            "changed",
-            who,
-            tab="devices",
-            status=409,
-            thing="device",
-            happened=happened,
-            back=_path(device_id),
-            code=error.code,
-        )
+        return pages.changed(who, happened, thing="device", code=error.code, back=_path(device_id), tab="devices")
 
     routes.add_api_route(path, ask, methods=["GET"], name=f"desk_ask_{operation}")
     routes.add_api_route(path, act, methods=["POST"], name=f"desk_{operation}")

@@ -90,19 +90,11 @@ def _listing(routes: APIRouter, reading: DeskReading, acting: DeskActing, pages:
         except FormFault:
             return asked(who, invitation_id, said=form.get("reason", ""), wrong=True)
         except (InputError, UnavailableError, DeviceRecordError) as error:
-            happened = reading.since(f"invitation:{invitation_id}", 0) if error.code == "INVITE_USED" else ()
+            happened = reading.registered(invitation_id) if error.code == "INVITE_USED" else ()
             if not happened:
                 return pages.refused(who, error, back="/desk/invitations", tab="invitations")
-            return pages.show(
-                "changed",
-                who,
-                tab="invitations",
-                status=409,
-                thing="invitation",
-                happened=happened,
-                back="/desk/invitations?which=all",
-                code=error.code,
-            )
+            back = "/desk/invitations?which=all"
+            return pages.changed(who, happened, thing="invitation", code=error.code, back=back, tab="invitations")
         return see_other(f"/desk/invitations?{urlencode({'withdrawn': invitation_id})}")
 
     def asked(who: Visitor, invitation_id: str, *, said: str = "", wrong: bool = False) -> Response:

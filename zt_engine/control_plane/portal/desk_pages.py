@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -16,6 +17,7 @@ from zt_engine.control_plane.portal.desk_reading import GRAVE
 from zt_engine.control_plane.portal.parts import portal_of
 from zt_engine.control_plane.portal.refused import page_status
 from zt_engine.control_plane.portal.visitor import Visitor
+from zt_engine.core.audit import AuditEvent
 from zt_engine.core.classification import Level
 from zt_engine.core.errors import ZtError
 from zt_engine.pages.desk import NOT_HERE, Words
@@ -68,6 +70,15 @@ class DeskPages:
             hint="" if entry is None else entry.hint(who.language),
             code=error.code,
             back=back,
+        )
+
+    def changed(
+        self, who: Visitor, happened: Sequence[AuditEvent], *, thing: str, code: str, back: str, tab: str
+    ) -> Response:
+        """Return the page that says what happened since somebody looked, and that their own wish was not done."""
+        own = all(event.actor == who.actor for event in happened)
+        return self.show(
+            "changed", who, tab=tab, status=409, thing=thing, happened=happened, own=own, back=back, code=code
         )
 
     def words(self, who: Visitor) -> Words:

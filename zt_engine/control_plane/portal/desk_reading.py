@@ -260,6 +260,12 @@ class DeskReading:
         with self._plane.store.reading(self._plane.settings.tenant) as tx:
             return [event for event in tx.audit.of(object_, limit=EVENTS) if event.seq > seq]
 
+    def registered(self, invitation_id: str) -> Sequence[AuditEvent]:
+        """Return what came of an invitation, newest first."""
+        with self._plane.store.reading(self._plane.settings.tenant) as tx:
+            held = tx.invitations.get(invitation_id)
+            return () if held is None else tx.audit.of(f"enrollment:{held.enrollment}", limit=EVENTS)
+
 
 def state_of(invitation: Invitation, *, now: int) -> str:
     """Return the state of an invitation as people see it."""
