@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from tests.control_support import NOW, TENANT, URL, Control, a_device
 from tests.portal_support import ISSUER, Browser, PortalOffice
 from zt_engine.adapters.admin_keys import ClaimedRoles
+from zt_engine.config.control import Control as ControlSection
 from zt_engine.control_plane.portal.parts import NoRoles, place_of
 from zt_engine.control_plane.portal.refused import sign_in_path
 from zt_engine.control_plane.sessions import check_return
@@ -445,3 +449,11 @@ def test_every_text_is_there_in_both_languages() -> None:
     for code in ("FORM_STALE", "REQUEST_NOT_FOUND", "SIGN_IN_COOKIES"):
         assert all(all(texts.told(code, language)) for language in ("ja", "en"))
     assert texts.told("NO_SUCH", "en") == ("NO_SUCH", texts.MESSAGE["en"]["fallback"])
+
+
+def test_the_settings_that_the_docs_show_are_read() -> None:
+    page = Path(__file__).parents[2] / "docs" / "portal.md"
+    shown = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+    control = ControlSection(**tomllib.loads(shown[0])["control"])
+    assert (control.organisation, control.public_url) == ("○○省", URL)

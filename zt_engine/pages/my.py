@@ -19,6 +19,7 @@ from zt_engine.pages.my_texts import OTHERS, TEXTS
 
 CHANGES: Final = 50
 TITLE: Final = 80
+OUR_REASONS: Final = frozenset({"reported lost", "ended by its holder"})
 ENDED: Final[frozenset[DeviceStatus]] = frozenset({"revoked", "retired"})
 
 
@@ -213,9 +214,13 @@ class MyWords:
     def events(self, found: Iterable[AuditEvent]) -> list[Line]:
         """Return what happened, or who looked."""
         return [
-            self._line(event.at, self.words.action(event.action), self.who(event.actor), self.words.plain(event.reason))
+            self._line(event.at, self.words.action(event.action), self.who(event.actor), self._reason(event.reason))
             for event in found
         ]
+
+    def _reason(self, text: str) -> str:
+        """Return a reason that somebody gave; those of the program say what the event says."""
+        return "" if text in OUR_REASONS else self.words.plain(text)
 
     def _line(self, at: int, what: str, who: str, reason: str = "") -> Line:
         return Line(self.words.iso(at), self.words.moment(at), self.words.ago(at), what, who, reason)
