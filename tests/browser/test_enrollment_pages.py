@@ -237,6 +237,38 @@ def test_from_the_invitation_to_the_welcome_it_takes_five_clicks_and_one_command
         page.get_by_text("新しい報告を確認しました").wait_for()
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")  # the provider's own
+def test_without_scripts_one_pastes_and_the_back_button_and_a_second_tab_are_at_the_right_place(
+    ministry: Ministry, browser: Browser
+) -> None:
+    press, link = Clicks(), ministry.invite()
+    with profile(browser, language="en", java_script_enabled=False) as context:
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.goto(link)
+        page.get_by_label("Link or code of your invitation").fill(link)
+        press(page, "Sign in and go on")
+        page.wait_for_url("**/oauth2/authorize*")
+        assert "code=" + link.partition("code=")[2][:26] not in page.url, "the provider is not told the code"
+        sign_in(page, press)
+        page.wait_for_url("**/enroll/notice")
+        press(page, "I have read this. Continue")
+        assert page.get_by_label("The command").input_value().startswith("zt agent enroll ")
+        press(page, "Copy and continue")
+        page.wait_for_url("**/enroll/progress/*")
+        waiting = page.url.rstrip("?")
+        page.go_back()
+        assert page.url == f"{ministry.url}/enroll/install"
+        tab = context.new_page()
+        tab.goto(f"{waiting}?pause=1")
+        tab.get_by_text("Refreshing is paused.").wait_for()
+        tab.goto(f"{ministry.url}/.zt/logout")
+        press(tab, "Sign out")
+        page.reload()
+        page.wait_for_url("**/oauth2/authorize*")
+
+
 # -- every page, in both languages
 
 
