@@ -30,6 +30,7 @@ from benchmarks import (
     fleet_growth,
     in_process,
     over_http,
+    proxy_apache,
     proxy_caddy,
     proxy_envoy,
     proxy_haproxy,
@@ -50,7 +51,7 @@ LATEST = ROOT / "benchmarks/results/latest.json"
 PARTIAL = ROOT / ".cache/benchmarks/partial.json"
 SECTIONS: tuple[ModuleType, ...] = (
     conformance, engines, in_process, over_http, through_nginx, proxy_envoy, fleet, replica_memory, shadow, enrolling,
-    authzen, proxy_caddy, proxy_traefik, proxy_haproxy, sessions,
+    authzen, proxy_caddy, proxy_traefik, proxy_haproxy, proxy_apache, sessions,
 )  # fmt: skip
 BY_NAME: tuple[ModuleType, ...] = (fleet_growth,)
 """What takes a quarter of an hour, and is run only when it is asked for."""
@@ -116,7 +117,8 @@ def run(sections: Sequence[ModuleType], *, quick: bool, keep: bool) -> tuple[Rep
                 continue
             print(f"{section.NAME}: {(section.__doc__ or '').splitlines()[0]}", flush=True)
             beside = section in (
-                over_http, through_nginx, proxy_envoy, proxy_caddy, proxy_traefik, proxy_haproxy, authzen, sessions,
+                over_http, through_nginx, proxy_envoy, proxy_caddy, proxy_traefik, proxy_haproxy, proxy_apache, authzen,
+                sessions,
             )  # fmt: skip
             os.sched_setaffinity(0, {client_core if beside else core})
             try:

@@ -1,4 +1,4 @@
-"""What the benchmarks of Caddy, Traefik and HAProxy share: what a browser sends, rounds that alternate, the figures."""
+"""What the benchmarks of Caddy, Traefik, HAProxy and Apache share: what is sent, rounds that alternate, the figures."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ def asked_by_key(run: Run, hook: str) -> Callable[[Site, Path, bytes, str], Cont
     return app
 
 
+def base64_line(pem: bytes) -> bytes:
+    """Return a certificate as most proxies hand it on."""
+    return b"".join(pem.splitlines()[1:-1])
+
+
 def measure(
     run: Run,
     name: str,
@@ -45,10 +50,12 @@ def measure(
     header: bytes,
     app: Callable[[Site, Path, bytes, str], Contestant],
     proxy: Callable[[Site, Path, tuple[str, ...], str, int, int], Contestant],
+    written: Callable[[bytes], bytes] = base64_line,
 ) -> None:
     """Alternate a proxy that asks us with one that asks a listener which allows at once.
 
-    `header` is how the client's certificate comes, which wrk cannot show. `app` starts what is asked, `proxy` who asks.
+    `header` is how the client's certificate comes, which wrk cannot show, `written` as it is there. `app` starts what
+    is asked, `proxy` who asks.
     """
     if find_peer(name) is None:
         raise BenchmarkError(f"{name} is missing")
@@ -56,7 +63,7 @@ def measure(
     site = Site(place / "site", HOT_PEOPLE, bundle=run.bundle)
     hot = keys(site.people)
     answer = documents.record(site, hot[:50], place / "recorded").answer
-    load = wrk.write_requests(place / "requests", (client_request(site, key, header) for key in hot))
+    load = wrk.write_requests(place / "requests", (client_request(site, key, header, written) for key in hot))
     hosts = tuple(sorted({target.host for person in site.people for target in person.targets} | {"localhost"}))
     started: list[Contestant] = []
     proxies: dict[str, Contestant] = {}
@@ -78,11 +85,11 @@ def measure(
     conclude(run, name, samples)
 
 
-def client_request(site: Site, key: Key, header: bytes) -> bytes:
-    """Return what a browser sends, with its certificate in base64 under a header's name."""
+def client_request(site: Site, key: Key, header: bytes, written: Callable[[bytes], bytes] = base64_line) -> bytes:
+    """Return what a browser sends, with its certificate under a header's name."""
     own = b"X-Original-", b"X-Real-IP", b"Zt-"
     kept = [line for line in site.blocks[key.person].split(b"\r\n") if line and not line.startswith(own)]
-    certificate = b"".join(site.devices[key.person].certificate.pem.splitlines()[1:-1])
+    certificate = written(site.devices[key.person].certificate.pem)
     return (
         b"GET %b HTTP/1.1\r\nHost: %b\r\n" % (key.target.path.encode(), key.target.host.encode())
         + b"\r\n".join(kept)
