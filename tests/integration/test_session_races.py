@@ -24,7 +24,7 @@ from zt_engine.control_plane.sessions import SessionRules, Sessions
 from zt_engine.control_plane.sidecars import Sidecars
 from zt_engine.ports.inventory import SidecarRecord
 
-ASKED = int(os.environ.get("ZT_SESSION_RACES", "600"))
+ASKED = int(os.environ.get("ZT_SESSION_RACES", "300"))
 """In all; ten thousand of them take half a minute, and race no more than a few hundred do."""
 AT_ONCE = 40
 WHO = {"authorization": "Bearer s1"}
