@@ -480,3 +480,32 @@ def test_every_page_says_its_language_and_is_kept_by_nobody(office: Office) -> N
             assert f'<html lang="{language}">' in answer.text
             assert answer.headers["content-language"] == language
             assert answer.headers["cache-control"] == "no-store"
+
+
+def test_where_nobody_enrolls_by_signing_in_that_is_said(office: Office) -> None:
+    with PortalOffice() as closed:
+        browser = closed.browser("tanaka")
+        browser.send("/enroll", {"code": office.code})
+        answer = browser.get("/enroll/notice")
+
+    assert answer.status_code == 404
+    assert "ENROLL_CLOSED" in browser.text
+    assert registry()["ENROLL_CLOSED"].hint("en") in browser.text
+
+
+def test_two_cookies_of_one_name_are_no_invitation(office: Office) -> None:
+    browser = office.carrying()
+    name = "__Host-zt-invitation"
+    cookies = f"__Host-zt-session={browser.cookies['__Host-zt-session']}; {name}={office.code}; {name}=another-code"
+    answer = browser.once("GET", "/enroll/install", cookie=cookies)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/enroll?lost=1")
+
+
+@pytest.mark.parametrize("path", ["notice", "install", "progress/0"])
+def test_nobody_sees_more_than_the_first_page_without_signing_in(office: Office, path: str) -> None:
+    browser = office.browser()
+    browser.send("/enroll", {"code": office.code})
+    answer = browser.once("GET", f"/enroll/{path}")
+
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/.zt/login?to=/enroll/{path}")

@@ -20,6 +20,7 @@ from zt_engine.pages.registry import registry
 
 _STATUS: Final = {
     "INVITE_UNKNOWN": 404,
+    "ENROLL_CLOSED": 404,
     "INVITE_FOREIGN": 403,
     "INVITE_WITHDRAWN": 410,
     "INVITE_EXPIRED": 410,
