@@ -19,7 +19,7 @@ from zt_engine.core.instants import parse_instant
 
 FIXTURES = "_fixtures.yaml"
 NONE = "none"
-BINDINGS = ("mtls", "dpop", "none")
+BINDINGS = ("mtls", "dpop", "session", "none")
 
 SUBJECT = frozenset(
     {"like", "type", "id", "issuer", "groups", "roles", "org", "nationality", "employment", "clearance", "compartments"}

@@ -20,17 +20,24 @@ from zt_engine.adapters.subject_json import decode_subject
 from zt_engine.authoring.rehearsal import Rehearsed
 from zt_engine.authoring.scenarios import Entry, Question
 from zt_engine.bootstrap.activation import Parts, make_policy
+from zt_engine.bootstrap.rehearsal_browser import HANDLE, PROOF, SignedForBrowser, session_of
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import Actor, VerifiedCertificate, VerifiedToken
 from zt_engine.core.instants import parse_instant
 from zt_engine.core.issuer import FOREIGN, IssuerMapping, WorkloadRule
-from zt_engine.core.request import AccessRequest, canonical_address, canonical_method, canonical_target
+from zt_engine.core.request import (
+    AccessRequest,
+    canonical_address,
+    canonical_host,
+    canonical_method,
+    canonical_target,
+)
 from zt_engine.core.situation import Situation
 from zt_engine.ports import PolicyEngine
 from zt_engine.sidecar.authorize import Authorizer
 from zt_engine.sidecar.outcomes import Outcome
 from zt_engine.sidecar.principals import NO_KEYS, Principals
-from zt_engine.sidecar.replica import Replica
+from zt_engine.sidecar.replica import Changes, Replica
 
 TICK_SECONDS = 5
 HOUR = 3600
@@ -102,16 +109,24 @@ class Stage:
         for record in replica.devices.values():
             for name, meant in unknown_facts(record):
                 raise InputError("SCENARIO_MALFORMED", f"there is no fact `{name}`", hint=f"did you mean `{meant}`?")
-        props = _Props(question)
+        props, certificates = _Props(question), _Certificates(question)
+        browser = None
+        if question.binding == "session":
+            host = canonical_host(urlsplit(str(question.request["url"])).netloc.encode())
+            browser = SignedForBrowser(certificates.verify(b"", now=question.at), host, question.at)
+            told = session_of(props.verify(b"scenario", now=question.at), host)
+            records = replica.state.records.changed(Changes(sessions={told.sid: told}))
+            replica.adopt(records, _situation(question), now=question.at)
         mapping = msgspec.structs.replace(_MAPPING, home=_home(people.values()))
         principals = Principals(
             tokens=props,
-            certificates=_Certificates(question),
+            certificates=certificates,
             proofs=_Proofs(question),
             mappings={_issuer(entry): mapping for entry in people.values()},
             replica=replica,
             keys={_issuer(entry): NO_KEYS for entry in people.values()},
             tick_seconds=TICK_SECONDS,
+            device_proofs=browser,
         )
         authorizer = Authorizer(
             principals=principals,
@@ -211,6 +226,8 @@ def request_of(question: Question) -> AccessRequest:
     target = url.path or "/"
     scheme = "dpop" if question.binding == "dpop" else "bearer"
     key = _key_kind(question)
+    browser = question.binding == "session"
+    signed_in = question.subject.get("type") != "anonymous"
     return AccessRequest(
         hook="nginx",
         pep="scenario",
@@ -226,9 +243,11 @@ def request_of(question: Question) -> AccessRequest:
         ),
         client_ip=canonical_address(str(given.get("client_ip", "192.0.2.1")).encode()),
         request_id="scenario",
-        authorization=b"" if question.subject.get("type") == "anonymous" else f"{scheme} scenario".encode(),
+        authorization=f"{scheme} scenario".encode() if signed_in and not browser else b"",
         dpop=b"scenario" if key == "dpop" and scheme == "dpop" else b"",
         client_cert=b"scenario" if key == "mtls" else b"",
+        session=HANDLE if signed_in and browser else b"",
+        device_proof=PROOF if signed_in and key == "session" else b"",
         purpose=None if given.get("purpose") is None else str(given["purpose"]),
     )
 
