@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from device_inventory.device import DEVICE_STATUSES, DeviceRecordError
 from tests.control_support import NOW, ROLES, TENANT, Control, a_device, held_key
 from tests.desk_support import (
     REASON,
@@ -24,10 +27,13 @@ from tests.desk_support import (
     walk,
 )
 from tests.portal_support import ISSUER, PortalOffice
-from zt_engine.control_plane.access import PERMISSIONS
-from zt_engine.control_plane.devices import PERMISSION
-from zt_engine.control_plane.portal.desk_reading import BUTTONS
-from zt_engine.control_plane.portal.visitor import csrf_of
+from zt_engine.control_plane.access import PERMISSIONS, Administrator
+from zt_engine.control_plane.devices import PERMISSION, Operation, Wish, _done
+from zt_engine.control_plane.portal.desk_acting import DeskActing
+from zt_engine.control_plane.portal.desk_forms import Seen
+from zt_engine.control_plane.portal.desk_reading import BUTTONS, possible, standing
+from zt_engine.control_plane.portal.visitor import Visitor, csrf_of
+from zt_engine.core.errors import InputError
 from zt_engine.core.session import COOKIE
 
 STATES = {
@@ -350,6 +356,51 @@ def test_a_form_that_is_sent_twice_is_done_once_and_answered_the_same(office: Po
     again = helpdesk.send(path, form | {"reason": "another reason"})
     assert (again.status_code, "IDEMPOTENCY_MISMATCH" in again.text) == (409, True)
     assert "What you did before has changed this" in helpdesk.text
+
+
+def test_of_many_who_approve_at_the_same_moment_one_does_and_the_others_are_told(office: PortalOffice) -> None:
+    wait(office.control)
+    plane, acting = office.control.plane, DeskActing(office.control.plane)
+    seen = Seen(0, standing(office.control.device("new-1")))
+
+    def approve(number: int) -> str:
+        who = Visitor(
+            issuer=ISSUER, subject=f"a{number}", name=f"a{number}", acr="", amr=(), auth_time=None, role="approver",
+            names=frozenset({f"a{number}"}), csrf="", language="en", sid="s",
+        )  # fmt: skip
+        try:
+            acting.operate(who, "new-1", "approve", reason=REASON, seen=seen, key=f"key-of-approver-{number}")
+        except InputError as error:
+            return error.code
+        return "approved"
+
+    with ThreadPoolExecutor(8) as pool:
+        came = sorted(pool.map(approve, range(8)))
+
+    assert came == ["RECORD_CHANGED"] * 7 + ["approved"]
+    with plane.store.reading(TENANT) as tx:
+        events = tx.audit.of("device:new-1", limit=100)
+    assert [event.action for event in events].count("device.approved") == 1
+
+
+@pytest.mark.parametrize("operation", sorted(BUTTONS))
+def test_a_button_is_there_exactly_when_its_operation_is_possible(operation: Operation) -> None:
+    refused = {"DEVICE_EVENT_REFUSED", "APPROVAL_NOT_PENDING", "APPROVAL_PENDING"}
+    differing = []
+    for status, required, by in product(DEVICE_STATUSES, (False, True), ("", "somebody")):
+        device = a_device(status=status, approval_required=required, approved_by=by)
+        wish = Wish(operation=operation, reason=REASON)
+        who = Administrator(name="x", actor="admin:x", role="owner", names=frozenset({"x"}))
+        try:
+            _done(device, wish, who=who, now=NOW)
+            done = True
+        except DeviceRecordError as error:
+            assert error.code in refused
+            done = False
+        if done != possible(device, operation):
+            differing.append((status, required, by))
+
+    assert differing == []
 
 
 def test_a_link_cannot_claim_that_something_was_done(office: PortalOffice) -> None:

@@ -25,6 +25,7 @@ from zt_engine.pages.desk import JST
 _ONCE: Final = re.compile(r"[!-~]{16,128}")
 _SEEN: Final = re.compile(r"(\d{1,18})\.([0-9a-f]{32})")
 _FIELDS: Final[Mapping[str, str]] = {"not_after_device": "ends_at"}
+_LINES: Final = re.compile(r"\s*[\t\r\n]+\s*")
 INVITE: Final = ("subject", "issuer", "ownership", "ceiling", "approval", "sponsor", "ends_on", "replaces")
 """The fields of the invitation's form."""
 
@@ -67,7 +68,7 @@ def seen_of(form: Posted) -> Seen:
 
 def reason_of(form: Posted) -> str:
     """Return the reason in one line, or raise FormFault."""
-    reason = " ".join(form.get("reason", "").split())
+    reason = _LINES.sub(" ", form.get("reason", "")).strip()
     try:
         return ReasonBody.model_validate({"reason": reason}).reason
     except ValidationError:

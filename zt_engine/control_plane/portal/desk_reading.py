@@ -28,7 +28,7 @@ from zt_engine.ports.inventory import DeviceFilter, Transaction
 PAGE: Final = 25
 EVENTS: Final = 50
 CHANGES: Final = 30
-SCANNED: Final = 4_000
+SCANNED: Final = 2_000
 """How many records a page looks through for those it shows; the next page goes on behind them."""
 _STEP: Final = 500
 BUTTONS: Final[Mapping[Operation, DeviceEvent | None]] = MappingProxyType(
