@@ -20,6 +20,7 @@ from tests.portal_support import ISSUER, Browser, PortalOffice
 from zt_engine.control_plane.app import RATES
 from zt_engine.control_plane.context import Enrolling
 from zt_engine.control_plane.enrollment import PARTS, EnrollmentParts, room
+from zt_engine.control_plane.enrollment_rules import EnrollmentRules
 from zt_engine.control_plane.limits import Rate
 from zt_engine.control_plane.nonces import digest
 from zt_engine.control_plane.remedies import Unmet
@@ -54,10 +55,11 @@ class Words:
 class Office(PortalOffice):
     """A control plane that takes enrollments; for each test somebody else is invited to enroll another device."""
 
-    def __init__(self, **parts: Any) -> None:
+    def __init__(self, *, rules: EnrollmentRules | None = None, **parts: Any) -> None:
         self.words = Words()
         self.persons = FakePersons()
-        extras = {"ca_sha256": PIN, PARTS: EnrollmentParts(readiness=self.words, levels=lambda: LEVELS)}
+        enrollment = EnrollmentParts(readiness=self.words, levels=lambda: LEVELS, rules=rules or EnrollmentRules())
+        extras = {"ca_sha256": PIN, PARTS: enrollment}
         super().__init__(
             people=self.persons,
             enrolling=Enrolling(issuer=ISSUER, client_id="zt-agent"),
@@ -491,6 +493,24 @@ def test_where_nobody_enrolls_by_signing_in_that_is_said(office: Office) -> None
     assert answer.status_code == 404
     assert "ENROLL_CLOSED" in browser.text
     assert registry()["ENROLL_CLOSED"].hint("en") in browser.text
+
+
+def test_a_sign_in_that_would_be_too_weak_for_the_agent_is_said_to_be_before_the_command_is_run() -> None:
+    rules = EnrollmentRules(sign_in=frozenset({"phr", "hwk"}))
+    with Office(rules=rules) as office:
+        office.fresh()
+        browser = office.carrying()
+        answer = browser.get("/enroll/notice")
+        assert answer.status_code == 403
+        assert registry()["SIGN_IN_WEAK"].hint("en") in browser.text
+        again = re.search(r'href="(/\.zt/login\?[^"]*)"', browser.page)
+        assert again is not None
+        begun = browser.once("GET", again[1].replace("&amp;", "&"))
+        assert "acr_values=hwk+phr" in begun.headers["location"]
+
+        strong = office.browser(office.who, acr="phr")
+        strong.send("/enroll", {"code": office.code})
+        assert strong.get("/enroll/notice").status_code == 200
 
 
 def test_two_cookies_of_one_name_are_no_invitation(office: Office) -> None:

@@ -49,6 +49,7 @@ class EnrollmentRoom(msgspec.Struct, frozen=True, kw_only=True):
 
     codes: Mapping[str, Code]
     levels: Callable[[], Mapping[str, Level]]
+    rules: EnrollmentRules
     challenger: AttestationChallenger | None
     certifying: Certifying
     reporting: Reporting
@@ -92,6 +93,7 @@ def room(plane: ControlPlane) -> EnrollmentRoom:
     return EnrollmentRoom(
         codes=registry() if parts.codes is None else parts.codes,
         levels=parts.levels,
+        rules=rules,
         challenger=parts.challenger,
         certifying=Certifying(
             tenant=settings.tenant,

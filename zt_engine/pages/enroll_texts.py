@@ -147,6 +147,7 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "details": "この端末の情報を見る",
         # What cannot go on.
         "paste_again": "招待を貼り付け直す",
+        "sign_in_again": "サインインし直す",
         "other_account": "別のアカウントでサインインする",
         "home": "最初のページへ",
         "signed_in_as": "いまのアカウント",
@@ -286,6 +287,7 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "not_mine": "If you did not register this device, see what is known of it and report it lost.",
         "details": "See what is known of this device",
         "paste_again": "Paste the invitation again",
+        "sign_in_again": "Sign in again",
         "other_account": "Sign in with another account",
         "home": "To the first page",
         "signed_in_as": "Signed in now",

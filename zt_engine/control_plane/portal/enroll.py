@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from shlex import quote
 from typing import Annotated, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -110,6 +110,10 @@ def _before_the_agent(plane: ControlPlane, routes: APIRouter, pages: EnrollPages
             return answer
         if journey.stage != "command":
             return see_other(path_of(journey))
+        if wanted := journeys.wanted(acr=who.acr, amr=who.amr):
+            weak = InputError("SIGN_IN_WEAK", "the sign-in shows none of the methods that are demanded here")
+            again = urlencode({"to": NOTICE, "acr_values": " ".join(sorted(wanted))})
+            return refused(plane, request, weak, who=who, again=f"/.zt/login?{again}")
         return journey, code
 
     @routes.get(NOTICE)

@@ -76,6 +76,14 @@ class Journeys:
         self._plane = plane
         self._ground = ground
 
+    def wanted(self, *, acr: str, amr: tuple[str, ...]) -> frozenset[str]:
+        """Return what a sign-in has to show one of and shows none of; nothing when it will do.
+
+        The agent's own sign-in is what counts. Whoever signed in too weakly here would do so there, a command later.
+        """
+        demanded = self._ground.rules.sign_in
+        return demanded if demanded.isdisjoint((acr, *amr)) else frozenset()
+
     def invited(self, code: str, *, issuer: str, subject: str, now: float) -> Invitation:
         """Return the invitation of a code; InputError as `Enrolling.look`, ENROLL_CLOSED."""
         return self._ground.enrolling.look(code, issuer=issuer, subject=subject, now=now)

@@ -28,6 +28,7 @@ _STATUS: Final = {
     "AGENT_ENROLLMENT_REFUSED": 403,
     "AUTH_DEVICE_STATUS": 403,
     "INVITE_GUESSES": 429,
+    "SIGN_IN_WEAK": 403,
 }
 _NEXT: Final = {
     "INVITE_UNKNOWN": ("/enroll", "paste_again"),
@@ -38,11 +39,11 @@ _NEXT: Final = {
 """Where whoever is told a code goes next, and what the way is called."""
 
 
-def refused(plane: ControlPlane, request: Request, error: ZtError, *, who: Visitor | None) -> Response:
-    """Return the page about an error."""
+def refused(plane: ControlPlane, request: Request, error: ZtError, *, who: Visitor | None, again: str = "") -> Response:
+    """Return the page about an error. `again` is the way to sign in once more, where that is what helps."""
     language = language_asked(plane, request)
     entry, texts = registry().get(error.code), MESSAGE[language]
-    target, name = _NEXT.get(error.code, ("/", "home"))
+    target, name = (again, "sign_in_again") if again else _NEXT.get(error.code, ("/", "home"))
     page = portal_of(plane).book.render(
         "portal_message.html",
         language=language,
