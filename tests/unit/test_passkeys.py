@@ -102,7 +102,7 @@ def test_a_sign_in_that_aged_on_the_page_registers_nothing(office: KeyOffice) ->
 
     browser.post("/my/keys/new", form)
 
-    assert "PASSKEY_STALE" in browser.text
+    assert "Sign in again first" in browser.text
     assert office.held() == []
 
 

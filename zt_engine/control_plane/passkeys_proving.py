@@ -40,6 +40,9 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     ticket: str
     seconds: int
 
+    def __repr__(self) -> str:
+        return "Begun(...)"
+
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What the page of a ceremony shows."""

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from zt_engine.core.webauthn import Passkey
 from zt_engine.pages.book import FOLDER, Language, Page, PageBook
+from zt_engine.pages.denied import UNKNOWN
+from zt_engine.pages.registry import registry
 
 SCRIPT: Final = (FOLDER / "keys.js").read_text(encoding="utf-8")
 
@@ -75,6 +77,7 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "without_prove": "代わりに、職員アカウントでサインインしてください。",
         "wrong": "キーの確認を完了できませんでした",
         "again": "もう一度試す",
+        "code": "理由コード",
     },
     "en": {
         "list": "Security keys",
@@ -135,6 +138,7 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "without_prove": "Sign in at the identity provider instead.",
         "wrong": "The key was not confirmed",
         "again": "Try again",
+        "code": "Reason code",
     },
 }
 DONE: Final = ("added", "renamed", "removed", "lost")
@@ -202,9 +206,11 @@ class KeyPages:
             place=f"{origin}{to}", instead=instead,
         )  # fmt: skip
 
-    def wrong(self, *, language: Language, text: str, hint: str, code: str, back: str) -> Page:
+    def wrong(self, code: str, *, language: Language, visitor: object = None, back: str) -> Page:
         """What went wrong with a key, and the page to begin again from."""
-        return self._page("keys_wrong.html", language, text=text, hint=hint, code=code, back=back)
+        entry = registry().get(code, UNKNOWN)
+        text, hint = entry.text(language), entry.hint(language)
+        return self._page("keys_wrong.html", language, visitor=visitor, text=text, hint=hint, code=code, back=back)
 
     def _page(self, template: str, language: Language, **values: Any) -> Page:
         return self._book.render(template, language=language, t=TEXTS[language], **values)

@@ -132,6 +132,9 @@ class StepUpBegun(msgspec.Struct, frozen=True):
     ticket: str
     seconds: int
 
+    def __repr__(self) -> str:
+        return "StepUpBegun(...)"
+
 
 class StepUpRaised(msgspec.Struct, frozen=True):
     """The page that was asked for, and the version of the session that says more now."""

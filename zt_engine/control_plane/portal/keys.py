@@ -11,7 +11,7 @@ from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.passkeys import FRESH_SECONDS, Holder, passkeys_of
 from zt_engine.control_plane.portal.answers import Form, html, page_router, see_other
 from zt_engine.control_plane.portal.parts import portal_of
-from zt_engine.control_plane.portal.refused import LOGIN
+from zt_engine.control_plane.portal.refused import LOGIN, page_status
 from zt_engine.control_plane.portal.visitor import Visitor, visitor
 from zt_engine.core.errors import InputError
 from zt_engine.pages.keys import TEXTS, KeyPages
@@ -27,14 +27,11 @@ def router(plane: ControlPlane) -> APIRouter:
     """Return the routes."""
     routes = page_router(plane)
 
-    def pages() -> KeyPages:
-        return KeyPages(portal_of(plane).book)
-
     @routes.get(ALL)
     def show(who: Who, done: Annotated[str, Query(max_length=16)] = "") -> Response:
         """Show all keys."""
         found = passkeys_of(plane).of(who.issuer, who.subject)
-        return html(pages().all(found, language=who.language, visitor=who, done=done))
+        return html(_pages(plane).all(found, language=who.language, visitor=who, done=done))
 
     @routes.get(NEW)
     def new(who: Who) -> Response:
@@ -43,13 +40,9 @@ def router(plane: ControlPlane) -> APIRouter:
         try:
             offer = keys.begin(_holder(who), now=plane.now())
         except InputError as error:
-            if error.code not in _FIRST:
-                raise
-            asked = urlencode({"to": NEW, "max_age": FRESH_SECONDS // 2})
-            way = f"{LOGIN}?{asked}"
-            return html(pages().first(language=who.language, visitor=who, why=_FIRST[error.code], sign_in=way))
+            return _refused(plane, who, error, back=ALL)
         names = {key.name for key in keys.of(who.issuer, who.subject)}
-        page = pages().new(
+        page = _pages(plane).new(
             language=who.language, visitor=who, csrf=who.csrf, secret=offer.secret, options=offer.options,
             name=_free(TEXTS[who.language]["default_name"], names),
         )  # fmt: skip
@@ -58,10 +51,13 @@ def router(plane: ControlPlane) -> APIRouter:
     @routes.post(NEW)
     def register(who: Who, form: Form) -> Response:
         """Register the key a browser made."""
-        passkeys_of(plane).register(
-            _holder(who), secret=form.get("ceremony", ""), name=form.get("name", ""),
-            answer=form.get("answer", "").encode(), now=plane.now(),
-        )  # fmt: skip
+        try:
+            passkeys_of(plane).register(
+                _holder(who), secret=form.get("ceremony", ""), name=form.get("name", ""),
+                answer=form.get("answer", "").encode(), now=plane.now(),
+            )  # fmt: skip
+        except InputError as error:
+            return _refused(plane, who, error, back=NEW)
         return see_other(f"{ALL}?done=added")
 
     @routes.get("/my/keys/{key_id}")
@@ -70,12 +66,15 @@ def router(plane: ControlPlane) -> APIRouter:
         keys = passkeys_of(plane)
         key = keys.get(_holder(who), key_id)
         last = len(keys.of(who.issuer, who.subject)) == 1
-        return html(pages().one(key, language=who.language, visitor=who, csrf=who.csrf, last=last))
+        return html(_pages(plane).one(key, language=who.language, visitor=who, csrf=who.csrf, last=last))
 
     @routes.post("/my/keys/{key_id}/name")
     def rename(who: Who, key_id: KeyId, form: Form) -> Response:
         """Give a key another name."""
-        passkeys_of(plane).rename(_holder(who), key_id, name=form.get("name", ""), now=plane.now())
+        try:
+            passkeys_of(plane).rename(_holder(who), key_id, name=form.get("name", ""), now=plane.now())
+        except InputError as error:
+            return _refused(plane, who, error, back=f"{ALL}/{key_id}")
         return see_other(f"{ALL}?done=renamed")
 
     @routes.post("/my/keys/{key_id}/remove")
@@ -91,6 +90,21 @@ def router(plane: ControlPlane) -> APIRouter:
         return see_other(f"{ALL}?done=lost")
 
     return routes
+
+
+def _pages(plane: ControlPlane) -> KeyPages:
+    return KeyPages(portal_of(plane).book)
+
+
+def _refused(plane: ControlPlane, who: Visitor, error: InputError, *, back: str) -> Response:
+    """Show what is wrong and the way to begin again; what a sign-in would help against leads to one."""
+    if error.code in _FIRST:
+        way = f"{LOGIN}?{urlencode({'to': NEW, 'max_age': FRESH_SECONDS // 2})}"
+        return html(_pages(plane).first(language=who.language, visitor=who, why=_FIRST[error.code], sign_in=way))
+    if not error.code.startswith("PASSKEY_"):
+        raise error
+    page = _pages(plane).wrong(error.code, language=who.language, visitor=who, back=back)
+    return html(page, page_status(error))
 
 
 def _holder(who: Visitor) -> Holder:

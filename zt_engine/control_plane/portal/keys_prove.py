@@ -21,7 +21,6 @@ from zt_engine.control_plane.portal.refused import page_status
 from zt_engine.core.errors import InputError
 from zt_engine.core.session import require_same_origin
 from zt_engine.pages.keys import KeyPages
-from zt_engine.pages.registry import registry
 
 Secret = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{43}$")]
 PATH: Final = PAGE + "/{secret}"
@@ -61,12 +60,8 @@ def router(plane: ControlPlane) -> APIRouter:
         try:
             return see_other(proving.prove(secret, answer, now=plane.now()))
         except InputError as error:
-            language = language_asked(plane, request)
-            entry = registry().get(error.code)
-            page = pages().wrong(
-                language=language, code=error.code, back=f"{asked.ceremony.origin}{asked.ceremony.to}",
-                text="" if entry is None else entry.text(language), hint="" if entry is None else entry.hint(language),
-            )  # fmt: skip
+            language, ceremony = language_asked(plane, request), asked.ceremony
+            page = pages().wrong(error.code, language=language, back=f"{ceremony.origin}{ceremony.to}")
             return html(page, page_status(error))
 
     return routes
