@@ -93,6 +93,7 @@ class FakeControlPlane:
         self.good_for: str | None = None
         self.next_report_in = 0
         self.full = False
+        self.proof_hosts: tuple[str, ...] = ()
         self.notice_version = NOTICE_VERSION
         self.attestation = "none"
         self.terms: dict[str, object] = {}
@@ -455,6 +456,7 @@ class FakeControlPlane:
             "items": items,
             "next_report_in": self.next_report_in,
             "full": self.full,
+            "proof_hosts": self.proof_hosts,
         }
 
     def _items(self, device: Device, language: str) -> list[dict[str, str]]:

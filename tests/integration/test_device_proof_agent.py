@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -15,8 +17,12 @@ from device_inventory.agent.browser_proof import keep_hosts
 from device_inventory.agent.browser_proof_listener import MOST, BrowserProofs
 from device_inventory.agent.browser_proof_peer import owner_of
 from device_inventory.agent.state import Home
+from tests.fakes.agent_world import who
+from tests.fakes.control_plane_http import FakeControlPlane
+from tests.integration.test_agent_commands import CLOCK, Desk
 from tests.unit.test_device_proof_agent import home_of, query
 from zt_engine.adapters.clock_system import SystemClock
+from zt_engine.bootstrap.demo_provider import DemoProvider
 from zt_engine.cli.agent_proof import refusal_page
 
 NAVIGATES = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept-Language": "ja"}
@@ -40,14 +46,19 @@ class Running:
     def port(self) -> int:
         return self.proofs.port
 
-    def ask(self, method: str = "GET", target: str = "", **headers: str) -> tuple[int, dict[str, str], str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request(method, target or query(), headers={**NAVIGATES, **headers})
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read().decode()
-        finally:
-            connection.close()
+    def ask(self, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+        return ask(self.port, method, **headers)
+
+
+def ask(port: int, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+    """What a browser is answered that was sent to a port."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, query(), headers={**NAVIGATES, **headers})
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read().decode()
+    finally:
+        connection.close()
 
 
 def free_ports() -> int:
@@ -175,3 +186,41 @@ def test_where_no_host_is_named_no_port_is_open(tmp_path: Path) -> None:
     running.proofs.attend()
 
     assert running.port == 0
+
+
+def test_zt_agent_run_answers_browsers_from_the_report_that_names_their_host_until_it_is_stopped(
+    tmp_path: Path,
+) -> None:
+    first = free_ports()
+    with (
+        DemoProvider(CLOCK, person="tanaka") as provider,
+        FakeControlPlane(CLOCK, issuer=provider.issuer, who=who) as plane,
+    ):
+        plane.needed = {}
+        desk = Desk(tmp_path, plane, provider)
+        desk.already_looked()
+        desk.enrolled()
+        plane.proof_hosts = ("portal.example",)
+        process = desk.start("run", "--proof-port", str(first))
+        assert process.stderr is not None
+        said = [json.loads(line) for line in until(process.stderr, "agent.browser_listening")]
+        status, headers, _ = ask(first)
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=60)
+
+    told = [json.loads(line) for line in rest.splitlines()]
+    assert [line["event"] for line in said] == [
+        "agent.started", "agent.report_accepted", "agent.browser_listening"
+    ]  # fmt: skip
+    assert (status, headers["Location"].partition("?")[0]) == (302, "https://portal.example/.zt/device")
+    assert [line["event"] for line in told] == ["agent.browser_answered", "agent.stopped"]
+    assert headers["Location"].partition("proof=")[2][:40] not in rest
+    assert process.returncode == 0
+
+
+def until(lines: IO[str], event: str) -> Iterator[str]:
+    """The lines up to that of an event."""
+    for line in lines:
+        yield line
+        if event in line:
+            return

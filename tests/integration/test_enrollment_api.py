@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 from structlog.testing import capture_logs
 
+from device_inventory.agent.browser_proof import known_hosts
 from device_inventory.agent.control_plane import ControlPlane as Server
 from device_inventory.agent.device import Device as Agent
 from device_inventory.agent.device import Outcome
@@ -43,6 +44,7 @@ from zt_engine.adapters.dev_issuer import DevIssuer
 from zt_engine.adapters.jws_device import DeviceJws
 from zt_engine.adapters.person_oidc import OidcPersons
 from zt_engine.control_plane.api.device_self import held_of
+from zt_engine.control_plane.api.reports import DEVICE_HOSTS
 from zt_engine.control_plane.context import Enrolling
 from zt_engine.control_plane.enrollment import PARTS, EnrollmentParts
 
@@ -193,6 +195,21 @@ def test_a_teleworker_enrolls_reports_and_is_in_service(plane: Plane, laptop: La
         "device.enrolled",
         "device.activated",
     ]
+
+
+def test_a_device_learns_with_its_report_which_hosts_may_know_it_through_a_browser(
+    plane: Plane, laptop: Laptop
+) -> None:
+    laptop.enroll(plane.invite())
+    assert known_hosts(laptop.home) == ()
+
+    plane.control.plane.extras[DEVICE_HOSTS] = ("portal.example", "*.corp.example")
+    laptop.report()
+    assert known_hosts(laptop.home) == ("*.corp.example", "portal.example")
+
+    del plane.control.plane.extras[DEVICE_HOSTS]
+    laptop.report()
+    assert known_hosts(laptop.home) == ()
 
 
 def test_what_waits_for_a_second_person_is_approved_by_one(plane: Plane, laptop: Laptop) -> None:
