@@ -134,12 +134,15 @@ def test_what_another_process_of_the_machine_writes_is_known_soon_and_nothing_is
 ) -> None:
     one = started()
     cookie = machine.signed_in(one)
-    other = HostStore(machine.sandbox.folder / "state" / FILE)
+    path = machine.sandbox.folder / "state" / FILE
+    assert path.stat().st_mode & 0o077 == 0
+    other = HostStore(path)
     sid = sid_of(cookie.partition("=")[2].encode())
     before = other.version()
 
     assert sid in [record.sid for record in other.sessions("default")]
-    assert other.sessions("other") == []
+    assert other.session("default", sid) is not None
+    assert (other.sessions("other"), other.session("other", sid)) == ([], None)
     with other.writing("default") as tx:
         tx.sessions.remove(sid)
         tx.outbox.announce("session.changed", b"{}")

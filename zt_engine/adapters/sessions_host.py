@@ -64,6 +64,12 @@ class HostStore:
         except sqlite3.Error as error:
             raise UnavailableError("STORE_DOWN", f"the file of sessions: {error}") from None
 
+    def session(self, tenant: str, sid: str) -> SessionRecord | None:
+        """Return one session."""
+        with self.reading(tenant) as tx:
+            held = tx.sessions.get(sid)
+        return None if held is None else held.record
+
     def sessions(self, tenant: str) -> Sequence[SessionRecord]:
         """Return every session, as of one moment."""
         found: list[SessionRecord] = []

@@ -1,7 +1,8 @@
 """Browser sign-in without a control plane: the desk is in this process, and sessions are in a file of this machine.
 
 Whatever touches the file or the provider happens in threads of its own; a decision reads memory, as it always does.
-Several sidecars of a machine share the file: what one of them is told, the others know within `LOOK_SECONDS`.
+Several sidecars of a machine share the file: what one of them is told, the others know within `LOOK_SECONDS`, or within
+`SPARING` times of what reading every session takes: that never uses more than a small part of a core.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from zt_engine.bootstrap.wiring import Wiring
 from zt_engine.config import Settings
 from zt_engine.control_plane.sessions import Sessions
 from zt_engine.core.errors import ConfigError, InputError, ZtError
+from zt_engine.core.session import SessionRecord
 from zt_engine.ports import Clock
 from zt_engine.ports.sessions import Begun, Finished
 from zt_engine.sidecar.replica import Changes, Replica
@@ -29,6 +31,7 @@ log = structlog.get_logger()
 
 FILE: Final = "sessions.db"
 LOOK_SECONDS: Final = 0.25
+SPARING: Final = 20
 SWEEP_SECONDS: Final = 60.0
 THREADS: Final = 32
 T = TypeVar("T")
@@ -96,7 +99,7 @@ class FolderDesk:
         """Finish one; the session is known here when this returns."""
         given: dict[str, Any] = {**told}
         done = await self._do(partial(self._sessions.finish, now=self._now(), **given))
-        await self.take_up()
+        await self._take_up_one(done.sid)
         return Finished(done.handle, done.sid, done.to, done.seconds)
 
     async def refresh(self, sid: str) -> None:
@@ -112,7 +115,7 @@ class FolderDesk:
                 now=self._now(),
             )
         )  # fmt: skip
-        await self.take_up()
+        await self._take_up_one(sid)
         if location is None:
             raise InputError("SESSION_NOT_FOUND", "the session has ended")
         return location
@@ -120,8 +123,11 @@ class FolderDesk:
     async def run(self) -> None:
         """Follow the file until cancelled; while it cannot be read, sessions live until their time and no longer."""
         while True:
+            began = self._clock.elapsed()
+            pause = LOOK_SECONDS
             try:
                 await self.take_up()
+                pause = max(pause, SPARING * (self._clock.elapsed() - began))
                 if self._clock.elapsed() - self._swept >= SWEEP_SECONDS:
                     self._swept = self._clock.elapsed()
                     await self._do(partial(self._sessions.sweep, now=self._now()))
@@ -130,7 +136,7 @@ class FolderDesk:
                 log.warning("sessions.not_read", code=error.code, problem=error.message)
             except Exception as error:  # one turn that breaks must not keep an ended session alive
                 log.exception("sessions.turn_failed", error=type(error).__name__)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(pause)
 
     async def take_up(self) -> None:
         """Bring the replica up to date with the file."""
@@ -139,10 +145,18 @@ class FolderDesk:
             if version == self._version:
                 return
             told = {record.sid: record for record in await self._do(partial(self._store.sessions, self._tenant))}
-            state = self._replica.state
-            changes = Changes(sessions={**dict.fromkeys(state.records.sessions), **told})
-            self._replica.state = msgspec.structs.replace(state, records=state.records.changed(changes))
+            self._adopt({**dict.fromkeys(self._replica.sessions), **told})
             self._version = version
+
+    async def _take_up_one(self, sid: str) -> None:
+        """Bring the replica up to date with what was just written here."""
+        async with self._taking:
+            self._adopt({sid: await self._do(partial(self._store.session, self._tenant, sid))})
+
+    def _adopt(self, sessions: Mapping[str, SessionRecord | None]) -> None:
+        state = self._replica.state
+        records = state.records.changed(Changes(sessions=sessions))
+        self._replica.state = msgspec.structs.replace(state, records=records)
 
     def close(self) -> None:
         """End the threads and close the file."""
