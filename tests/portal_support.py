@@ -52,8 +52,8 @@ class FakeProvider:
     def refresh(self, refresh_token: str) -> Tokens:
         return Tokens(id_token=b"", refresh_token=refresh_token)
 
-    def end_url(self, **_query: Any) -> str:
-        return ""
+    def sign_out_url(self, *, hint: str, redirect_uri: str, state: str) -> str:
+        return f"{ISSUER}/sign-out?" + urlencode({"post_logout_redirect_uri": redirect_uri, "state": state})
 
 
 class FakePeople:
@@ -79,6 +79,7 @@ class PortalOffice:
     def __init__(self, *, organisation: str = "Ministry of Tests", **parts: Any) -> None:
         self.provider: FakeProvider = parts.pop("provider", None) or FakeProvider()
         self.people = FakePeople()
+        self.onward: bool = parts.pop("onward", False)
         book = PageBook(parts.get("language", "en"), organisation=organisation, help_contact="03-0000-0000 (help desk)")
         portal = Portal(book=book, roles=ClaimedRoles(ISSUER, claim="roles", roles=ROLES))
         more = tuple(parts.pop("rooms", ()))
@@ -96,7 +97,7 @@ class PortalOffice:
             provider=self.provider,
             people=self.people,
             sealer=FileSealer(b"k" * 32),
-            rules=SessionRules(client_id="portal"),
+            rules=SessionRules(client_id="portal", onward=self.onward),
         )
         plane.extras[PART] = self.sessions
         return APIRouter()

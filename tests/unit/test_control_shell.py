@@ -39,6 +39,7 @@ OPEN = {
     ("GET", "/.zt/callback"),
     ("GET", "/.zt/logout"),
     ("POST", "/.zt/logout"),
+    ("GET", "/.zt/signed-out"),
     ("GET", "/enroll"),
     ("POST", "/enroll"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,12 @@ def test_whoever_comes_without_a_session_is_sent_to_sign_in_and_comes_back(share
 
 def test_a_sign_in_sets_cookies_that_no_page_reads_and_no_other_host_is_sent(shared: PortalOffice) -> None:
     browser = shared.browser()
-    back = browser.way_back("tanaka")
-    done = browser.once("GET", back)
+    begun = browser.once("GET", "/.zt/login")
+    done = browser.once("GET", browser.way_back("tanaka"))
 
-    (session, ticket) = done.headers.get_list("set-cookie")
-    for cookie in (session, ticket):
+    cookies = [*begun.headers.get_list("set-cookie"), *done.headers.get_list("set-cookie")]
+    assert [cookie.partition("=")[0] for cookie in cookies] == ["__Host-zt-login", SESSION]
+    for cookie in cookies:
         assert cookie.startswith("__Host-")
         assert {"Path=/", "Secure", "HttpOnly", "SameSite=Lax"} <= {part.strip() for part in cookie.split(";")}
     assert shared.provider.asked[-1]["redirect_uri"] == f"{URL}/.zt/callback"
@@ -78,6 +80,29 @@ def test_a_browser_that_keeps_no_cookies_is_told_so_and_not_sent_round_again(sha
     assert answer.status_code == 403
     assert "Signing in needs cookies." in browser.text
     assert "refresh" not in answer.headers
+
+
+def test_two_tabs_sign_in_at_once_and_both_come_back(shared: PortalOffice) -> None:
+    browser = shared.browser()
+    one, two = browser.way_back("tanaka", to="/my"), browser.way_back("tanaka", to="/")
+
+    for back, path in ((one, "/my"), (two, "/")):
+        assert browser.get(back).status_code == 200
+        assert browser.path == path
+
+
+def test_going_back_to_a_used_answer_leads_on_for_whoever_is_signed_in(shared: PortalOffice) -> None:
+    browser = shared.browser()
+    back = browser.way_back("tanaka", to="/my")
+    browser.get(back)
+
+    assert (browser.get(back).status_code, browser.path) == (200, "/")
+
+
+def test_a_script_of_a_page_signs_nobody_in(shared: PortalOffice) -> None:
+    answer = shared.browser().once("GET", "/.zt/login", sec_fetch_mode="cors")
+
+    assert (answer.status_code, "location" in answer.headers) == (403, False)
 
 
 @pytest.mark.parametrize("change", ["other browser", "twice", "no state", "two tickets", "mixed up", "denied"])
@@ -241,6 +266,22 @@ def test_who_signs_out_is_out_and_nobody_is_signed_out_from_elsewhere(office: Po
     assert (done.status_code, SESSION in browser.cookies) == (200, False)
     browser.cookies[SESSION] = handle
     assert browser.once("GET", "/").status_code == 303
+
+
+def test_who_signs_out_goes_on_to_the_provider_where_the_settings_say_so_and_only_they_come_back() -> None:
+    with PortalOffice(onward=True) as office:
+        browser = office.browser("tanaka")
+        done = browser.send("/.zt/logout", {})
+        onward = urlsplit(done.headers["refresh"].removeprefix("0; url="))
+        asked = parse_qs(onward.query)
+        assert asked["post_logout_redirect_uri"] == [f"{URL}/.zt/signed-out"]
+        assert unescape(done.text).count(onward.geturl()) == 1
+
+        assert office.browser().get(f"/.zt/signed-out?state={asked['state'][0]}").status_code == 403
+        assert browser.get("/.zt/signed-out?state=x").status_code == 403
+        assert browser.get(f"/.zt/signed-out?state={asked['state'][0]}").status_code == 200
+        events = [event for event in office.control.audit() if event.action == "session.ended"]
+        assert [event.actor for event in events] == [f"person:{ISSUER}|tanaka"]
 
 
 # -- forms

@@ -85,6 +85,7 @@ PUBLIC: Final[Mapping[tuple[str, str], RateName]] = {
     ("GET", "/.zt/callback"): "enroll",
     ("GET", "/.zt/logout"): "enroll",
     ("POST", "/.zt/logout"): "enroll",
+    ("GET", "/.zt/signed-out"): "enroll",
     # The address holds a secret that counts once, and what comes of it only where it was made.
     ("GET", "/step-up/{secret}"): "enroll",
     ("POST", "/step-up/{secret}"): "enroll",

@@ -68,7 +68,7 @@ def error_pages(plane: ControlPlane) -> Callable[[Request, str, int], Response]:
 def page_status(error: ZtError | DeviceRecordError) -> int:
     """Return the status of a page about an error. A browser is never asked for a credential by its status."""
     found = _STATUS.get(error.code) or status_of(error)
-    return 403 if found == 401 or (error.code.startswith(("SESSION_", "SIGN_IN_")) and found == 422) else found
+    return 403 if found == 401 or (error.code.startswith(("SESSION_", "SIGN_")) and found == 422) else found
 
 
 def sign_in_path(request: Request) -> str:

@@ -1,24 +1,30 @@
-"""Signing in to the pages themselves: `/.zt/login`, `/.zt/callback` and `/.zt/logout` of the control plane's origin."""
+"""Signing in to the pages themselves: `/.zt/login`, `callback`, `logout` of the control plane's origin."""
 
 from __future__ import annotations
 
+import hmac
 import re
+import secrets
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.enrolling import actor_of
 from zt_engine.control_plane.portal.answers import html, page_router, see_other
 from zt_engine.control_plane.portal.language import language_asked
 from zt_engine.control_plane.portal.parts import place_of, portal_of, sign_ins_of
 from zt_engine.core.errors import InputError
-from zt_engine.core.session import COOKIE, require_same_origin, session_handle, sid_of
+from zt_engine.core.session import COOKIE, SessionRecord, require_same_origin, session_handle, sid_of
 from zt_engine.pages.portal import SIGNED_OUT
 
 TICKET: Final = "__Host-zt-login"
 FIXED: Final = "Path=/; Secure; HttpOnly; SameSite=Lax"
 _TICKET: Final = re.compile(r"(?:^|;)[ \t]*__Host-zt-login=([A-Za-z0-9_-]{1,128})(?=;|$)")
+LEAVING: Final = "__Host-zt-leaving"
+LEAVING_SECONDS: Final = 600
+_LEAVING: Final = re.compile(r"(?:^|;)[ \t]*__Host-zt-leaving=([A-Za-z0-9_-]{43})(?=;|$)")
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 Text = Annotated[str, Query(max_length=4096)]
 Short = Annotated[str, Query(max_length=512)]
@@ -33,7 +39,9 @@ def router(plane: ControlPlane) -> APIRouter:
     def login(
         request: Request, to: Text = "/", acr_values: Short = "", max_age: Annotated[int | None, Query(ge=0)] = None
     ) -> Response:
-        """Send a browser to the identity provider."""
+        """Send a browser to the identity provider; two tabs of it keep one ticket, so that both come back."""
+        if request.headers.get("sec-fetch-mode", "navigate") != "navigate":
+            raise InputError("AUTH_REQUIRED", "a page's script cannot sign anybody in")
         if place.scheme != "https":
             raise InputError("SIGN_IN_PLAIN", "browsers keep no session over plain HTTP")
         begun = sign_ins_of(plane).begin(
@@ -44,6 +52,8 @@ def router(plane: ControlPlane) -> APIRouter:
             acr_values=acr_values,
             max_age=max_age,
             device_id="",
+            ticket=_ticket(request),
+            address=request.client.host if request.client is not None else "",
             now=plane.now(),
         )
         return see_other(begun.location, f"{TICKET}={begun.ticket}; {FIXED}; Max-Age={begun.seconds}")
@@ -53,21 +63,28 @@ def router(plane: ControlPlane) -> APIRouter:
         request: Request, state: Short = "", code: Text = "", iss: Short | None = None, error: Short = ""
     ) -> Response:
         """Take a browser back. One that keeps no cookies is told so, and not sent round once more."""
-        tickets = _TICKET.findall(_cookies(request))
-        if not tickets:
+        if f"{TICKET}=" not in _cookies(request):
             raise InputError("SIGN_IN_COOKIES", "the browser kept no cookie of the sign-in")
-        done = sign_ins_of(plane).finish(
-            state=state if _SECRET.fullmatch(state) else "",
-            ticket=tickets[0] if len(tickets) == 1 else "",
-            host=place.host,
-            device_id="",
-            code=code,
-            issuer=iss,
-            error=error[:128],
-            now=plane.now(),
-        )
-        session = f"{COOKIE.decode()}={done.handle}; {FIXED}; Max-Age={done.seconds}"
-        return see_other(done.to, session, f"{TICKET}=; {FIXED}; Max-Age=0")
+        before = _handle(request)
+        try:
+            done = sign_ins_of(plane).finish(
+                state=state if _SECRET.fullmatch(state) else "",
+                ticket=_ticket(request),
+                host=place.host,
+                device_id="",
+                code=code,
+                issuer=iss,
+                error=error[:128],
+                replaces=sid_of(before) if before else "",
+                now=plane.now(),
+            )
+        except InputError as refused:
+            if refused.code == "SIGN_IN_STATE" and _signed_in(plane, before):
+                # The back button, or an answer that was opened twice: they are signed in.
+                return see_other("/")
+            raise
+        # The ticket stays until its time: another tab may be on its way.
+        return see_other(done.to, f"{COOKIE.decode()}={done.handle}; {FIXED}; Max-Age={done.seconds}")
 
     @routes.get("/.zt/logout")
     def ask(request: Request) -> Response:
@@ -76,26 +93,64 @@ def router(plane: ControlPlane) -> APIRouter:
 
     @routes.post("/.zt/logout")
     async def logout(request: Request) -> Response:
-        """Sign out."""
+        """Sign out here, and then at the provider where the settings say so."""
         require_same_origin(
             origin=request.headers.get("origin", "").encode("latin-1"),
             fetch_site=request.headers.get("sec-fetch-site", "").encode("latin-1"),
             expected=place.origin,
         )
-        handle = session_handle(_cookies(request).encode("latin-1"))
-        if handle:
-            await run_in_threadpool(
-                sign_ins_of(plane).end, sid_of(handle), reason="signed out", actor="visitor", now=plane.now()
-            )
+        return await run_in_threadpool(_ended, plane, request)
+
+    @routes.get("/.zt/signed-out")
+    def back(request: Request, state: Short = "") -> Response:
+        """Take back a browser that was at the provider to sign out there; no other one."""
+        known = _LEAVING.findall(_cookies(request))
+        if len(known) != 1 or not hmac.compare_digest(known[0].encode(), state.encode()):
+            raise InputError("SIGN_OUT_STATE", "this browser was not sent to sign out")
         answer = _shown(plane, request, "done")
-        answer.headers.append("Set-Cookie", f"{COOKIE.decode()}=; {FIXED}; Max-Age=0")
-        answer.headers["Clear-Site-Data"] = '"cache"'
+        answer.headers.append("Set-Cookie", f"{LEAVING}=; {FIXED}; Max-Age=0")
         return answer
 
     return routes
 
 
-def _shown(plane: ControlPlane, request: Request, what: str) -> Response:
+def _ended(plane: ControlPlane, request: Request) -> Response:
+    handle, state, onward = _handle(request), secrets.token_urlsafe(32), ""
+    held = _held(plane, handle)
+    if held is not None:
+        actor = actor_of(held.issuer, held.subject)
+        place = place_of(plane)
+        onward = (
+            sign_ins_of(plane).sign_out(
+                held.sid, back=place.origin.decode(), state=state, reason="signed out", actor=actor, now=plane.now()
+            )
+            or ""
+        )
+    answer = _shown(plane, request, "done", onward=onward)
+    answer.headers.append("Set-Cookie", f"{COOKIE.decode()}=; {FIXED}; Max-Age=0")
+    answer.headers["Clear-Site-Data"] = '"cache"'
+    if onward:
+        # No redirect: of one that answers a form, Chromium demands that `form-action` names where it leads.
+        answer.headers["Refresh"] = f"0; url={onward}"
+        answer.headers.append("Set-Cookie", f"{LEAVING}={state}; {FIXED}; Max-Age={LEAVING_SECONDS}")
+    return answer
+
+
+def _held(plane: ControlPlane, handle: bytes) -> SessionRecord | None:
+    """Return the session of a handle, if it is one of this very host."""
+    if not handle:
+        return None
+    with plane.store.reading(plane.settings.tenant) as tx:
+        found = tx.sessions.get(sid_of(handle))
+    return found.record if found is not None and found.record.host == place_of(plane).host else None
+
+
+def _signed_in(plane: ControlPlane, handle: bytes) -> bool:
+    record = _held(plane, handle)
+    return record is not None and record.until > plane.now()
+
+
+def _shown(plane: ControlPlane, request: Request, what: str, *, onward: str = "") -> Response:
     language = language_asked(plane, request)
     texts = SIGNED_OUT[language]
     page = portal_of(plane).book.render(
@@ -105,8 +160,22 @@ def _shown(plane: ControlPlane, request: Request, what: str) -> Response:
         text=texts[what],
         hint=texts[f"{what}_hint"],
         asks=what == "ask",
+        further=onward,
     )
     return html(page)
+
+
+def _handle(request: Request) -> bytes:
+    """Return the handle of a session; a cookie that is none keeps nobody from a new one."""
+    try:
+        return session_handle(_cookies(request).encode("latin-1"))
+    except InputError:
+        return b""
+
+
+def _ticket(request: Request) -> str:
+    found = _TICKET.findall(_cookies(request))
+    return found[0] if len(found) == 1 else ""
 
 
 def _cookies(request: Request) -> str:
