@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,32 @@ def test_a_closed_engine_denies(tmp_path: Path, opa: str) -> None:
     assert not office.engine.decide(asked(office)).allowed
     assert verified(office.sandbox).faults == ()
     office.engine.close()
+
+
+def test_whoever_asks_while_the_engine_closes_is_answered(tmp_path: Path, opa: str) -> None:
+    office = Office(tmp_path / "zt", opa)
+    asking = threading.Barrier(5)
+    answered: list[Ruling] = []
+
+    def ask() -> None:
+        asking.wait()
+        while True:
+            futures = [office.engine.submit(asked(office)) for _ in range(20)]
+            rulings = [future.result(20) for future in futures]
+            answered.extend(rulings)
+            if not rulings[-1].allowed:
+                return
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    asking.wait()
+    office.engine.close()
+    for thread in threads:
+        thread.join(30)
+
+    assert not any(thread.is_alive() for thread in threads)
+    assert {ruling.reason for ruling in answered if not ruling.allowed} <= {"INTERNAL_ERROR", "LOG_UNAVAILABLE"}
 
 
 def test_an_engine_that_came_along_with_a_fork_denies_instead_of_waiting_for_ever(office: Office) -> None:

@@ -50,6 +50,8 @@ class Engine:
         self._loop = loop
         self._turn = Turn(program.app, loop)
         self._closed = False
+        self._closing = threading.Lock()
+        """INVARIANT: what is handed to the loop is handed over before the loop is told to stop, or not at all."""
         self._process = os.getpid()
 
     @classmethod
@@ -103,9 +105,12 @@ class Engine:
 
     def close(self) -> None:
         """Answer what was asked, close the log, and stop."""
-        if self._closed or os.getpid() != self._process:
+        if os.getpid() != self._process:
             return
-        self._closed = True
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
         try:
             _run(self._loop, self._program.stop(), STOP_SECONDS)
         finally:
@@ -121,7 +126,7 @@ class Engine:
 
     def _ask(self, decide: Callable[[], Pending], asked: Asked) -> Future[Ruling]:
         waiting = _Waiting(asked, self._program.wiring.denials.write)
-        if self._closed or os.getpid() != self._process:  # a fork takes the loop along, and not the thread that runs it
+        if os.getpid() != self._process:  # a fork takes the loop along, and not the thread that runs it
             waiting.fail()
             return waiting.future
 
@@ -132,10 +137,11 @@ class Engine:
                 log.exception("decision.failed", request_id=asked.request_id, error=type(error).__name__)
                 waiting.fail()
 
-        try:
-            self._loop.call_soon_threadsafe(begin)
-        except RuntimeError:  # the loop has gone
-            waiting.fail()
+        with self._closing:
+            if not self._closed:
+                self._loop.call_soon_threadsafe(begin)
+                return waiting.future
+        waiting.fail()
         return waiting.future
 
     def _decided(self, asked: Asked) -> Pending:

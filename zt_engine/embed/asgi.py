@@ -24,6 +24,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 KEY = "zt_engine"
 REFUSED_SOCKET = 1008
 """RFC 6455, 7.4.1: policy violation. Before the handshake a server answers 403 for it."""
+STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
+"""Messages with the headers of a response."""
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
@@ -47,27 +49,24 @@ class ZeroTrustASGI:
         if not ruling.allowed:
             await (_refuse(send, ruling) if kind == "http" else _refuse_socket(scope, receive, send, ruling))
             return
-        inner = {**scope, KEY: ruling}
-        if kind == "http":
-            await self._app(inner, receive, _Guarded(self._engine, asked, ruling, send).send)
-        else:
-            await self._app(inner, receive, send)
+        await self._app({**scope, KEY: ruling}, receive, _Guarded(self._engine, asked, ruling, scope, send).send)
 
 
 class _Guarded:
-    """The way back: nothing leaves before the label of the response was judged."""
+    """The way back: nothing leaves before the label of the response was judged, that of a WebSocket as well."""
 
-    def __init__(self, engine: Decides, asked: Asked, ruling: Ruling, send: Send) -> None:
+    def __init__(self, engine: Decides, asked: Asked, ruling: Ruling, scope: Scope, send: Send) -> None:
         self._engine = engine
         self._asked = asked
         self._ruling = ruling
+        self._scope = scope
         self._send = send
         self._silenced = False
 
     async def send(self, message: Message) -> None:
         if self._silenced:
             return
-        if message["type"] != "http.response.start":
+        if message["type"] not in STARTS:
             await self._send(message)
             return
         headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
@@ -76,7 +75,7 @@ class _Guarded:
             denial = await asyncio.wrap_future(self._engine.late(self._asked, self._ruling, labels))
             if denial is not None:
                 self._silenced = True
-                await _refuse(self._send, denial)
+                await _refuse_late(message["type"], self._scope, self._send, denial)
                 return
         await self._send({**message, "headers": carried_out(headers, self._ruling)})
 
@@ -112,6 +111,14 @@ async def _refuse(send: Send, ruling: Ruling) -> None:
 
 async def _refuse_socket(scope: Scope, receive: Receive, send: Send, ruling: Ruling) -> None:
     await receive()  # websocket.connect
+    await _turn_away(scope, send, ruling)
+
+
+async def _refuse_late(kind: str, scope: Scope, send: Send, ruling: Ruling) -> None:
+    await (_refuse(send, ruling) if kind == "http.response.start" else _turn_away(scope, send, ruling))
+
+
+async def _turn_away(scope: Scope, send: Send, ruling: Ruling) -> None:
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": REFUSED_SOCKET, "reason": ruling.reason})
         return
