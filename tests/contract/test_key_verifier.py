@@ -8,8 +8,19 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.fakes.authenticator import ORIGIN, RP, Authenticator, FakeAuthenticator, FakeVerifier, Maker
+from tests.fakes.authenticator import (
+    ORIGIN,
+    RP,
+    Authenticator,
+    FakeAuthenticator,
+    FakeVerifier,
+    Maker,
+    b64,
+    unb64,
+)
 from zt_engine.adapters.webauthn_ceremony import WebAuthnKeys, read_roots
 from zt_engine.core.errors import ConfigError, InputError
 from zt_engine.core.webauthn import Passkey
@@ -213,6 +224,57 @@ def test_every_option_requires_that_the_user_is_verified() -> None:
 
     assert json.loads(bench.creation())["authenticatorSelection"]["userVerification"] == "required"
     assert json.loads(bench.request(known))["userVerification"] == "required"
+
+
+REAL = Bench(WebAuthnKeys(rp_id=RP, origin=ORIGIN, name="Ministry"), Authenticator)
+KEY = Authenticator(counter=7)
+KNOWN = REAL.registered(KEY)
+GOOD = KEY.get(REAL.request(KNOWN))
+MADE = Authenticator(attests=True).create(REAL.creation())
+
+
+def bent(answer: bytes, name: str, at: int, bit: int) -> bytes:
+    """An answer with one bit of one of its parts turned."""
+    said = json.loads(answer)
+    part = bytearray(unb64(said["response"][name]))
+    part[at % len(part)] ^= 1 << bit
+    said["response"][name] = b64(bytes(part))
+    return json.dumps(said).encode()
+
+
+@given(
+    name=st.sampled_from(["clientDataJSON", "authenticatorData", "signature"]),
+    at=st.integers(min_value=0, max_value=400), bit=st.integers(min_value=0, max_value=7),
+)  # fmt: skip
+def test_invariant_no_bit_of_an_answer_can_be_turned(name: str, at: int, bit: int) -> None:
+    with pytest.raises(InputError) as error:
+        REAL.verifier.proved(bent(GOOD, name, at, bit), challenge=REAL.challenge, key=KNOWN)
+    assert error.value.code.startswith("PASSKEY_")
+
+
+@given(
+    name=st.sampled_from(["clientDataJSON", "attestationObject"]), at=st.integers(min_value=0, max_value=600),
+    bit=st.integers(min_value=0, max_value=7),
+)  # fmt: skip
+def test_invariant_no_bit_of_a_key_that_vouches_for_itself_can_be_turned(name: str, at: int, bit: int) -> None:
+    with pytest.raises(InputError) as error:
+        REAL.verifier.created(bent(MADE, name, at, bit), challenge=REAL.challenge)
+    assert error.value.code.startswith("PASSKEY_")
+
+
+@given(st.binary(max_size=300))
+def test_whatever_bytes_are_sent_are_refused_in_our_words(raw: bytes) -> None:
+    said = {"id": b64(KEY.id), "rawId": b64(KEY.id), "type": "public-key"}
+    made = said | {"response": {"clientDataJSON": json.loads(MADE)["response"]["clientDataJSON"]}}
+    made["response"] |= {"attestationObject": b64(raw), "authenticatorData": b64(raw), "signature": b64(raw)}
+    for answer in (raw, json.dumps(made).encode()):
+        for verify in (
+            lambda answer=answer: REAL.verifier.created(answer, challenge=REAL.challenge),
+            lambda answer=answer: REAL.verifier.proved(answer, challenge=REAL.challenge, key=KNOWN),
+        ):
+            with pytest.raises(InputError) as error:
+                verify()
+            assert error.value.code.startswith("PASSKEY_")
 
 
 def test_a_file_of_makers_is_read_or_named_as_the_fault(tmp_path: Any, maker: Maker) -> None:

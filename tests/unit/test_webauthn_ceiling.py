@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from tests.unit.test_authorize import Bench
 from tests.unit.trust_support import MODEL, person, score
-from tests.world import ISSUER
-from zt_engine.core.decision import Effect
+from tests.world import ISSUER, NOW, situation
+from zt_engine.core.decision import Decision, Effect
 from zt_engine.core.session import SessionRecord, sid_of
 from zt_engine.core.webauthn import Passkey
 from zt_engine.sidecar.replica import Changes
@@ -60,19 +60,43 @@ def test_the_model_knows_every_name_a_key_s_sign_in_has_and_takes_hardware_to_be
     assert MODEL.assurance[hard.acr] > MODEL.assurance[soft.acr]
 
 
+def told(bench: Bench, version: int, acr: str, amr: tuple[str, ...], *, age: int = 0) -> None:
+    """Have the stream tell of a session that began without a device."""
+    now = int(bench.world.clock.now())
+    record = SessionRecord(
+        sid=sid_of(HANDLE), version=version, host="portal.example", issuer=ISSUER, subject="tanaka",
+        client_id="portal", claims={"groups": ["staff"]}, acr=acr, amr=amr, auth_time=now - age, until=now + 900,
+    )  # fmt: skip
+    replica = bench.world.replica
+    records = replica.state.records.changed(Changes(sessions={record.sid: record}))
+    replica.state = replace(replica.state, records=records)
+
+
+def asked(bench: Bench, url: str) -> Decision:
+    return bench.decided(url, token=b"", certificate=None, session=HANDLE).decision
+
+
 @pytest.mark.parametrize("hardware", [False, True])
 def test_with_the_policy_in_force_it_opens_c1_and_no_c2(opa: str, hardware: bool) -> None:
     bench, used = Bench(opa), key(hardware=hardware)
-    now = int(bench.world.clock.now())
-    record = SessionRecord(
-        sid=sid_of(HANDLE), version=2, host="portal.example", issuer=ISSUER, subject="tanaka",
-        client_id="portal", claims={"groups": ["staff"]}, acr=used.acr, amr=used.amr, auth_time=now, until=now + 900,
-    )  # fmt: skip
-    replica = bench.world.replica
-    told = replica.state.records.changed(Changes(sessions={record.sid: record}))
-    replica.state = replace(replica.state, records=told)
+    told(bench, 2, used.acr, used.amr)
 
-    opened, closed = (bench.decided(url, token=b"", certificate=None, session=HANDLE).decision for url in (NOTE, CASE))
+    assert (asked(bench, NOTE).effect, asked(bench, NOTE).reasons) == (Effect.ALLOW, ())
+    assert not asked(bench, CASE).opens
 
-    assert (opened.effect, opened.reasons) == (Effect.ALLOW, ())
-    assert not closed.opens
+
+def test_the_next_request_of_a_session_that_was_raised_is_decided_by_what_the_key_proved(opa: str) -> None:
+    bench, used = Bench(opa), key(hardware=False)
+    overlay = {
+        "id": "drill", "cause": "test", "scope": "tenant", "effect": "acr:phr", "not_before": NOW - 60,
+        "not_after": NOW + 600, "severity": "low", "exercise": False, "approvals": [],
+    }  # fmt: skip
+    bench.world.situation = situation(overlays=[overlay])
+    bench.world.publish()
+    told(bench, 1, "pwd", ("pwd",), age=60)
+    before = asked(bench, NOTE)
+
+    told(bench, 2, used.acr, used.amr)
+
+    assert (before.effect, before.reasons) == (Effect.STEP_UP, ("OVERLAY_ACR",))
+    assert asked(bench, NOTE).effect is Effect.ALLOW
