@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from device_inventory.device import DEVICE_STATUSES, DeviceRecordError
+from device_inventory.serial import serial_hash
 from tests.control_support import NOW, ROLES, TENANT, Control, a_device, held_key
 from tests.desk_support import (
     REASON,
@@ -127,9 +128,13 @@ def test_every_form_of_the_desk_is_a_call_of_the_api_that_is_described(office: P
     operations = {f"/desk/devices/{{device_id}}/{name}" for name in BUTTONS}
 
     assert routes(office) == operations | {"/desk/invite", "/desk/invitations/{invitation_id}/withdraw"}
-    described = office.control.call("GET", "/v1/openapi.json").json()["paths"]
-    assert {f"/v1/devices/{{device_id}}/{name}" for name in BUTTONS} <= described.keys()
-    assert {"/v1/invitations", "/v1/invitations/{invitation}/withdraw"} <= described.keys()
+    described = {
+        str(getattr(route, "path", ""))
+        for route in office.control.app.routes
+        if getattr(route, "include_in_schema", False) and "POST" in getattr(route, "methods", ())
+    }
+    assert {f"/v1/devices/{{device_id}}/{name}" for name in BUTTONS} <= described
+    assert {"/v1/invitations", "/v1/invitations/{invitation}/withdraw"} <= described
 
 
 def test_the_desk_is_for_people_with_a_role_and_whoever_is_nobody_signs_in_first(office: PortalOffice) -> None:
@@ -224,6 +229,22 @@ def test_the_waiting_list_says_how_a_device_stands_to_the_ledger(
     for page in ("/desk/waiting", "/desk/devices/new-1", "/desk/devices/new-1/approve"):
         approver.get(page)
         assert said in approver.text
+
+
+def test_a_ledger_that_was_imported_before_the_device_came_is_what_its_approver_sees(office: PortalOffice) -> None:
+    table = (
+        "Device ID,Device name,Serial number,Last check-in,OS,OS version,Compliance,Encrypted,Model\r\n"
+        "id-9,PC9,SN-9,2026-09-21 14:00:00,Windows,10.0,Compliant,True,ＴＨＩＮＫＰＡＤ  X13\r\n"
+    )
+    sent = {"content_type": "text/csv", "who": "approver"}
+    office.control.call("POST", "/v1/imports/intune", table.encode("utf-8-sig"), **sent)
+    wait(office.control, serial_hash=serial_hash("sn-9"), model="ThinkPad X13")
+    approver = person(office, "approver")
+
+    approver.get("/desk/waiting")
+    assert "Serial number and model agree" in approver.text
+    approver.get("/desk/devices/new-1")
+    assert "PC9" in approver.text
 
 
 def test_another_device_with_the_same_serial_number_is_named_before_anybody_approves(office: PortalOffice) -> None:
