@@ -150,8 +150,11 @@ def test_an_approver_approves_by_keyboard_alone(portal: ServedPortal, browser: B
     assert (device.status, device.approved_by) == ("active", "suzuki")
 
 
-def test_the_security_team_quarantines_and_whoever_comes_second_is_told(portal: ServedPortal, browser: Browser) -> None:
-    with profile(browser, language="ja") as context, profile(browser, language="ja") as other:
+def test_the_security_team_quarantines_without_scripts_and_whoever_comes_second_is_told(
+    portal: ServedPortal, browser: Browser
+) -> None:
+    scriptless = profile(browser, language="ja", java_script_enabled=False)
+    with scriptless as context, profile(browser, language="ja") as other:
         late = signed_in(other, portal, "sato", "/desk/devices/pc-0/lost")
         page = signed_in(context, portal, "yamada", "/desk/devices/pc-0")
         page.get_by_role("link", name="隔離する").click()
