@@ -15,6 +15,8 @@ from device_inventory.agent.browser_proof import Asked, statement
 from device_inventory.agent.jose import compact
 from device_inventory.agent.keys_file import FileKey
 from tests.bundles import compiled
+from tests.hook_support import credential
+from tests.unit.test_browser_site import asked as asked_by_nginx
 from tests.world import ISSUER, NOW, World, facts, reasons, situation, subject
 from zt_engine.adapters.certificates_x509 import X509CertificateVerifier
 from zt_engine.adapters.dev_issuer import DevCertificate, DevDeviceCa
@@ -25,9 +27,12 @@ from zt_engine.core.decision import Effect
 from zt_engine.core.device_proof import AHEAD_SECONDS, COOKIE, SECONDS, TYPE, cookie_value, digest, proof_of, require_of
 from zt_engine.core.errors import InputError
 from zt_engine.core.jose import from_base64url, to_base64url
+from zt_engine.core.request import AccessRequest
 from zt_engine.core.session import SessionRecord, sid_of
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
+from zt_engine.sidecar.hooks.credentials import Credentials
+from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.outcomes import Outcome
 from zt_engine.sidecar.principals import Principals
 from zt_engine.sidecar.replica import Changes
@@ -139,6 +144,23 @@ def test_a_proof_is_read_from_the_cookie_beside_a_session_s_alone(browser: Brows
     assert proof_of(b"a=b; " + COOKIE + b"=" + shown) == shown
     assert proof_of(b"a=b; x" + COOKIE + b"=" + shown) == b""
     assert allowed(browser.ask(shown, certificate=browser.laptop))
+
+
+def test_the_hook_hands_on_a_proof_beside_a_session_and_reads_none_without_one() -> None:
+    hook = NginxHook(Credentials([credential()]))
+    beside = b"__Host-zt-session=" + HANDLE + b"; "
+    value = cookie_value(SECRET, SIGNED)
+
+    def proven(cookie: bytes) -> AccessRequest:
+        raw = asked_by_nginx(b"/cases/1", Cookie=cookie)
+        return hook.prove(*hook.read(raw.headers, raw.names, raw.peer))
+
+    assert proven(beside + COOKIE + b"=" + value).device_proof == value
+    assert proven(beside).device_proof == b""
+    assert proven(COOKIE + b"=x; " + COOKIE + b"=y").device_proof == b""
+    for odd in (COOKIE + b"=x", COOKIE + b"=" + value + b"; " + COOKIE + b"=" + value):
+        with pytest.raises(InputError):
+            proven(beside + odd)
 
 
 def test_of_certificate_and_proof_the_certificate_counts(browser: Browser) -> None:
@@ -332,17 +354,20 @@ def test_a_cookie_that_is_no_proof_or_two_is_refused(cookies: bytes, code: str) 
 
 AUTHORITY = DevDeviceCa(now=NOW)
 LAPTOP = AUTHORITY.issue("laptop-1", now=NOW)
+KEY = key_of(LAPTOP)
 VERIFIER = JwsDeviceProofs(X509CertificateVerifier(AUTHORITY.pem))
+SIGNED = statement(KEY, LAPTOP.pem.decode(), asked(), now=NOW).encode()
 _DIGESTS = st.binary(min_size=32, max_size=32).map(to_base64url)
 _HOSTS = st.sampled_from(["portal.example", "pilot.example", "localhost"])
 
 
+@settings(max_examples=60)
 @given(_DIGESTS, _DIGESTS, _HOSTS, _HOSTS, st.integers(-2000, 2000), st.booleans())
 def test_a_proof_counts_for_its_browser_session_host_and_quarter_of_an_hour_and_for_nothing_else(
     sid: str, other: str, host: str, shown_at: str, late: int, own: bool
 ) -> None:
     jws = statement(
-        key_of(LAPTOP), LAPTOP.pem.decode(), asked(sid=sid, host=host), now=NOW
+        KEY, LAPTOP.pem.decode(), asked(sid=sid, host=host), now=NOW
     ).encode()  # fmt: skip
     given_secret = SECRET if own else b"t" * 43
     read = VERIFIER.verify(jws, now=NOW).statement
@@ -359,7 +384,7 @@ def test_a_proof_counts_for_its_browser_session_host_and_quarter_of_an_hour_and_
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_change_of_a_proof_is_a_proof(data: st.DataObject) -> None:
-    jws = bytearray(statement(key_of(LAPTOP), LAPTOP.pem.decode(), asked(), now=NOW).encode())
+    jws = bytearray(SIGNED)
     place = data.draw(st.integers(0, len(jws) - 1))
     byte = data.draw(st.integers(33, 126).filter(lambda one: one != jws[place]))
     jws[place] = byte
@@ -383,7 +408,7 @@ def test_no_bytes_are_more_than_a_refusal(raw: bytes) -> None:
 def test_a_verifier_that_forgot_or_lost_its_authority_believes_nothing_any_more() -> None:
     certificates = X509CertificateVerifier(AUTHORITY.pem)
     verifier = JwsDeviceProofs(certificates)
-    jws = statement(key_of(LAPTOP), LAPTOP.pem.decode(), asked(), now=NOW).encode()
+    jws = statement(KEY, LAPTOP.pem.decode(), asked(), now=NOW).encode()
     assert verifier.verify(jws, now=NOW).certificate.device_id == "laptop-1"
 
     certificates.replace(DevDeviceCa(now=NOW).pem)

@@ -167,12 +167,13 @@ class Wiring:
         self.sources = sources
         self.strongest = {config.issuer: config.strongest_acr for config in trusted.issuers}
         credentials = Credentials(trusted.credentials)
+        browsers = bool(settings.sidecar.browser_listen or settings.sidecar.browser_tls_listen)
         page = DeniedPage(
             shared.texts,
             default_language=settings.sidecar.language,
             help_url=settings.sidecar.help_url,
-            signs_in=bool(settings.sidecar.browser_listen or settings.sidecar.browser_tls_listen),
-            confirms=settings.sidecar.device_proof_port > 0,
+            signs_in=browsers,
+            confirms=browsers and settings.sidecar.device_proof_port > 0,
         )
         used = {proxy.hook for proxy in settings.proxies}
         self.credentials = credentials
