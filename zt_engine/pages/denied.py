@@ -23,10 +23,13 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
     "ja": {
         "name": "日本語",
         "title": "アクセスできません",
+        "enter": "サインインのご案内",
+        "step": "もう一段階の確認が必要です",
         "next": "次にできること",
         "after": "済みましたら、",
         "again": "このページをもう一度開いてください。",
-        "help": "お困りのときは：",
+        "returns": "終わると、このページに戻ります。",
+        "help": "うまくいかないときは、上の番号をヘルプデスクにお伝えください。",
         "sign_in": "サインインする",
         "confirm": "この端末を確認する",
         "code": "理由コード",
@@ -35,10 +38,13 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "name": "English",
         "title": "Access refused",
+        "enter": "Please sign in",
+        "step": "One more step",
         "next": "What you can do",
         "after": "When you have done that, ",
         "again": "open this page again.",
-        "help": "If you need help: ",
+        "returns": "You come back to this page afterwards.",
+        "help": "If it does not work, tell the help desk what stands above.",
         "sign_in": "Sign in",
         "confirm": "Confirm this device",
         "code": "Reason code",
@@ -61,6 +67,9 @@ LAST_RESORT = {
 UNPROVEN = "DEVICE_UNPROVEN"
 """Said to a browser that is signed in and shows no device: confirming it (`/.zt/device`) may be all that is missing."""
 CONFIRMED = frozenset(("DEVICE_UNPROVEN", "DEVICE_UNKNOWN"))
+
+BEGIN_ANEW = ("SIGN_IN_STATE", "SIGN_IN_BROWSER", "SIGN_IN_DENIED", "SIGN_IN_CODE", "SIGN_IN_RETURN", "SIGN_IN_MIXED")
+"""Of a sign-in that did not come to its end: its own page is no page to open again."""
 
 OWN_HANDS = frozenset({"auth", "report", "device"})
 """Kinds of reasons that the person can do something about; the command of any other kind is for an operator."""
@@ -151,7 +160,7 @@ class DeniedPage:
         language = language_of(accept_language, default=self._default)
         known = self._codes.get(code)
         entry, shown = (UNKNOWN, "DENIED") if known is None else (known, code)
-        way = sign_in if self._signs_in and status == 401 else ""
+        way = sign_in if self._signs_in and (status == 401 or shown.startswith(BEGIN_ANEW)) else ""
         helps = self._confirms and (shown in CONFIRMED or shown.startswith("DEVICE_PROOF_"))
         device = confirm if helps and not way else ""
         if not wants_page(accept):
@@ -163,10 +172,11 @@ class DeniedPage:
             lang=language,
             t=TEXTS[language],
             kind=entry.kind,
+            kicker=TEXTS[language][_kicker(shown, status)],
             text=entry.text(language),
             hint=_hint(entry, language),
             command=entry.command if entry.kind in OWN_HANDS else "",
-            again=entry.kind in OWN_HANDS and not device,
+            again=entry.kind in OWN_HANDS and not (way or device),
             help_url=self._help_url,
             sign_in=way,
             confirm=device,
@@ -180,6 +190,13 @@ class DeniedPage:
             },
         )
         return Refusal(HTML, language, page.encode())
+
+
+def _kicker(code: str, status: int) -> str:
+    """Return what stands above the reason: nobody who only has to sign in is told of a refusal."""
+    if status != 401:
+        return "title"
+    return "enter" if code.startswith(("AUTH_REQUIRED", "SESSION_", "TOKEN_")) else "step"
 
 
 def _hint(entry: Code, language: str) -> str:

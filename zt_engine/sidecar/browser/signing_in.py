@@ -200,7 +200,7 @@ class BrowserSignIn:
             status=status,
             accept=value_of(raw, b"accept"),
             accept_language=value_of(raw, b"accept-language"),
-            sign_in="/.zt/login?to=/" if status == 401 else "",
+            sign_in="/.zt/login?to=/",
         )
         challenge = (("WWW-Authenticate", "Bearer"),) if status == 401 else ()
         return answer(
