@@ -54,7 +54,8 @@ class Site:
     def __init__(self, nginx: Path, folder: Path, opa: str) -> None:
         self.sandbox = installation(folder / "zt", opa, listen=f"unix:{folder}/zt.sock")
         self.agent_port = free_ports()
-        edit(self.sandbox, "zt.toml", ("[sidecar]\n", f"[sidecar]\ndevice_proof_port = {self.agent_port}\n"))
+        lines = f'device_proof_port = {self.agent_port}\nbrowser_listen = ["unix:{folder}/nobody.sock"]\n'
+        edit(self.sandbox, "zt.toml", ("[sidecar]\n", f"[sidecar]\n{lines}"))
         self.laptop = laptop(self.sandbox)
         self.sidecar = InProcess(self.sandbox)
         self.backend = Backend()
