@@ -63,6 +63,24 @@ def test_only_what_is_used_and_near_its_time_is_refreshed_the_nearest_first() ->
     assert "gone" not in known.used
 
 
+def test_what_came_to_nothing_is_asked_for_again_and_not_in_every_turn() -> None:
+    desk, clock = Slow(UnavailableError("STREAM_DOWN", "silent")), FakeClock(float(NOW))
+    known = replica(("a" * 43, 400, 0))
+    turns = SessionKeeper(known, desk, clock)
+
+    async def work(left: int, count: int) -> list[int]:
+        clock.advance(NOW + 400 - left - clock.now())
+        known.used = dict.fromkeys(known.used, clock.now())
+        found = []
+        for _ in range(count):
+            found.append(await turns.turn())
+            clock.advance(15)
+        return found
+
+    assert asyncio.run(work(400, 7)) == [1, 0, 0, 1, 0, 0, 1]
+    assert asyncio.run(work(60, 4)) == [1, 1, 1, 1]  # not much is left
+
+
 def test_many_are_refreshed_side_by_side_and_no_more_than_a_few() -> None:
     desk = Slow()
     known = replica(*((f"{number:043}", 60, 0) for number in range(100)))

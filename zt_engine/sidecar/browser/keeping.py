@@ -17,6 +17,9 @@ log = structlog.get_logger()
 LOOK_SECONDS: Final = 15.0
 AHEAD_SECONDS: Final = 420
 """A session that is used within so long of its time is refreshed: the control plane says whether it is due."""
+AGAIN_SECONDS: Final = 45
+"""How soon it is asked for once more when nothing came of it, and sooner where little time is left: while a provider is
+away, everybody's time comes near."""
 AT_ONCE: Final = 8
 """One after the other a slow provider would let thousands of sessions run out before it is their turn."""
 
@@ -28,6 +31,7 @@ class SessionKeeper:
         self._replica = replica
         self._desk = desk
         self._clock = clock
+        self._again: dict[str, float] = {}
 
     async def run(self) -> None:
         """Keep sessions until cancelled; what fails is tried again in the next turn."""
@@ -43,11 +47,14 @@ class SessionKeeper:
         now, sessions, used = self._clock.now(), self._replica.sessions, self._replica.used
         for sid in [sid for sid in used if sid not in sessions]:
             del used[sid]
+        self._again = {sid: at for sid, at in self._again.items() if sid in used and now < at <= now + AGAIN_SECONDS}
         near = sorted(
             (sessions[sid].until, sid)
             for sid, last in used.items()
-            if now - last <= AHEAD_SECONDS and 0 < sessions[sid].until - now <= AHEAD_SECONDS
+            if now - last <= AHEAD_SECONDS and 0 < sessions[sid].until - now <= AHEAD_SECONDS and sid not in self._again
         )
+        for until, sid in near:
+            self._again[sid] = now + min(AGAIN_SECONDS, max(LOOK_SECONDS, (until - now) / 4))
         waiting = iter(near)
 
         async def work() -> None:
