@@ -42,6 +42,8 @@ OPEN = {
     ("GET", "/.zt/signed-out"),
     ("GET", "/enroll"),
     ("POST", "/enroll"),
+    ("GET", "/step-up/{secret}"),
+    ("POST", "/step-up/{secret}"),
 }
 
 

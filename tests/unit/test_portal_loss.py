@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.control_support import NOW, TENANT, a_device
 from tests.portal_support import ISSUER, PortalOffice
-from zt_engine.control_plane.reads import ACTION, readers
+from zt_engine.control_plane.enrollment import room
+from zt_engine.control_plane.reads import ACTION, Reads, readers
 from zt_engine.core.session import SessionRecord
 from zt_engine.ports.sessions import HeldSession
 
@@ -90,3 +92,26 @@ def test_looking_for_what_is_not_there_and_listing_write_nothing_down(office: Po
     office.control.call("GET", "/v1/devices", who="viewer")
 
     assert ACTION not in [event.action for event in office.control.audit()]
+
+
+def test_of_many_who_report_one_loss_at_once_one_writes_it_down(office: PortalOffice) -> None:
+    office.control.put(a_device())
+    losing = room(office.control.plane).losing
+
+    def report(_: int) -> str:
+        return losing.by_person(ISSUER, "tanaka", "laptop-1", now=NOW)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(report, range(24))) == {"lost"}
+
+    assert [event.action for event in office.control.audit()].count("device.lost") == 1
+
+
+def test_of_many_looks_at_once_one_is_written_down(office: PortalOffice) -> None:
+    office.control.put(a_device())
+
+    with ThreadPoolExecutor(8) as pool:
+        # Each as another process would: what one of them remembers the others do not.
+        list(pool.map(lambda _: Reads(office.control.plane).note("laptop-1", actor="admin:sato"), range(24)))
+
+    assert looks(office) == ["admin:sato"]

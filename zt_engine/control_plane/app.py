@@ -80,12 +80,13 @@ PUBLIC: Final[Mapping[tuple[str, str], RateName]] = {
     ("GET", "/.well-known/est/csrattrs"): "enroll",
     ("POST", "/.well-known/est/simpleenroll"): "enroll",
     ("POST", "/.well-known/est/simplereenroll"): "enroll",
-    # Where people sign in to the pages; a form that signs somebody out has to come from this very origin.
-    ("GET", "/.zt/login"): "enroll",
-    ("GET", "/.zt/callback"): "enroll",
-    ("GET", "/.zt/logout"): "enroll",
-    ("POST", "/.zt/logout"): "enroll",
-    ("GET", "/.zt/signed-out"): "enroll",
+    # Where people sign in to the pages. `Sessions` counts the sign-ins that are begun; a form that signs somebody out
+    # has to come from this very origin.
+    ("GET", "/.zt/login"): "report",
+    ("GET", "/.zt/callback"): "report",
+    ("GET", "/.zt/logout"): "report",
+    ("POST", "/.zt/logout"): "report",
+    ("GET", "/.zt/signed-out"): "report",
     # The address holds a secret that counts once, and what comes of it only where it was made.
     ("GET", "/step-up/{secret}"): "enroll",
     ("POST", "/step-up/{secret}"): "enroll",
