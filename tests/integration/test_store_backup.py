@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from device_inventory.asset_ledger import Asset
 from tests.store_support import (
     NOW,
     ON_DISK,
@@ -52,6 +53,7 @@ def fill(store: SqlStore) -> None:
             tx.sidecars.put(SidecarRecord(id="s", public_key={"kty": "OKP"}, joined_at=NOW))
             tx.situation.put_subject(subject())
             tx.situation.put("overlay", "o", b"{}")
+            tx.assets.put(Asset(serial_hash="s", source="ledger", heard_at=NOW, model="型式"))
 
 
 def everything(store: SqlStore, tenant: str) -> list[object]:
@@ -69,6 +71,7 @@ def everything(store: SqlStore, tenant: str) -> list[object]:
             tx.sidecars.all(),
             tx.situation.subjects(after=("", ""), limit=99),
             tx.situation.all("overlay"),
+            tx.assets.of_serial("s"),
         ]
 
 
