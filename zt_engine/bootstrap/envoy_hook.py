@@ -36,8 +36,8 @@ def envoy_config(
     sidecar_ca: Path | None = None,
     sidecar_name: str = "",
     session: int = SESSION_SECONDS,
-) -> EnvoyConfig:
     request_body: int = 0,
+) -> EnvoyConfig:
     """Return what the configuration depends on; what is not given comes from the settings, as for nginx.
 
     Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN, or PROXY_HOOK_OTHER.
@@ -65,9 +65,9 @@ def envoy_config(
         client_key=absolute(client_key),
         sidecar_ca=absolute(sidecar_ca),
         sidecar_name=sidecar_name,
-        enforces=tuple(proxy.enforces),
         rego=bool(proxy.rego),
         request_body=request_body,
+        enforces=tuple(proxy.enforces),
         session=session,
         browser=() if grpc else tuple(map(spoken, tuple(browser) or settings.sidecar.browser_listen)),
     )

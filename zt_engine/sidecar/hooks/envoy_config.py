@@ -79,16 +79,16 @@ class EnvoyConfig(msgspec.Struct, frozen=True, kw_only=True):
     client_key: str = ""
     sidecar_ca: str = ""
     sidecar_name: str = ""
+    rego: bool = False
+    """Whether a rule is asked that may read any header."""
+    request_body: int = 0
+    """How many bytes of a body such a rule is told; a longer one is refused."""
     enforces: tuple[str, ...] = ()
     session: int = SESSION_SECONDS
     browser: tuple[str, ...] = ()
     """Where the sidecar signs browsers in; empty where it does not, and with gRPC, which tells of no cookie."""
 
     @property
-    rego: bool = False
-    """Whether a rule is asked that may read any header."""
-    request_body: int = 0
-    """How many bytes of a body such a rule is told; a longer one is refused."""
     def unenforced(self) -> tuple[str, ...]:
         """Obligations that the settings promise in Envoy's name, and that this configuration does not carry out."""
         return tuple(name for name in self.enforces if name not in _ENFORCES)
@@ -184,6 +184,8 @@ def _check(config: EnvoyConfig) -> None:
         if not required:
             raise fault(key, "at least one is required", "")
     check_pair(config.certificate, config.certificate_key)
+    if config.request_body and not (config.rego and 0 < config.request_body <= MAX_REQUEST_BODY):
+        raise fault("request_body", f"up to {MAX_REQUEST_BODY} bytes, for a proxy with `rego`", "")
     if config.device_cas and not config.certificate:
         raise fault("device_cas", "client certificates take TLS: give `--certificate` as well", "")
     shown = (config.client_certificate, config.client_key, config.sidecar_ca, config.sidecar_name)
@@ -193,5 +195,3 @@ def _check(config: EnvoyConfig) -> None:
         raise fault("browser", 'over gRPC the sidecar is told of no cookie: use `hook = "envoy"` for browsers', "")
     if not 1 <= config.session <= 7 * 86400:
         raise fault("session", "a session lasts between a second and a week", "")
-    if config.request_body and not (config.rego and 0 < config.request_body <= MAX_REQUEST_BODY):
-        raise fault("request_body", f"up to {MAX_REQUEST_BODY} bytes, for a proxy with `rego`", "")
