@@ -17,7 +17,7 @@ from zt_engine.core.decision_event import Timestamps
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.request import AccessRequest, request_id
 from zt_engine.ports import Clock, DecisionLog
-from zt_engine.sidecar.authorize import Authorizer
+from zt_engine.sidecar.authorize import Authorizer, Memory
 from zt_engine.sidecar.hooks.credentials import Peer
 from zt_engine.sidecar.hooks.denials import Denials
 from zt_engine.sidecar.hooks.pages import NO_PAGE
@@ -185,16 +185,25 @@ class DecisionApp:
         return (mount, path[start:]) if mount is not None and mount.hook.appends else (None, b"")
 
     def submit(
-        self, request: AccessRequest, number: bytes, encode: Encode, unlogged: bytes, rule: Rule | None = None
+        self,
+        request: AccessRequest,
+        number: bytes,
+        encode: Encode,
+        unlogged: bytes,
+        rule: Rule | None = None,
+        keep: Callable[[Memory], None] | None = None,
     ) -> Pending:
         """Decide a request of a hook that has a listener of its own, and that writes its answers itself.
 
-        With a `rule` both have to allow; what the catalogue does not know the rule decides alone.
+        With a `rule` both have to allow; what the catalogue does not know the rule decides alone. `keep` is handed what
+        may be given to `again` for the same request.
         """
         started = time.perf_counter_ns()
         now = self._now()
         answer = self._authorizer.decide(request, now)
         cache = b"hit" if answer.remembered else b"miss"
+        if keep is not None and rule is None and answer.memory is not None:
+            keep(answer.memory)
         outcome, place_log, beside = answer.outcome, answer.place_log, b""
         opens = outcome.decision.opens
         if rule is not None and (opens or self._unlisted(request, outcome)):
@@ -207,6 +216,18 @@ class DecisionApp:
         pending = self._pending(outcome, place_log, cache, number, now, started)
         pending.beside = beside
         return self._written(pending, encode, unlogged)
+
+    def again(
+        self, memory: Memory, number: bytes, encode: Encode, unlogged: bytes, keep: Callable[[Memory], None]
+    ) -> Pending:
+        """Decide a request of such a hook that says what an earlier one said, without proving it again."""
+        started = time.perf_counter_ns()
+        now = self._now()
+        if self._authorizer.stands(memory, now):
+            pending = self._pending(memory.outcome, memory.place_log, b"hit", number, now, started)
+            return self._written(pending, encode, unlogged)
+        request = msgspec.structs.replace(memory.request, request_id=number.decode("ascii"))
+        return self.submit(request, number, encode, unlogged, keep=keep)
 
     def _unlisted(self, request: AccessRequest, outcome: Outcome) -> bool:
         """Whether nothing but the catalogue's not knowing the host keeps a request from being decided."""

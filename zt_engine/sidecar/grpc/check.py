@@ -18,6 +18,8 @@ OK, PERMISSION_DENIED, UNAUTHENTICATED = 0, 7, 16
 OVERWRITE = number(3, 2)
 """`append_action` OVERWRITE_IF_EXISTS_OR_ADD: never append to what a client sent."""
 
+_ALLOWED = data(1, number(1, OK))
+
 Header = tuple[bytes, bytes]
 
 
@@ -150,7 +152,12 @@ def allowed(
     """
     parts = [*(data(2, header) for header in headers), *(data(5, name) for name in removed)]
     response = b"".join([*parts, *(data(6, header) for header in to_client)])
-    return data(1, number(1, OK)) + data(3, response) + (data(4, metadata) if metadata else b"")
+    return _ALLOWED + data(3, response) + (data(4, metadata) if metadata else b"")
+
+
+def allowed_again(written: bytes, header: bytes) -> bytes:
+    """Write an allow for the backend out of headers that were written before, each as field 2, and one more."""
+    return _ALLOWED + data(3, written + data(2, header))
 
 
 def denied(status: int, headers: Iterable[bytes], body: bytes, *, metadata: bytes = b"") -> bytes:

@@ -12,11 +12,14 @@ from zt_engine.core.errors import InputError
 from zt_engine.core.generations import Generations
 from zt_engine.core.request import AccessRequest
 from zt_engine.sidecar.app import DecisionApp, Pending, sent_id
+from zt_engine.sidecar.authorize import Memory
 from zt_engine.sidecar.grpc.attributes import read_attributes, write_struct
-from zt_engine.sidecar.grpc.check import Check, added, allowed, denied, option, options, read_check
+from zt_engine.sidecar.grpc.check import Check, added, allowed, allowed_again, denied, option, options, read_check
+from zt_engine.sidecar.grpc.wire import data
 from zt_engine.sidecar.hooks.answers import deny_head
 from zt_engine.sidecar.hooks.credentials import Credentials, Peer
 from zt_engine.sidecar.hooks.denials import MARK, MAX_HEADER_BYTES, Denials
+from zt_engine.sidecar.hooks.envoy_repeats import GrpcRepeats, Kept, Key, key_of
 from zt_engine.sidecar.hooks.headers import Family, Layouts
 from zt_engine.sidecar.hooks.reading import Prover, Sent
 from zt_engine.sidecar.outcomes import Outcome
@@ -49,7 +52,7 @@ _NUMBER = b"zt-decision"
 class Parts:
     """A decision's headers as Envoy is told them; they are the same for all requests that share the decision."""
 
-    __slots__ = ("headers", "status", "to_client")
+    __slots__ = ("headers", "status", "to_client", "written")
 
     def __init__(self, head: bytes) -> None:
         line, *lines = head.split(b"\r\n")
@@ -60,6 +63,8 @@ class Parts:
         if self.status != 200:
             self.headers.append(_NO_STORE)
         self.to_client: list[bytes] = []
+        self.written = b"".join(data(2, header) for header in self.headers)
+        """All of them as fields of an allow."""
 
 
 class EnvoyGrpcHook:
@@ -68,6 +73,7 @@ class EnvoyGrpcHook:
     def __init__(self, app: DecisionApp, credentials: Credentials, denials: Denials, rules: RegoRules) -> None:
         self._app = app
         self._rules = rules
+        self._repeats = GrpcRepeats()
         self._layouts = Layouts(FAMILY)
         self._prover = Prover()
         self._parts: Generations[bytes, Parts] = Generations(HEAD_BYTES, lambda head, _: 2 * len(head) + 600)
@@ -79,6 +85,7 @@ class EnvoyGrpcHook:
         """Replace who may ask and what people are told, between two requests."""
         self._credentials = credentials
         self._denials = denials
+        self._repeats.clear()
 
     def known(self, peer: Peer) -> bool:
         """Whether somebody may ask at all."""
@@ -91,6 +98,12 @@ class EnvoyGrpcHook:
     def answer(self, message: bytes, peer: Peer) -> Pending:
         """Decide one question; the answer leaves when its turn is sealed. Raises InputError PEP_UNKNOWN."""
         credential = self._credentials.of(b"", hook=NAME, peer=peer)
+        no_store = "no_store" in credential.enforces
+        known = key_of(message) if not credential.rego else None
+        if known is not None:
+            kept = self._repeats.find(known[0], peer)
+            if kept is not None:
+                return self._again(known[0], peer, kept, known[1], no_store=no_store)
         number = accept = languages = b""
         rule: AskedRule | None = None
         try:
@@ -109,13 +122,27 @@ class EnvoyGrpcHook:
                 encode=lambda outcome, decision: self._encode(outcome, decision, accept, languages, no_store=False),
                 unlogged=self._unlogged,
             )
-        no_store = "no_store" in credential.enforces
+
+        def keep(memory: Memory) -> None:
+            if known is not None:
+                self._repeats.keep(known[0], peer, Kept(memory, accept, languages))
+
         return self._app.submit(
             request,
             number,
             lambda outcome, decision: self._encode(outcome, decision, accept, languages, no_store=no_store, rule=rule),
             self._unlogged,
             rule,
+            keep,
+        )
+
+    def _again(self, key: Key, peer: Peer, kept: Kept, number: bytes, *, no_store: bool) -> Pending:
+        return self._app.again(
+            kept.memory,
+            number,
+            lambda outcome, decision: self._encode(outcome, decision, kept.accept, kept.languages, no_store=no_store),
+            self._unlogged,
+            lambda memory: self._repeats.keep(key, peer, Kept(memory, kept.accept, kept.languages)),
         )
 
     def _sent(self, check: Check) -> Sent:
@@ -150,6 +177,8 @@ class EnvoyGrpcHook:
         metadata = write_struct(verdict.metadata) if verdict.metadata else b""
         if outcome.decision.opens and outcome.decision.effect is not Effect.DENY:
             kept = no_store and any(obligation.id == "no_store" for obligation in outcome.decision.obligations)
+            if not kept and rule is None:
+                return allowed_again(parts.written, decision)
             return allowed(
                 [*options(verdict.headers), *parts.headers, decision],
                 to_client=[*(added(*header) for header in verdict.to_client), *([_NO_STORE] if kept else ())],

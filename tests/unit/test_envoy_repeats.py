@@ -1,0 +1,79 @@
+"""Questions over gRPC that were read before: what has the same key says the same, and nothing else has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.test_envoy_grpc_messages import question
+from zt_engine.sidecar.grpc import wire
+from zt_engine.sidecar.grpc.check import Check, read_check
+from zt_engine.sidecar.hooks.envoy_repeats import key_of
+
+ID = (b"x-request-id", b"0000031f-1111-4111-8111-111111111111")
+
+
+def asked(number: bytes = ID[1], *more: tuple[bytes, bytes], **fields: Any) -> bytes:
+    return question(headers=[(b"accept", b"*/*"), (ID[0], number), (b"authorization", b"Bearer a"), *more], **fields)
+
+
+def meant(message: bytes) -> tuple[Any, ...]:
+    """Everything of a question that a decision may depend on."""
+    found: Check = read_check(message)
+    headers = tuple(line for line in found.headers if line[0] != b"x-request-id")
+    at = [number for number, line in enumerate(found.headers) if line[0] == b"x-request-id"]
+    said = found.address, found.certificate, found.port, found.method, found.path, found.host
+    return (*said, headers, at, found.merged)
+
+
+def test_the_same_question_with_another_id_has_the_same_key_and_its_own_id() -> None:
+    one, other = key_of(asked(b"a-1")), key_of(asked(b"b-2"))
+
+    assert one is not None and other is not None
+    assert one[1] == b"a-1" and other[1] == b"b-2"
+    assert one[0] == other[0]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"address": b"203.0.113.8"}, {"port": 80}, {"method": b"POST"}, {"path": b"/cases/2"}, {"host": b"other.example"},
+     {"certificate": b"x"}],
+)  # fmt: skip
+def test_another_question_has_another_key(fields: dict[str, Any]) -> None:
+    one, other = key_of(asked()), key_of(asked(**fields))
+
+    assert one is not None and other is not None and one[0] != other[0]
+
+
+@pytest.mark.parametrize("number", [b"", b"a b", b"x" * 129, b"\n"])
+def test_an_id_that_is_none_is_read_and_refused(number: bytes) -> None:
+    assert key_of(asked(number)) is None
+
+
+def test_a_second_id_or_what_looks_like_one_is_read() -> None:
+    assert key_of(asked(ID[1], ID)) is None
+    assert key_of(asked(ID[1], (b"x", b"\x0a\x0cx-request-id\x1a\x01a"))) is None
+
+
+@given(st.data())
+@settings(max_examples=400)
+def test_two_messages_with_one_key_mean_the_same(data: st.DataObject) -> None:
+    first = asked()
+    second = bytearray(first)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(second) - 1))
+        second[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+    one, other = key_of(first), key_of(bytes(second))
+
+    assert one is not None
+    if other is not None and other[0] == one[0]:
+        assert meant(bytes(second)) == meant(first)
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_come_they_have_a_key_or_none(message: bytes) -> None:
+    key_of(message)
+    key_of(wire.data(1, message))
