@@ -61,6 +61,7 @@ class Desk:
 
 AUTHORITY = DevDeviceCa(now=NOW)
 LAPTOP = AUTHORITY.issue("laptop-1", now=NOW)
+DENIED, PAGE = DeniedPage(registry(), default_language="en"), SignOutPage(default_language="en")
 
 
 def site(desk: Desk) -> BrowserSignIn:
@@ -74,8 +75,7 @@ def site(desk: Desk) -> BrowserSignIn:
     certificates.replace(AUTHORITY.pem, where="test")
     return BrowserSignIn(
         hooks=[NginxHook(Credentials([credential()]))], desk=desk, replica=replica, certificates=certificates,
-        clock=FakeClock(float(NOW)), denied=DeniedPage(registry(), default_language="en"),
-        page=SignOutPage(default_language="en"),
+        clock=FakeClock(float(NOW)), denied=DENIED, page=PAGE,
     )  # fmt: skip
 
 
