@@ -251,6 +251,21 @@ def test_a_device_that_is_unknown_or_revoked_earns_nothing() -> None:
 # -- manners
 
 
+def test_a_browser_keeps_no_proof_for_longer_than_the_certificate_that_made_it() -> None:
+    site = Site()
+    site.clock.advance(86_400 - 100)
+    now = site.clock.now()
+    records = site.replica.state.records.becoming(
+        site.replica.devices.values(), [], [session(until=NOW + 100_000)]
+    )  # fmt: skip
+    site.replica.adopt(records, situation(), now=now)
+    browser = Browser(site)
+
+    back = browser.get(agent(location(browser.get("/.zt/device")), now=now))
+
+    assert b"; Max-Age=100\r\n" in back
+
+
 def test_two_tabs_at_once_both_come_back_to_their_pages() -> None:
     browser = Browser(Site())
     first, second = (agent(location(browser.get(f"/.zt/device?to=/cases/{number}"))) for number in (1, 2))

@@ -120,7 +120,8 @@ class DeviceProofs:
             host=session.host,
             proof=proven.statement.id,
         )
-        seconds = int(proven.statement.until - now)
+        # A browser that keeps a proof whose certificate is over would be refused even what it opens without one.
+        seconds = int(min(proven.statement.until, proven.certificate.not_after) - now)
         value = cookie_value(secret, jws).decode("ascii")
         cookie = f"{COOKIE.decode()}={value}; {FIXED}; Max-Age={seconds}"
         ticket = ("Set-Cookie", gone(TICKET.decode()))
