@@ -207,10 +207,34 @@ def test_whoever_is_revoked_is_out_within_seconds(shared: PortalOffice, who: str
     told = {"kind": kind, "key": key, "until": shared.control.plane.now() + 600, "reason": "leaving"}
     assert shared.control.call("POST", "/v1/revocations", told).status_code == 201
 
-    shared.control.clock.advance(4)
+    shared.control.announced()  # as the sequencer does
+    shared.control.clock.advance(2)
     assert browser.once("GET", "/").status_code == 303
     shared.control.clock.advance(700)
     assert browser.once("GET", "/").status_code == 200
+
+
+def test_a_revocation_that_nobody_sequences_counts_all_the_same(office: PortalOffice) -> None:
+    browser = office.browser("tanaka")
+    assert browser.once("GET", "/").status_code == 200
+    told = {"kind": "subject", "key": f"{ISSUER}|tanaka", "until": None, "reason": "leaving"}
+    office.control.call("POST", "/v1/revocations", told)
+
+    office.control.clock.advance(60)
+    assert browser.once("GET", "/").status_code == 303
+
+
+def test_revocations_whose_announcement_is_forgotten_are_all_read_again(office: PortalOffice) -> None:
+    browser = office.browser("tanaka")
+    assert browser.once("GET", "/").status_code == 200
+    for key in ("nobody", f"{ISSUER}|tanaka"):
+        told = {"kind": "subject", "key": key, "until": NOW + 900, "reason": "leaving"}
+        office.control.call("POST", "/v1/revocations", told)
+    office.control.announced()
+    office.control.store.forget(TENANT, before=office.control.store.span(TENANT)[1] + 1)
+
+    office.control.clock.advance(2)
+    assert browser.once("GET", "/").status_code == 303
 
 
 def test_whoever_no_longer_works_here_is_told_so_and_does_nothing(office: PortalOffice) -> None:
@@ -371,6 +395,8 @@ def test_every_answer_to_a_person_is_a_page_with_all_its_headers(shared: PortalO
     assert (headers["referrer-policy"], headers["content-language"]) == ("same-origin", "en")
     assert headers["cross-origin-opener-policy"] == "same-origin"
     assert headers["strict-transport-security"]
+    assert "Ministry of Tests" in answer.text
+    assert "03-0000-0000 (help desk)" in answer.text
     assert '<html lang="en">' in answer.text
 
 

@@ -1,8 +1,13 @@
-"""Who is revoked, for pages: looked up in memory, and read again when what is known is some seconds old."""
+"""Who is revoked, for pages: looked up in memory, and brought up to date with what was announced since.
+
+There may be two hundred thousand revocations, so all of them are read rarely. What is announced is followed in between;
+should nobody sequence what is announced, the next reading of all still finds it.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -10,8 +15,13 @@ import msgspec
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.core.session import SessionRecord
 
-SECONDS: Final = 3.0
+SECONDS: Final = 2.0
+"""How old what is known may be."""
+WHOLE_SECONDS: Final = 60.0
+"""How long announcements are relied on."""
+_EVENTS: Final = 1000
 _KINDS: Final = ("subject", "session", "device")
+_FOREVER: Final = float("inf")
 
 
 class _Told(msgspec.Struct):
@@ -29,8 +39,8 @@ class Revoked:
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
         self._lock = threading.Lock()
-        self._read_at = float("-inf")
-        self._known: dict[str, _Told] = {}
+        self._looked_at = self._read_at = float("-inf")
+        self._cursor = 0
         self._until: dict[tuple[str, str], float] = {}
 
     def __call__(self, record: SessionRecord, *, now: float) -> bool:
@@ -47,15 +57,36 @@ class Revoked:
     def _refresh(self) -> None:
         with self._lock:
             elapsed = self._plane.clock.elapsed()
-            if 0 <= elapsed - self._read_at < SECONDS:
+            if 0 <= elapsed - self._looked_at < SECONDS:
                 return
-            with self._plane.store.reading(self._plane.settings.tenant) as tx:
-                held = tx.situation.all("revocation")
-            self._known = {name: self._known.get(name) or _told(body) for name, body in held.items()}
-            until: dict[tuple[str, str], float] = {}
-            for one in self._known.values():
-                if one.kind in _KINDS:
-                    end = float("inf") if one.until is None else float(one.until)
-                    until[one.kind, one.key] = max(end, until.get((one.kind, one.key), -1.0))
-            self._until = until
-            self._read_at = elapsed
+            if not 0 <= elapsed - self._read_at < WHOLE_SECONDS or not self._follow():
+                self._read()
+                self._read_at = elapsed
+            self._looked_at = elapsed
+
+    def _read(self) -> None:
+        """Read all of them, and where to go on from: what is announced meanwhile is told twice."""
+        tenant = self._plane.settings.tenant
+        self._cursor = self._plane.changes.span(tenant)[1]
+        with self._plane.store.reading(tenant) as tx:
+            held = tx.situation.all("revocation")
+        self._until = {}
+        self._add(held.values())
+
+    def _follow(self) -> bool:
+        """Take in what was announced; whether nothing of it is forgotten already."""
+        tenant = self._plane.settings.tenant
+        first, last = self._plane.changes.span(tenant)
+        if not first - 1 <= self._cursor <= last:
+            return False
+        while events := self._plane.changes.events(tenant, after=self._cursor, limit=_EVENTS):
+            self._add(event.data for event in events if event.type == "revocation.added")
+            self._cursor = events[-1].seq
+        return True
+
+    def _add(self, bodies: Iterable[bytes]) -> None:
+        for body in bodies:
+            one = _told(body)
+            if one.kind in _KINDS:
+                until = _FOREVER if one.until is None else float(one.until)
+                self._until[one.kind, one.key] = max(until, self._until.get((one.kind, one.key), -1.0))
