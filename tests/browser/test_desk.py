@@ -122,6 +122,7 @@ def test_a_helpdesk_finds_somebody_in_the_directory_and_invites_them(portal: Ser
         assert len(code) == 26
         assert code in page.get_by_label("Text to send").inner_text()
         assert findings(page) == []
+        assert page.get_by_role("link", name="日本語").count() == 0, "it would lead away from the code"
         page.reload()
         assert page.locator("#code").inner_text() == code
         page.get_by_role("link", name="To the invitations").click()
