@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from tests.fakes.clock import FakeClock
 from tests.hook_support import KEY, credential
 from zt_engine.adapters.dev_issuer import DevDeviceCa
+from zt_engine.bootstrap.browser_keys import assurance_of, key_pages
 from zt_engine.bootstrap.device_certificates import DeviceCertificates
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.identity import assurance_level, step_up_satisfied
@@ -292,3 +294,14 @@ def test_which_keys_are_enough(asked: str, before: dict[str, Any], expected: tup
 def test_before_there_is_a_policy_a_key_is_only_enough_for_what_it_is_called() -> None:
     assert enough("phr", record(), {}) == (PHR,)
     assert enough("mfa", record(), {}) == ()
+
+
+def test_a_sidecar_serves_the_two_pages_and_asks_the_policy_in_force_each_time() -> None:
+    authorizer: Any = SimpleNamespace(policy=None)
+    table = assurance_of(authorizer)
+    pages = key_pages(None, Replica(), DeviceCertificates(), FakeClock(float(NOW)), table)
+
+    assert set(pages) == {(b"GET", b"/.zt/step-up"), (b"GET", b"/.zt/proven")}
+    assert table() == {}
+    authorizer.policy = SimpleNamespace(assurance=TABLE)
+    assert table() == TABLE
