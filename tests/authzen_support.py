@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from tests.peers import ROOT
 from tests.sidecar_support import Process, connect, installation, laptop
+from zt_engine.adapters.opa_binary import OpaBinary
+from zt_engine.bootstrap.authzen_bundle import build_rules
 from zt_engine.bootstrap.sandbox import Sandbox
 
 KEY, OTHER_KEY = "a" * 40, "b" * 40
@@ -21,6 +24,23 @@ GATEWAY = {
     "statements": ["auth_time", "device_id", "binding", "ip_address"], "enforces": ["no_store"],
 }  # fmt: skip
 """Everything a caller may say here; tests take rights away from it."""
+
+RECORDS = ROOT / "tests/fixtures/authzen/records"
+RULES = ("records/decision", "records/allow", "records/candidates")
+TYPES = """
+[[authzen.types]]
+type = "record"
+entrypoint = "records/decision"
+candidates = "records/candidates"
+
+[[authzen.types]]
+type = "plain"
+entrypoint = "records/allow"
+"""
+RIGHTS = {
+    "types": ["record", "plain"], "subject_types": ["user"], "acr": ["mfa", "pwd"], "enforces": ["notify"],
+    "searches": True,
+}  # fmt: skip
 
 
 def toml(value: Any) -> str:
@@ -54,6 +74,15 @@ def office(
     return sandbox
 
 
+def records_office(
+    folder: Path, opa: str, callers: Mapping[str, tuple[str | None, Mapping[str, Any]]], more: str = ""
+) -> Sandbox:
+    """The same with the bundle that decides about records, for the types of `TYPES`."""
+    made = office(folder, opa, callers, more=more, tables=TYPES)
+    made.write("authzen.tar.gz", build_rules(RECORDS, RULES, OpaBinary(Path(opa)), key=made.bundle_key))
+    return made
+
+
 def address(process: Process) -> str:
     """Where a running sidecar listens for callers."""
     return str(process.said("authzen.started")["listen"][0])
@@ -77,6 +106,20 @@ def question(
         "resource": known,
         "action": {"name": method},
     }
+
+
+def about(subject: str, action: str, record: str, *, context: Any = None, **how: Any) -> dict[str, Any]:
+    """A question; `how` are properties: `subject_`, `action_` and `resource_` say whose."""
+    parts: dict[str, dict[str, Any]] = {"subject": {}, "action": {}, "resource": {}}
+    for name, value in how.items():
+        part, _, key = name.partition("_")
+        parts[part][key] = value
+    asked = {
+        "subject": {"type": "user", "id": subject, "properties": parts["subject"]},
+        "action": {"name": action, "properties": parts["action"]},
+        "resource": {"type": "record", "id": record, "properties": parts["resource"]},
+    }
+    return asked if context is None else {**asked, "context": context}
 
 
 class Reply(NamedTuple):

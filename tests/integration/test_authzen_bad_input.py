@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,16 +17,15 @@ from tests.authzen_support import (
     GATEWAY,
     KEY,
     METADATA,
+    RIGHTS,
     Caller,
     Reply,
+    about,
     address,
-    office,
     question,
+    records_office,
 )
-from tests.integration.test_authzen_scenario import RECORDS, RIGHTS, RULES, TYPES, about
 from tests.sidecar_support import Process, connect, running
-from zt_engine.adapters.opa_binary import OpaBinary
-from zt_engine.bootstrap.authzen_bundle import build_rules
 from zt_engine.bootstrap.sandbox import Sandbox
 
 SEARCHES = tuple(f"/access/v1/search/{what}" for what in ("subject", "resource", "action"))
@@ -37,11 +35,8 @@ GOOD = about("ken", "view", "offer-1")
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory, opa: str) -> Sandbox:
     rights = {**GATEWAY, **RIGHTS, "acr": ["phr", "mfa"], "enforces": ["no_store", "notify"]}
-    made = office(
-        tmp_path_factory.mktemp("authzen") / "here", opa, {"app": (KEY, rights)}, more="connections = 8\n", tables=TYPES
-    )
-    made.write("authzen.tar.gz", build_rules(RECORDS, RULES, OpaBinary(Path(opa)), key=made.bundle_key))
-    return made
+    callers = {"app": (KEY, rights)}
+    return records_office(tmp_path_factory.mktemp("authzen") / "here", opa, callers, more="connections = 8\n")
 
 
 @pytest.fixture(scope="module")

@@ -6,43 +6,21 @@ Two people, two records, three actions, eight rules; every answer below follows 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.authzen_support import KEY, OTHER_KEY, Caller, address, office
-from tests.peers import ROOT
+from tests.authzen_support import KEY, OTHER_KEY, RIGHTS, Caller, about, address, records_office
 from tests.sidecar_support import Process, logged, running
-from zt_engine.adapters.opa_binary import OpaBinary
-from zt_engine.bootstrap.authzen_bundle import build_rules
 from zt_engine.bootstrap.sandbox import Sandbox
 
-RECORDS = ROOT / "tests/fixtures/authzen/records"
-RULES = ("records/decision", "records/allow", "records/candidates")
-TYPES = """
-[[authzen.types]]
-type = "record"
-entrypoint = "records/decision"
-candidates = "records/candidates"
-
-[[authzen.types]]
-type = "plain"
-entrypoint = "records/allow"
-"""
-RIGHTS = {
-    "types": ["record", "plain"], "subject_types": ["user"], "acr": ["mfa", "pwd"], "enforces": ["notify"],
-    "searches": True,
-}  # fmt: skip
 BARE = {"types": ["record"], "subject_types": ["user"], "context": False, "acr": ["mfa"]}
 
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory, opa: str) -> Sandbox:
     callers = {"app": (KEY, RIGHTS), "bare": (OTHER_KEY, BARE)}
-    made = office(tmp_path_factory.mktemp("authzen") / "here", opa, callers, tables=TYPES)
-    made.write("authzen.tar.gz", build_rules(RECORDS, RULES, OpaBinary(Path(opa)), key=made.bundle_key))
-    return made
+    return records_office(tmp_path_factory.mktemp("authzen") / "here", opa, callers)
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +33,6 @@ def sidecar(sandbox: Sandbox) -> Iterator[Process]:
 def app(sidecar: Process) -> Iterator[Caller]:
     with Caller(address(sidecar)) as client:
         yield client
-
-
-def about(subject: str, action: str, record: str, *, context: Any = None, **how: Any) -> dict[str, Any]:
-    """A question; `how` are properties: `subject_`, `action_` and `resource_` say whose."""
-    parts: dict[str, dict[str, Any]] = {"subject": {}, "action": {}, "resource": {}}
-    for name, value in how.items():
-        part, _, key = name.partition("_")
-        parts[part][key] = value
-    asked = {
-        "subject": {"type": "user", "id": subject, "properties": parts["subject"]},
-        "action": {"name": action, "properties": parts["action"]},
-        "resource": {"type": "record", "id": record, "properties": parts["resource"]},
-    }
-    return asked if context is None else {**asked, "context": context}
 
 
 BASIC = [

@@ -18,16 +18,14 @@ from tests.authzen_support import (
     KEY,
     METADATA,
     OTHER_KEY,
+    RIGHTS,
     Caller,
     Reply,
     address,
-    office,
     question,
+    records_office,
 )
-from tests.integration.test_authzen_scenario import RECORDS, RIGHTS, RULES, TYPES
 from tests.sidecar_support import Process, logged, running, wait_for
-from zt_engine.adapters.opa_binary import OpaBinary
-from zt_engine.bootstrap.authzen_bundle import build_rules
 from zt_engine.bootstrap.sandbox import Sandbox
 
 PEOPLE = 230
@@ -39,8 +37,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory, opa: str) -> Sandbox:
     everything = {**GATEWAY, **RIGHTS, "acr": ["phr", "mfa"], "subject_types": ["user", "workload"]}
     everything["enforces"] = ["no_store", "notify"]
     callers = {"app": (KEY, everything), "curious": (OTHER_KEY, {**everything, "searches": False})}
-    made = office(tmp_path_factory.mktemp("authzen") / "here", opa, callers, tables=TYPES)
-    made.write("authzen.tar.gz", build_rules(RECORDS, RULES, OpaBinary(Path(opa)), key=made.bundle_key))
+    made = records_office(tmp_path_factory.mktemp("authzen") / "here", opa, callers)
     for number in range(PEOPLE):
         made.subject(f"person-{number:03}")
     made.subject("robot", type="workload")
