@@ -77,6 +77,14 @@ def test_only_what_the_sidecar_needs_is_sent_to_it(front: Front) -> None:
     assert front.backend.received[-1].values("cookie") == [b"sid=1; " + session]
 
 
+def test_a_proof_of_the_device_beside_a_session_is_sent_to_it_as_well(front: Front) -> None:
+    session = b"__Host-zt-session=" + b"a" * 43
+
+    front.get(b"/cases/1", b"Cookie: sid=1; " + session + b"; __Host-zt-proof=none of ours")
+
+    assert front.app.refused[-1] == "DEVICE_PROOF_MALFORMED"
+
+
 def test_a_session_that_comes_twice_is_refused_in_one_line_and_in_two(front: Front) -> None:
     session = b"Cookie: __Host-zt-session=" + b"a" * 43
 

@@ -13,6 +13,7 @@ from importlib import resources
 import msgspec
 from jinja2 import Environment, StrictUndefined, Template
 
+from zt_engine.core.device_proof import COOKIE as PROOF
 from zt_engine.core.session import COOKIE
 from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.hooks.haproxy import FAMILY, PATH
@@ -102,7 +103,7 @@ def render_lua(block: HaproxyBlock) -> str:
         addresses=_quoted(map(_destination, block.sidecar)),
         path=PATH.decode("ascii"),
         timeout_ms=TIMEOUT_MS,
-        cookie=COOKIE.decode("ascii"),
+        cookies=_quoted(name.decode("ascii") + "=" for name in (COOKIE, PROOF)),
         ours=_quoted(sorted(ours)),
         reserved=_quoted(sorted((RESERVED_NAMES | METHOD_OVERRIDES) - ours)),
         prefixes=_quoted(RESERVED_PREFIXES),
