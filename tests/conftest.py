@@ -12,7 +12,7 @@ from tests.corpus.printed import matrix_of
 from tests.peers import FINDERS, find_peer
 
 settings.register_profile(
-    "ci", derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow]
+    "ci", derandomize=True, deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci")
 

@@ -308,7 +308,7 @@ class InventoryStore(Protocol):
         ...
 
     def prune(self, now: int) -> int:
-        """Remove nonces, used ids, ceremonies and remembered answers that are over, of every tenant; return how many."""
+        """Remove what is over of every tenant (nonces, used ids, ceremonies, remembered answers); return how many."""
         ...
 
 
