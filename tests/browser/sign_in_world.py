@@ -1,0 +1,210 @@
+"""People in a browser, with everything real: `zt init`, `zt control run` and `zt sidecar run` as processes, nginx and
+Caddy as `zt hook` prints them, an OpenID provider, and the backend that they protect.
+
+The provider is oidc-provider-mock: it signs real tokens and checks PKCE and the redirect, but asks for no password, and
+neither `acr_values` nor `max_age` move it. So a test reads off the browser what was asked of it, and says beforehand
+what it is going to answer (`says`).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from playwright.sync_api import Page
+from typer.testing import CliRunner
+
+from tests.e2e.lab import Backend
+from tests.peers import ROOT, find_peer
+from tests.proxies.process import ProxyProcess
+from tests.sidecar_support import wait_for
+from tests.stream_server import free_port
+from zt_engine.adapters.control_http import ControlClient, read_key
+from zt_engine.adapters.dev_issuer import DevDeviceCa
+from zt_engine.adapters.nginx_process import NginxProcess, listen_text, reserve
+from zt_engine.bootstrap.demo_tls import write_server_certificate
+from zt_engine.bootstrap.installation import ADMIN_KEY
+from zt_engine.bootstrap.one_machine import join_once
+from zt_engine.cli.main import app
+from zt_engine.config import load
+
+HOST = "wiki.corp.example"
+PAGE = "/pages/home"
+"""Internal: any person who signed in with two factors."""
+KINDS = ("nginx", "caddy")
+OWN = {name: value for name, value in os.environ.items() if not name.startswith("ZT_")}
+"""Every `ZT_` name is a setting, but those that ask the tests for something."""
+CLEAN = dict.fromkeys(name for name in os.environ if name.startswith("ZT_"))
+ZT = "from zt_engine.cli import main; main()"
+SETTINGS = """
+[[proxies]]
+name = "caddy"
+hook = "caddy"
+key_file = "keys/caddy.key"
+
+[sign_in]
+issuer = "{issuer}"
+client_id = "portal-browser"
+secret_file = "keys/client.secret"
+"""
+HOME_PAGE = b"<!doctype html><html lang=en><title>Wiki</title><h1>The wiki of the corp</h1>"
+
+
+class World:
+    """One company. `address` has where each proxy listens."""
+
+    def __init__(self, folder: Path, issuer: str) -> None:
+        self.folder = folder
+        self.issuer = issuer
+        self.config = folder / "zt/zt.toml"
+        self.control = f"http://127.0.0.1:{(port := free_port())}"
+        self.backend = Backend()
+        answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%b"
+        for name in ("home", "home?page=2", "home?a=1&b=%C3%A9", "other", "a", "b"):
+            self.backend.answers[f"/pages/{name}".encode()] = answer % (len(HOME_PAGE), HOME_PAGE)
+        self.backend.answers[b"/projects/eagle/plan"] = answer % (6, b"secret")
+        self._install(port)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        try:
+            self._start("control")
+            wait_for(lambda: self._answers(f"{self.control}/healthz"), "the control plane", seconds=90)
+            settings = load(self.config, {"ZT_CONTROL_PLANE__URL": self.control})
+            join_once(settings, self.control, None)
+            self.register("tanaka", groups=["staff"])
+            self._start("sidecar", ZT_CONTROL_PLANE__URL=self.control)
+            self.address = {"nginx": self._nginx(), "caddy": self._caddy()}
+            wait_for(self._ready, "the sidecar", seconds=90)
+        except BaseException:
+            self.close()
+            raise
+
+    def _install(self, port: int) -> None:
+        listen = f"127.0.0.1:{port}"
+        words = ["--pack", "corp", "--listen", f"unix:{self.folder}/sidecar.sock"]
+        words += ["--issuer", self.issuer, "--jwks", f"{self.issuer}/jwks", "--audience", f"https://{HOST}"]
+        words += ["--admin-listen", f"127.0.0.1:{free_port()}"]
+        result = CliRunner().invoke(app, ["init", str(self.config.parent), *words], env=CLEAN)
+        assert result.exit_code == 0, result.output
+        text = self.config.read_text(encoding="utf-8")
+        browser = f'[sidecar]\nbrowser_listen = ["unix:{self.folder}/browser.sock"]\n'
+        text = text.replace("[sidecar]\n", browser, 1).replace('listen = "127.0.0.1:9443"', f'listen = "{listen}"', 1)
+        self.config.write_text(text + SETTINGS.format(issuer=self.issuer), encoding="utf-8")
+        for name, secret in (
+            ("caddy.key", "c" * 32),
+            ("client.secret", "a secret of the client"),
+            ("session.key", "k" * 64),
+        ):
+            path = self.config.parent / "keys" / name
+            path.touch(mode=0o600)
+            path.write_text(secret)
+        self.authority, *self.certificate = write_server_certificate(self.folder / "tls", [HOST], now=time.time())
+        self.devices = DevDeviceCa(now=time.time())
+        with (self.config.parent / "policy/device-cas.pem").open("ab") as cas:
+            cas.write(self.devices.pem)
+
+    def _start(self, program: str, **environ: str) -> None:
+        with (self.folder / f"{program}.out").open("ab") as output:
+            self._processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", ZT, program, "run", "--config", str(self.config)],
+                    cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                    env={**OWN, "PYTHONPATH": str(ROOT), **environ},
+                )
+            )  # fmt: skip
+
+    def said(self, program: str) -> str:
+        """What a program wrote."""
+        return (self.folder / f"{program}.out").read_text(errors="replace")
+
+    def _printed(self, kind: str, listen: str, proxy: str) -> str:
+        words = ["hook", kind, "--config", str(self.config), "--proxy", proxy, "--service", "wiki", "--listen", listen]
+        words += ["--backend", self.backend.address, "--certificate", str(self.certificate[0])]
+        result = CliRunner().invoke(app, [*words, "--certificate-key", str(self.certificate[1])], env=CLEAN)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def _nginx(self) -> tuple[str, int]:
+        executable = find_peer("nginx (wheel)") or find_peer("nginx (Debian)")
+        assert executable is not None
+        (self.folder / "nginx").mkdir()
+        front = reserve("127.0.0.1")
+        host, port = front.getsockname()[:2]
+        text = self._printed("nginx", listen_text(front), "front")
+        self.nginx = NginxProcess.start(executable, http=text, folder=self.folder / "nginx", sockets=[front])
+        return host, port
+
+    def _caddy(self) -> tuple[str, int]:
+        executable, address = find_peer("caddy"), ("127.0.0.1", free_port())
+        assert executable is not None
+        file = self.folder / "Caddyfile"
+        file.write_text(self._printed("caddy", "{}:{}".format(*address), "caddy"), encoding="utf-8")
+        command = [str(executable), "run", "--config", str(file), "--adapter", "caddyfile"]
+        self.caddy = ProxyProcess(command, folder=self.folder, address=address)
+        return address
+
+    def _answers(self, url: str) -> bool:
+        assert all(process.poll() is None for process in self._processes), self.said("control")
+        try:
+            return httpx.get(url, trust_env=False, timeout=2).is_success
+        except httpx.HTTPError:
+            return False
+
+    def _ready(self) -> bool:
+        """Whether somebody is decided about by the policy."""
+        host, port = self.address["nginx"]
+        url, headers = f"https://{host}:{port}{PAGE}", {"host": f"{HOST}:{port}", "accept": "application/json"}
+        with httpx.Client(verify=False, trust_env=False) as client:
+            return client.get(url, headers=headers, extensions={"sni_hostname": HOST}).status_code == 401
+
+    def url(self, kind: str, path: str = PAGE) -> str:
+        """Where a page is behind a proxy."""
+        return f"https://{HOST}:{self.address[kind][1]}{path}"
+
+    def register(self, person: str, **fields: Any) -> None:
+        """Have somebody in the directory."""
+        client = ControlClient(self.control, key=read_key(self.config.parent / ADMIN_KEY))
+        body = {"status": "active", "groups": [], "compartments": [], "clearance": 200, "org": "", "valid_until": None}
+        client.put("v1", "subjects", self.issuer, person, body={**body, "employment": "employee", **fields})
+        client.close()
+
+    def says(self, person: str, **claims: Any) -> None:
+        """Have the provider say this of a person from now on."""
+        httpx.put(f"{self.issuer}/users/{person}", json=claims, trust_env=False).raise_for_status()
+
+    def close(self) -> None:
+        for name in ("nginx", "caddy"):
+            if hasattr(self, name):
+                getattr(self, name).stop()
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait(20)
+        self.backend.close()
+
+
+class Prompts:
+    """What a person was asked for: every page of the provider that a browser was shown."""
+
+    def __init__(self, page: Page, issuer: str) -> None:
+        self.seen: list[str] = []
+        self.sent: list[str] = []
+        """Every document a browser asked for, in order."""
+        page.on("framenavigated", lambda frame: self.seen.append(frame.url) if frame.url.startswith(issuer) else None)
+        page.on("request", lambda asked: self.sent.append(asked.url) if asked.is_navigation_request() else None)
+
+
+@contextmanager
+def world(folder: Path, issuer: str) -> Iterator[World]:
+    """A world that ends."""
+    made = World(folder, issuer)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,301 @@
+"""Signing in as people do it: in a real Chromium, through nginx and Caddy, at a real provider, and back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import oidc_provider_mock
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+
+from tests.browser.chromium import ARGUMENTS, DESKTOP, PHONE, driving, findings, launched, profile, program, screenshot
+from tests.browser.managed import managed
+from tests.browser.sign_in_world import HOST, KINDS, PAGE, Prompts, World, world
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the provider, whose thread is in this process
+RULES = f"--host-resolver-rules=MAP {HOST} 127.0.0.1"
+TITLE = "The wiki of the corp"
+SESSION = "__Host-zt-session"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    program()
+    with (
+        oidc_provider_mock.run_server_in_thread(require_nonce=True) as server,
+        world(tmp_path_factory.mktemp("site"), f"http://127.0.0.1:{server.server_port}") as made,
+    ):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Playwright]:
+    with driving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser(driver: Playwright) -> Iterator[Browser]:
+    started = launched(driver, RULES)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def person(browser: Browser, site: World) -> Iterator[BrowserContext]:
+    """A fresh browser of somebody whose provider says that she used two factors."""
+    site.says("tanaka", amr=["pwd", "otp"], acr="mfa")
+    with profile(browser, language="en") as context:
+        yield context
+
+
+def at_the_provider(page: Page, person: str = "tanaka") -> None:
+    """Sign in where the provider asks who it is."""
+    page.fill("input[name=sub]", person)
+    page.click("text=Authorize >> nth=-1")
+
+
+def sign_in(page: Page) -> None:
+    """Go the way that a refusal shows."""
+    page.click("a.act")
+    at_the_provider(page)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_is_asked_for_refused_signed_in_to_and_shown_with_one_prompt(
+    person: BrowserContext, site: World, kind: str
+) -> None:
+    page = person.new_page()
+    prompts = Prompts(page, site.issuer)
+
+    refused = page.goto(site.url(kind, PAGE + "?a=1&b=%C3%A9"))
+    assert refused is not None and refused.status == 401
+    assert findings(page) == []
+    sign_in(page)
+
+    assert (page.url, page.inner_text("h1")) == (site.url(kind, PAGE + "?a=1&b=%C3%A9"), TITLE)
+    page.goto(site.url(kind, "/pages/other"))
+    page.reload()
+    assert page.inner_text("h1") == TITLE
+    assert len(prompts.seen) == 1
+    cookies = {cookie["name"]: cookie for cookie in person.cookies()}
+    assert cookies[SESSION]["httpOnly"] and cookies[SESSION]["secure"] and cookies[SESSION]["sameSite"] == "Lax"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_up_asks_for_what_is_missing_once_and_returns_to_the_page_asked_for(
+    person: BrowserContext, site: World, kind: str
+) -> None:
+    site.says("tanaka", amr=["pwd"], acr="pwd")
+    page = person.new_page()
+    prompts = Prompts(page, site.issuer)
+    page.goto(site.url(kind, PAGE + "?page=2"))
+    sign_in(page)
+    assert page.inner_text("#code") == "MFA_REQUIRED"
+    assert findings(page) == []
+
+    site.says("tanaka", amr=["pwd", "otp"], acr="mfa")
+    page.click("a.act")
+    asked = parse_qs(urlsplit(page.url).query)
+    at_the_provider(page)
+
+    assert (page.url, page.inner_text("h1")) == (site.url(kind, PAGE + "?page=2"), TITLE)
+    assert asked["acr_values"] == ["mfa"]
+    assert len(prompts.seen) == 2  # one for each level
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_signing_out_ends_it_for_the_next_request_and_the_next_person_is_asked(
+    person: BrowserContext, site: World, kind: str
+) -> None:
+    page = person.new_page()
+    page.goto(site.url(kind))
+    sign_in(page)
+
+    page.goto(site.url(kind, "/.zt/logout"))
+    assert findings(page) == []
+    page.click("button")
+
+    assert "signed out" in page.inner_text("h1").lower() and findings(page) == []
+    answer = page.goto(site.url(kind))
+    assert answer is not None and answer.status == 401
+
+
+@pytest.mark.parametrize(
+    "to", ["//evil.example/", "https://evil.example/", "/\\evil.example", "/%09/evil.example", "javascript:alert(1)"]
+)
+def test_no_link_to_sign_in_leads_to_another_site(person: BrowserContext, site: World, to: str) -> None:
+    page = person.new_page()
+    prompts = Prompts(page, site.issuer)
+
+    answer = page.goto(site.url("nginx", "/.zt/login?to=") + to)
+    assert answer is not None
+    if answer.url.startswith(site.issuer):
+        at_the_provider(page)
+
+    assert not [url for url in prompts.sent if "evil.example" in str(urlsplit(url).hostname)]
+    assert urlsplit(page.url).hostname == HOST
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_cookies_there_is_a_page_that_says_so_and_no_loop(
+    driver: Playwright, site: World, tmp_path: Path, kind: str
+) -> None:
+    settings = tmp_path / "Default" / "Preferences"
+    settings.parent.mkdir()
+    settings.write_text(json.dumps({"profile": {"default_content_setting_values": {"cookies": 2}}}))
+    context = driver.chromium.launch_persistent_context(
+        tmp_path, executable_path=program(), args=[*ARGUMENTS, RULES], ignore_https_errors=True, locale="en-GB"
+    )
+    try:
+        page = context.new_page()
+        prompts = Prompts(page, site.issuer)
+        page.goto(site.url(kind))
+        sign_in(page)
+
+        assert page.inner_text("#code") == "SIGN_IN_BROWSER"
+        assert "cookie" in page.inner_text("main").lower()
+        assert len(prompts.seen) == 1 and len(prompts.sent) <= 6, prompts.sent
+        assert context.cookies(site.url(kind)) == []
+    finally:
+        context.close()
+
+
+def test_without_javascript_everything_is_the_same(browser: Browser, site: World) -> None:
+    site.says("tanaka", amr=["pwd", "otp"], acr="mfa")
+    with profile(browser, language="ja", java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(site.url("caddy"))
+        page.click("text=サインインする")
+        at_the_provider(page)
+        assert page.inner_text("h1") == TITLE
+        page.goto(site.url("caddy", "/.zt/logout"))
+        page.click("text=サインアウトする")
+
+        assert "サインアウトしました" in page.inner_text("h1")
+
+
+def test_two_tabs_sign_in_at_once_and_both_come_back_to_their_page(person: BrowserContext, site: World) -> None:
+    one, two = person.new_page(), person.new_page()
+    for page, name in ((one, "a"), (two, "b")):
+        page.goto(site.url("nginx", f"/pages/{name}"))
+        page.click("a.act")
+    at_the_provider(one)
+    at_the_provider(two)
+
+    assert [page.url for page in (one, two)] == [site.url("nginx", f"/pages/{name}") for name in "ab"]
+    assert [page.inner_text("h1") for page in (one, two)] == [TITLE, TITLE]
+    one.reload()
+    assert one.inner_text("h1") == TITLE
+
+
+def test_the_back_button_leads_to_a_page_that_leads_on(person: BrowserContext, site: World) -> None:
+    page = person.new_page()
+    page.goto(site.url("nginx"))
+    page.click("a.act")
+    with page.expect_request(lambda asked: "/.zt/callback" in asked.url) as used:
+        at_the_provider(page)
+    assert page.inner_text("h1") == TITLE
+
+    page.goto(used.value.url)  # what the history, or a form that was sent twice, asks for
+
+    assert page.locator("h1").inner_text() == "You are signed in." and findings(page) == []
+    page.go_back()
+    assert page.inner_text("h1") == TITLE
+
+
+def test_a_page_full_of_scripts_without_a_session_is_told_where_to_sign_in_and_given_no_cookie(
+    person: BrowserContext, site: World
+) -> None:
+    page = person.new_page()
+    page.goto(site.url("nginx"))
+    sign_in(page)
+    assert page.inner_text("h1") == TITLE
+    person.clear_cookies()  # the session is over while the page stands
+    answers = page.evaluate(
+        """() => Promise.all([...Array(40).keys()].map(async n => {
+            const a = await fetch(`/pages/${n}`, {headers: {Accept: 'application/json'}});
+            return [a.status, (await a.json()).sign_in];
+        }))"""
+    )
+
+    assert {status for status, _ in answers} == {401}
+    assert {urlsplit(where).path for _, where in answers} == {"/.zt/login"}
+    assert person.cookies() == []
+
+
+SCENES = (("deny-sign-in", ()), ("step-up", ("pwd",)), ("deny-label", ("pwd", "otp")))
+"""A picture, and by what somebody signed in before: nobody did, with too little, with enough for other pages."""
+
+
+LOOKS = (("", DESKTOP, "light"), ("-dark", DESKTOP, "dark"), ("-phone", PHONE, "light"))
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_refusals_keep_nobody_out_in_any_size_or_colour(browser: Browser, site: World, language: str) -> None:
+    for name, factors in SCENES:
+        target = "/projects/eagle/plan" if name == "deny-label" else PAGE
+        with profile(browser, language=language) as context:
+            page = context.new_page()
+            page.goto(site.url("caddy", target))
+            if factors:
+                site.says("tanaka", amr=list(factors), acr="mfa" if len(factors) > 1 else "pwd")
+                sign_in(page)
+            for suffix, size, scheme in LOOKS:
+                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                page.set_viewport_size({**size})  # type: ignore[typeddict-item]
+                assert findings(page) == [], name
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+                screenshot(page, f"{name}-{language}{suffix}")
+            page.set_viewport_size({"width": 320, "height": 640})  # a screen of 1280 pixels at 400 %
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_there_and_what_is_not_for_her_look_the_same_but_for_the_number(
+    person: BrowserContext, site: World, kind: str
+) -> None:
+    page = person.new_page()
+    page.goto(site.url(kind))
+    sign_in(page)
+    shown = []
+    for project in ("eagle", "nowhere"):
+        answer = page.goto(site.url(kind, f"/projects/{project}/plan"))
+        assert answer is not None and answer.status == 403
+        number = page.inner_text("#decision")
+        names = {name: value for name, value in answer.headers.items() if name not in {"date", "zt-decision"}}
+        shown.append((answer.body().replace(number.encode(), b"N"), names))
+
+    assert shown[0] == shown[1]
+
+
+def test_a_managed_browser_shows_its_device_without_a_question_and_its_session_opens_nothing_elsewhere(
+    driver: Playwright, browser: Browser, site: World, tmp_path: Path
+) -> None:
+    site.says("tanaka", amr=["pwd", "otp"], acr="mfa")
+    device = site.devices.issue("laptop-1", now=time.time())
+    origin = site.url("nginx", "")
+    chromium = managed(tmp_path, certificate=device.pem, key=device.key_pem, issuer="Demo device CA", origin=origin)
+    own = driver.chromium.launch(executable_path=chromium, args=[*ARGUMENTS, RULES])
+    try:
+        with profile(own, language="en") as context:
+            page = context.new_page()
+            prompts = Prompts(page, site.issuer)
+            page.goto(site.url("nginx"))  # a dialog would be answered by nobody, and this would never come to its end
+            sign_in(page)
+            assert page.inner_text("h1") == TITLE
+            assert len(prompts.seen) == 1
+            stolen = context.cookies()
+    finally:
+        own.close()
+
+    with profile(browser, language="en") as thief:
+        thief.add_cookies(stolen)  # type: ignore[arg-type]
+        page = thief.new_page()
+        answer = page.goto(site.url("nginx"))
+        assert answer is not None and answer.status == 401
+        assert page.inner_text("#code") == "SESSION_DEVICE"
