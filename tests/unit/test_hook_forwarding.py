@@ -245,13 +245,20 @@ def test_every_identity_header_is_named_and_none_is_cleared_afterwards() -> None
         assert f"header_up -{name}\n" not in text.partition("reverse_proxy")[2]
 
 
+UPGRADES = ("", "websocket", "WebSocket", "h2c", "other/1.0", "websocke", "websockets", "websocket, h2c", "webs0cket")
+"""Of these, WebSocket and none at all are routed."""
+
+
 def test_the_printed_yaml_says_what_it_should() -> None:
     dynamic, static = yaml.safe_load(render_dynamic(TRAEFIK_CONFIG)), yaml.safe_load(render_static(TRAEFIK_CONFIG))
     (router,) = dynamic["http"]["routers"].values()
     middlewares = dynamic["http"]["middlewares"]
     entry = static["entryPoints"]["zt"]
 
-    assert router["rule"] == "(Host(`portal.example`) || Host(`www.example`)) && !Method(`TRACE`)"
+    rule, _, upgrade = router["rule"].partition(" && !HeaderRegexp(`Upgrade`, `")
+    assert rule == "(Host(`portal.example`) || Host(`www.example`)) && !Method(`TRACE`)"
+    other = re.compile(upgrade.removesuffix("`)"))
+    assert [text for text in UPGRADES if other.search(text) is None] == ["", "websocket", "WebSocket"]
     assert [name.rpartition("-")[2] for name in router["middlewares"]] == [
         "client",
         "certificate",

@@ -7,10 +7,8 @@ takes away and a site written by hand may not.
 
 from __future__ import annotations
 
-from zt_engine.sidecar.hooks.certificates import ForwardedCertificates
-from zt_engine.sidecar.hooks.credentials import Credentials
+from zt_engine.sidecar.hooks.client_cert import ClientCertHook
 from zt_engine.sidecar.hooks.headers import Family
-from zt_engine.sidecar.hooks.reading import HeaderHook, Sent
 
 PATH = b"/v1/hooks/caddy"
 
@@ -29,7 +27,7 @@ FAMILY = Family(
 )
 
 
-class CaddyHook(HeaderHook):
+class CaddyHook(ClientCertHook):
     """Reads the headers that Caddy's `forward_auth` sets, and nothing else."""
 
     name = "caddy"
@@ -37,29 +35,9 @@ class CaddyHook(HeaderHook):
     appends = True
     family = FAMILY
 
-    def __init__(self, credentials: Credentials) -> None:
-        super().__init__(credentials)
-        self._certificates = ForwardedCertificates()
-
-    def sent(self, values: tuple[bytes, ...], *, method: bytes, rest: bytes) -> Sent:
-        """Return the values. A certificate in `Client-Cert` is one that Caddy has verified: it sets the header anew."""
-        uri, asked, host, scheme, port, address, number, key, certificate, authorization, dpop, cookie = values
-        escaped = self._certificates.of(der_of(certificate))
-        return Sent(
-            uri=uri,
-            method=asked,
-            host=host,
-            scheme=scheme,
-            port=port,
-            address=address,
-            request_id=number,
-            pep_key=key,
-            verify=b"SUCCESS" if escaped else b"",
-            cert=escaped,
-            authorization=authorization,
-            dpop=dpop,
-            cookie=cookie,
-        )
+    def base64(self, value: bytes) -> bytes:
+        """Return the base64 of a header that Caddy sets anew."""
+        return der_of(value)
 
 
 def der_of(value: bytes) -> bytes:
