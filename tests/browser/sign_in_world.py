@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import NameOID
 from playwright.sync_api import Page
 from typer.testing import CliRunner
 
@@ -26,11 +29,12 @@ from tests.peers import ROOT, find_peer
 from tests.proxies.process import ProxyProcess
 from tests.sidecar_support import wait_for
 from tests.stream_server import free_port
+from zt_engine.adapters.ca_keys import read_passphrase
 from zt_engine.adapters.control_http import ControlClient, read_key
-from zt_engine.adapters.dev_issuer import DevDeviceCa
+from zt_engine.adapters.dev_issuer import DevCertificate, DevDeviceCa
 from zt_engine.adapters.nginx_process import NginxProcess, listen_text, reserve
 from zt_engine.bootstrap.demo_tls import write_server_certificate
-from zt_engine.bootstrap.installation import ADMIN_KEY
+from zt_engine.bootstrap.installation import ADMIN_KEY, CA_UNLOCKED_BY, DEVICE_CA
 from zt_engine.bootstrap.one_machine import join_once
 from zt_engine.cli.main import app
 from zt_engine.config import load
@@ -105,9 +109,6 @@ class World:
             path.touch(mode=0o600)
             path.write_text(secret)
         self.authority, *self.certificate = write_server_certificate(self.folder / "tls", [HOST], now=time.time())
-        self.devices = DevDeviceCa(now=time.time())
-        with (self.config.parent / "policy/device-cas.pem").open("ab") as cas:
-            cas.write(self.devices.pem)
 
     def _start(self, program: str, **environ: str) -> None:
         with (self.folder / f"{program}.out").open("ab") as output:
@@ -173,6 +174,17 @@ class World:
         body = {"status": "active", "groups": [], "compartments": [], "clearance": 200, "org": "", "valid_until": None}
         client.put("v1", "subjects", self.issuer, person, body={**body, "employment": "employee", **fields})
         client.close()
+
+    def device(self, device_id: str) -> tuple[DevCertificate, str]:
+        """A certificate of the installation's own device CA, as an enrollment ends with one, and the CA's name."""
+        folder = self.config.parent / DEVICE_CA
+        authority = x509.load_pem_x509_certificate(next(folder.glob("*.pem")).read_bytes())
+        passphrase = read_passphrase(self.config.parent / CA_UNLOCKED_BY)
+        signing = DevDeviceCa(now=time.time())
+        signing._key = load_pem_private_key(next(folder.glob("*.key")).read_bytes(), passphrase)  # type: ignore[assignment]
+        signing._name = authority.subject
+        (name,) = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return signing.issue(device_id, now=time.time()), str(name.value)
 
     def says(self, person: str, **claims: Any) -> None:
         """Have the provider say this of a person from now on."""
