@@ -7,8 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from
 PACKS := corp jp-gov
-# Two workers, whole files: servers and engines of one file share what is dear to start.
-WORKERS ?= 2
+# Three workers for two cores, whole files: tests wait for servers, which one file shares since they are dear to start.
+WORKERS ?= 3
 # Where opa is: $OPA, PATH, .cache/bin (make peers), Go's own folder.
 OPA_FOUND = OPA=$$($(BIN)/python -c 'from tests.peers import find_peer; print(find_peer("opa") or "")'); export OPA
 

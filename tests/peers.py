@@ -117,6 +117,7 @@ FINDERS = {
     "caddy": _proxy("caddy"),
     "envoy": _proxy("envoy"),
     "chromium": _chromium,
+    "certutil": _program("certutil"),
     "postgres": _postgres,
     "wrk": _wrk,
     "pki (strongSwan)": _program("pki"),

@@ -77,7 +77,7 @@ def findings(page: Page) -> list[str]:
 
 
 def screenshot(page: Page, name: str) -> None:
-    """Take the picture that docs show, if the environment asks for pictures (`ZT_SCREENSHOTS=1`)."""
-    if os.environ.get("ZT_SCREENSHOTS"):
+    """Take the picture that docs show, if the environment asks for pictures (`SCREENSHOTS=1`)."""
+    if os.environ.get("SCREENSHOTS"):
         SHOTS.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=SHOTS / f"{name}.png", full_page=True)

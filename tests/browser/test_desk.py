@@ -198,7 +198,7 @@ def test_no_page_of_the_desk_keeps_anybody_out(portal: ServedPortal, browser: Br
         for number, (name, path) in enumerate(PAGES.items()):
             # What is light and wide in one language is dark and narrow in the other.
             judged = LOOKS[(number + (language == "en")) % 2]
-            for scheme, size in LOOKS if os.environ.get("ZT_SCREENSHOTS") else (judged,):
+            for scheme, size in LOOKS if os.environ.get("SCREENSHOTS") else (judged,):
                 page.emulate_media(color_scheme=scheme)
                 page.set_viewport_size(size)
                 page.goto(f"{portal.url}{path}")

@@ -329,7 +329,7 @@ def test_no_page_keeps_anybody_out_and_at_320_pixels_nothing_is_cut_off(browser:
         page.on("console", lambda said: blocked.append(said.text) if "Content Security" in said.text else None)
         page.route("**/*", lambda route: serve(route, shown))
         for name in shown:
-            if name in ONLY_TO_LOOK_AT and not os.environ.get("ZT_SCREENSHOTS"):
+            if name in ONLY_TO_LOOK_AT and not os.environ.get("SCREENSHOTS"):
                 continue
             page.goto(f"{URL}/{name}")
             faults[name] = findings(page)
@@ -352,9 +352,9 @@ def serve(route: Route, shown: dict[str, Shown]) -> None:
 
 
 def take(page: Page, name: str) -> None:
-    """Take the pictures that docs show; with `ZT_SCREENSHOTS=all` also those to look at, in the dark and on a phone."""
+    """Take the pictures that docs show; with `SCREENSHOTS=all` also those to look at, in the dark and on a phone."""
     screenshot(page, name)
-    if os.environ.get("ZT_SCREENSHOTS") == "all":
+    if os.environ.get("SCREENSHOTS") == "all":
         page.emulate_media(color_scheme="dark")
         screenshot(page, f"{name}-dark")
         page.emulate_media(color_scheme="light")

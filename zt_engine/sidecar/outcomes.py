@@ -124,10 +124,14 @@ def members(  # noqa: PLR0917  (positional: a keyword costs as much as the joini
     applied: Applied, digest: str, as_of: int | None = None,
 ) -> bytes:  # fmt: skip
     """Return the members of the event of a decision that reached the policy; `decided` are `decided_members`."""
-    situation = ground.quiet if applied is ground.situation.quiet else situation_members(
-        applied.threat_level,
-        [overlay.id for overlay in applied.overlays],
-        [f"{grant.kind}:{grant.id}" for grant in applied.grants],
+    situation = (
+        ground.quiet
+        if applied is ground.situation.quiet
+        else situation_members(
+            applied.threat_level,
+            [overlay.id for overlay in applied.overlays],
+            [f"{grant.kind}:{grant.id}" for grant in applied.grants],
+        )
     )
     return b'%b,"hook":"%b","label":%b,%b,%b,%b,%b%b},"input_digest":"%b"' % (
         named.members,
@@ -167,4 +171,3 @@ def refusal(
     )
     head = deny_head(decision, scheme=scheme, has_credential=has_credential)
     return Outcome(decision, head=head, members=b",".join(parts), label=label)
-
