@@ -20,6 +20,13 @@ def asked(number: bytes = ID[1], *more: tuple[bytes, bytes], **fields: Any) -> b
     return question(headers=[(b"accept", b"*/*"), (ID[0], number), (b"authorization", b"Bearer a"), *more], **fields)
 
 
+def with_field(number: int, content: bytes) -> bytes:
+    """A question with one more field behind the others."""
+    ((_, attributes),) = wire.fields(asked())
+    assert isinstance(attributes, bytes)
+    return wire.data(1, attributes + wire.data(number, content))
+
+
 def meant(message: bytes) -> tuple[Any, ...]:
     """Everything of a question that a decision may depend on."""
     found: Check = read_check(message)
@@ -46,6 +53,18 @@ def test_another_question_has_another_key(fields: dict[str, Any]) -> None:
     one, other = key_of(asked()), key_of(asked(**fields))
 
     assert one is not None and other is not None and one[0] != other[0]
+
+
+@pytest.mark.parametrize("size", [0, 127, 128, 300, 20_000])
+def test_fields_of_one_content_and_different_numbers_have_different_keys(size: int) -> None:
+    one, other = (key_of(with_field(number, b"x" * size)) for number in (10, 11))
+
+    assert one is not None and other is not None and one[0] != other[0]
+
+
+def test_a_field_whose_tag_takes_two_bytes_is_read() -> None:
+    assert key_of(with_field(15, b"x")) is not None
+    assert key_of(with_field(18, b"x")) is None
 
 
 @pytest.mark.parametrize("number", [b"", b"a b", b"x" * 129, b"\n"])

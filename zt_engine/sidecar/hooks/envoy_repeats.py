@@ -74,7 +74,7 @@ def _cut(message: bytes) -> tuple[Key, bytes] | None:
     parts: list[bytes] = []
     number = b""
     while at < len(message):
-        tag = message[at]
+        begin, tag = at, message[at]
         size, start = _length(message, at + 1)
         at = start + size
         if tag == SOURCE:
@@ -88,8 +88,8 @@ def _cut(message: bytes) -> tuple[Key, bytes] | None:
                 return None
             before, number, after = found
             parts += (before, after)
-        elif tag & 7 == 2:
-            parts.append(message[at - size - 1 : at])
+        elif tag & 0x87 == 2:  # a tag of one byte, with a length
+            parts.append(message[begin:at])
         else:
             return None
     return (tuple(parts), number) if at == len(message) and is_request_id(number) else None
