@@ -58,6 +58,10 @@ class _Reader:
         self.body = b""
         self.complete = False
 
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise ValueError("a second request behind the body of the first")
+
     def on_url(self, part: bytes) -> None:
         self.target += part
 
