@@ -236,7 +236,9 @@ def test_two_tabs_finish_two_sign_ins_and_the_first_session_gives_way(office: Of
     assert (one.to, two.to) == ("/a", "/b")
     assert office.kept(one.sid).record.until == NOW + FADE_SECONDS
     assert office.kept(one.sid).refresh == ""
-    assert [event.action for event in office.control.audit()][-1] == "session.replaced"
+    assert [(event.action, event.actor) for event in office.control.audit()][-2:] == [
+        (action, f"person:{ISSUER}|tanaka") for action in ("session.began", "session.replaced")
+    ]
     assert office.sessions.refresh(one.sid, now=NOW + 30) is not None
     assert office.sessions.refresh(one.sid, now=NOW + FADE_SECONDS) is None
     assert office.provider.refreshed == 0

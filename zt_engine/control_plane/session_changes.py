@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import msgspec
 from msgspec.structs import replace
 
+from zt_engine.control_plane.enrolling import actor_of
 from zt_engine.control_plane.ledger import write_down
 from zt_engine.ports.inventory import InventoryStore, Transaction
 from zt_engine.ports.sessions import HeldSession
@@ -65,7 +66,7 @@ def give_way(tx: Transaction, held: HeldSession, *, to: str, now: int) -> None:
     tx.sessions.put(replace(held, record=record, refresh="", hint="", replaced=True))
     write_down(
         tx,
-        actor=f"subject:{record.issuer}|{record.subject}",
+        actor=actor_of(record.issuer, record.subject),
         action="session.replaced",
         object_=f"session:{record.sid[:12]}",
         after={"by": f"session:{to[:12]}"},

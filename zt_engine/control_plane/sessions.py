@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from zt_engine.control_plane.enrolling import actor_of
 from zt_engine.control_plane.ledger import write_down
 from zt_engine.control_plane.limits import Rate, RateLimiter
 from zt_engine.control_plane.refreshing import Refreshing
@@ -288,7 +289,7 @@ class Sessions:
         tx.outbox.announce(EVENT, msgspec.json.encode(record))
         write_down(
             tx,
-            actor=f"subject:{record.issuer}|{record.subject}",
+            actor=actor_of(record.issuer, record.subject),
             action=action,
             object_=f"session:{record.sid[:12]}",
             after={"host": record.host, "acr": record.acr, "until": record.until},
