@@ -54,6 +54,8 @@ def test_the_help_desk_reports_a_loss_and_whatever_may_be_open_on_the_device_end
     assert left(office) == {"other-device", "elsewhere", "stranger", "namesake"}
     ended = [data["sid"].rstrip("A") for kind, data in office.control.announced() if kind == "session.changed"]
     assert set(ended) == {"on-it", "somewhere", "shares-it"}
+    reasons = {event.reason for event in office.control.audit() if event.action == "session.ended"}
+    assert reasons == {"the device laptop-1 was lost"}
 
 
 def test_a_foreign_issuers_person_loses_their_own_sessions_and_no_namesakes(office: PortalOffice) -> None:

@@ -245,12 +245,15 @@ def test_the_registration_of_ones_own_device_is_ended_once_and_its_keys_with_it(
     put(office, "byod-1", ownership="byod")
     browser = shown(office, office.control.device("byod-1"))
     assert "End the registration" in browser.text
+    office.browser("tanaka")  # somewhere else
     browser.get("/my/devices/byod-1/end")
     form = {"csrf": browser.csrf}
     browser.post("/my/devices/byod-1/end")
 
     device = office.control.device("byod-1")
     assert (device.status, [key.revoked_at is not None for key in device.keys]) == ("retired", [True])
+    ended = [event.reason for event in office.control.audit() if event.action == "session.ended"]
+    assert ended[-1] == "the registration of the device byod-1 ended"
     assert browser.send("/my/devices/byod-1/end", form).status_code == 303
     browser.get("/my/devices/byod-1/end")
     assert "Registration has ended" in browser.text

@@ -23,6 +23,7 @@ from device_inventory.operations import (
 )
 from zt_engine.control_plane.access import Administrator, Permission
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.enrolling import actor_of
 from zt_engine.control_plane.holders import end_sessions_on
 from zt_engine.control_plane.ledger import Ledger, keep_enrollment
 from zt_engine.core.errors import InputError
@@ -57,6 +58,15 @@ ACTION: Final[Mapping[Operation, str]] = MappingProxyType(
     }
 )
 
+Hindrance = Literal["", "not_yours", "not_given", "not_invited"]
+_HINDERED: Final[Mapping[Hindrance, tuple[str, str]]] = MappingProxyType(
+    {
+        "not_yours": ("APPROVER_IS_HOLDER", "somebody else than its holder has to approve a device"),
+        "not_given": ("APPROVER_IS_GIVER", "somebody else than who gave it to its holder has to approve a device"),
+        "not_invited": ("APPROVER_IS_INVITER", "somebody else than who invited its holder has to approve a device"),
+    }
+)
+
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be done, and why; `to` is who gets the device, `ends_at` when it is to stop counting."""
@@ -80,12 +90,13 @@ class Devices:
         if before is None:
             raise InputError("DEVICE_NOT_FOUND", f"there is no device `{device_id}`")
         if wish.operation == "approve":
-            _check_second_person(tx, before, who)
+            _check_second_person(tx, before, who.names)
         after = _done(before, wish, who=who, now=now)
         self._record(tx, after, before=before, actor=who.actor, action=ACTION[wish.operation], now=now)
         follow(tx, after, wish.operation, actor=who.actor, now=now)
         if after.status == "lost":
-            end_sessions_on(tx, after, home=self._home, actor=who.actor, now=now)
+            why = f"the device {device_id} was lost"
+            end_sessions_on(tx, after, home=self._home, reason=why, actor=who.actor, now=now)
         return after
 
 
@@ -107,7 +118,7 @@ def _done(before: Device, wish: Wish, *, who: Administrator, now: int) -> Device
         case "retire":
             return retire(before, now=now, reason=reason)
         case "transfer":
-            return transfer(before, to=wish.to, now=now, reason=reason)
+            return transfer(before, to=wish.to, by=who.names, now=now, reason=reason)
         case "end":
             return _ending(before, wish, now=now)
 
@@ -125,12 +136,33 @@ def _ending(before: Device, wish: Wish, *, now: int) -> Device:
     )
 
 
-def _check_second_person(tx: Transaction, device: Device, who: Administrator) -> None:
-    """Refuse whoever invited the holder: a device that one person alone can bring in needs no approval at all."""
+def hindrance(tx: Transaction, device: Device, names: frozenset[str]) -> Hindrance:
+    """Return why somebody is no second person for a device, by every name they go by; empty when they are one.
+
+    A device that one person alone can bring in needs no approval at all: neither who holds it or answers for it, nor who
+    enrolled it and then gave it away, nor who gave it to its holder or invited them.
+    """
     enrollment = tx.enrollments.of_device(device.device_id)
     invitation = tx.invitations.get(enrollment.invitation) if enrollment is not None else None
-    if invitation is not None and not who.names.isdisjoint((invitation.invited_by, *invitation.inviter)):
-        raise InputError("APPROVER_IS_INVITER", "somebody else than who invited its holder has to approve a device")
+    held = {device.owner, *device.assigned, device.sponsor}
+    if enrollment is not None:
+        held.add(actor_of(enrollment.issuer, enrollment.subject))
+    if invitation is not None:
+        held |= {invitation.assigned, invitation.sponsor}
+    if names & (held - {""}):
+        return "not_yours"
+    if not names.isdisjoint(device.given_by):
+        return "not_given"
+    if invitation is not None and not names.isdisjoint((invitation.invited_by, *invitation.inviter)):
+        return "not_invited"
+    return ""
+
+
+def _check_second_person(tx: Transaction, device: Device, names: frozenset[str]) -> None:
+    """Refuse whoever is no second person: APPROVER_IS_HOLDER, APPROVER_IS_GIVER, APPROVER_IS_INVITER."""
+    hindered = hindrance(tx, device, names)
+    if hindered:
+        raise InputError(*_HINDERED[hindered])
 
 
 def follow(tx: Transaction, device: Device, operation: Operation, *, actor: str, now: int) -> None:

@@ -1,7 +1,7 @@
-"""The sessions of whoever holds a device, when it is lost: whatever may be open on it is closed.
+"""The sessions of whoever holds a device, when it is lost or given up: whatever may be open on it is closed.
 
-A session that is bound to no device may be in the lost one's browser; a cookie does not say where it is. So it ends,
-wherever it is, and its person signs in again. The one by which the loss is reported stays: it is in their hands.
+A session that is bound to no device may be in that one's browser; a cookie does not say where it is. So it ends,
+wherever it is, and its person signs in again. The one by which they say so stays: it is in their hands.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def person_named(name: str, *, home: str) -> tuple[str, str]:
     return issuer, subject
 
 
-def end_sessions_on(tx: Transaction, device: Device, *, home: str, actor: str, now: int, keep: str = "") -> int:
+def end_sessions_on(
+    tx: Transaction, device: Device, *, home: str, reason: str, actor: str, now: int, keep: str = ""
+) -> int:
     """End every session that may be open on a device, but the one with the id `keep`; return how many."""
     found: list[HeldSession] = []
     for name in dict.fromkeys((device.owner, *device.assigned)):
@@ -34,5 +36,5 @@ def end_sessions_on(tx: Transaction, device: Device, *, home: str, actor: str, n
                 for held in tx.sessions.of_person(issuer, subject)
                 if held.record.device_id in there and held.record.sid != keep
             ]
-    ended(tx, found, reason=f"the device {device.device_id} was lost", actor=actor, now=now)
+    ended(tx, found, reason=reason, actor=actor, now=now)
     return len(found)

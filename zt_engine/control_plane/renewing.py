@@ -171,7 +171,8 @@ class Losing:
             device = retire(before, now=int(now), reason="ended by its holder")
             self._record(tx, device, before=before, actor=actor, action="device.retired", now=int(now))
             follow(tx, device, "retire", actor=actor, now=int(now))
-            end_sessions_on(tx, device, home=self._home, actor=actor, now=int(now), keep=session)
+            why = f"the registration of the device {device_id} ended"
+            end_sessions_on(tx, device, home=self._home, reason=why, actor=actor, now=int(now), keep=session)
             return device.status
 
     def held(self, issuer: str, subject: str, device_id: str) -> Device:
@@ -223,7 +224,8 @@ class Losing:
             return before.status
         device = report_lost(before, now=now, reason="reported lost")
         self._record(tx, device, before=before, actor=actor, action="device.lost", now=now)
-        end_sessions_on(tx, device, home=self._home, actor=actor, now=now, keep=session)
+        why = f"the device {device.device_id} was lost"
+        end_sessions_on(tx, device, home=self._home, reason=why, actor=actor, now=now, keep=session)
         return device.status
 
 
