@@ -168,7 +168,7 @@ class Passkeys:
             if why != "lost":
                 return 0
             sessions = tx.sessions.of_person(holder.issuer, holder.subject)
-            found = [held for held in sessions if held.raised_by == key_id]
+            found = [held for held in sessions if key_id in (held.raised_by, *held.raised_before)]
             ended(tx, found, reason="its key was reported lost", actor=holder.actor, now=now)
             return len(found)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -183,17 +184,24 @@ class Proving:
             raise InputError("PASSKEY_SESSION", "another browser or session began this")
         with self._plane.store.writing(tenant) as tx:
             check_person(tx, proven.issuer, proven.subject)
+            # Keys before the session, as where one is reported lost: neither waits for the other.
+            known = {key.id for key in tx.passkeys.of_person(proven.issuer, proven.subject)}
             held = _living(tx, sid, now)
             _theirs(tx, proven, proven.key)
-            version = _raise(tx, held, proven, now=now)
+            version = _raise(tx, held, proven, known=known, now=now)
         return Raised(to=proven.to, version=version)
 
 
-def _raise(tx: Transaction, held: HeldSession, proven: Ceremony, *, now: int) -> int:
-    """What a session says of its sign-in is what was proven last, never a mixture of two."""
+def _raise(tx: Transaction, held: HeldSession, proven: Ceremony, *, known: Collection[str], now: int) -> int:
+    """What a session says of its sign-in is what was proven last, never a mixture of two.
+
+    Of the keys that raised it before, those are kept that can still be reported lost: no more than a person may have.
+    """
     before = held.record
+    earlier = dict.fromkeys((*held.raised_before, held.raised_by))
+    kept = tuple(key for key in earlier if key in known and key != proven.key)
     record = replace(before, version=before.version + 1, acr=proven.acr, amr=proven.amr, auth_time=proven.proven_at)
-    tx.sessions.put(replace(held, record=record, raised_by=proven.key))
+    tx.sessions.put(replace(held, record=record, raised_by=proven.key, raised_before=kept))
     tx.outbox.announce(EVENT, msgspec.json.encode(record))
     write_down(
         tx,

@@ -50,6 +50,8 @@ class HeldSession(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its browser has a newer one."""
     raised_by: str = ""
     """The key by which its person proved to be there, if that was what it says of its sign-in."""
+    raised_before: tuple[str, ...] = ()
+    """Other keys of its person that raised it earlier: it ends with each of them that is lost."""
 
     def __repr__(self) -> str:
         return f"HeldSession({self.record!r})"
