@@ -324,7 +324,7 @@ def test_on_a_phone_in_the_dark_no_page_keeps_anybody_out(world: World, browser:
         page.goto(f"{url}/my/keys/new")
         fit(page, "new")
         person.act("Begin")
-        page.wait_for_url("**/my/keys?done=added")
+        page.wait_for_url("**/my/keys?done=added&key=*")
         fit(page, "added")
         page.goto(f"{world.site}/.zt/login?to=/secret/plan")
         person.sign_in()

@@ -1,4 +1,4 @@
-"""A key that was lost takes along every session it ever raised, whatever raised the session since."""
+"""Where a key was lost: every session it ever raised ends, and the page says so only where it was done."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.passkey_support import KeyOffice
+from zt_engine.pages.keys import TEXTS
 
 BEFORE = {"acr": "pwd", "amr": ("pwd",)}
 
@@ -56,3 +57,36 @@ def test_of_keys_that_were_removed_since_a_session_keeps_nothing(office: KeyOffi
     held = office.session(sid)
     assert held is not None
     assert held.raised_before == ()
+
+
+@pytest.mark.parametrize("done", ["added", "renamed", "removed", "lost"])
+def test_a_link_cannot_claim_that_something_was_done(office: KeyOffice, done: str) -> None:
+    _, kept = office.with_key()
+    said, browser, other = TEXTS["en"][f"done_{done}"], office.browser("tanaka"), office.browser("suzuki")
+    path = {"renamed": "name", "removed": "remove", "lost": "lost"}.get(done)
+    if path is not None:
+        for link in (f"/my/keys?done={done}", f"/my/keys?done={done}&key={kept.id}"):
+            browser.get(link)
+            assert said not in browser.text
+        browser.get(f"/my/keys/{kept.id}")
+        browser.post(f"/my/keys/{kept.id}/{path}", {"name": "Office"})
+        assert said in browser.text
+    for asker, link in (
+        (browser, f"/my/keys?done={done}"),
+        (browser, f"/my/keys?done={done}&key="),
+        (browser, f"/my/keys?done=everything&key={kept.id}"),
+        (other, f"/my/keys?done={done}&key={kept.id}"),
+    ):
+        assert asker.get(link).status_code == 200
+        assert said not in asker.text
+
+
+def test_what_something_has_followed_is_not_confirmed_again(office: KeyOffice) -> None:
+    _, kept = office.with_key()
+    browser, link = office.browser("tanaka"), f"/my/keys?done=added&key={kept.id}"
+    assert "The key is registered" in (browser.get(link), browser.text)[1]
+
+    browser.get(f"/my/keys/{kept.id}")
+    browser.post(f"/my/keys/{kept.id}/remove")
+
+    assert "The key is registered" not in (browser.get(link), browser.text)[1]

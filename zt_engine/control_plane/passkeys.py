@@ -77,6 +77,12 @@ class Passkeys:
         with self._plane.store.reading(self._plane.settings.tenant) as tx:
             return _own(tx, holder, key_id)
 
+    def last(self, holder: Holder, key_id: str) -> str:
+        """Return what was done last to a key, as the audit names it, if they did that themselves; or empty."""
+        with self._plane.store.reading(self._plane.settings.tenant) as tx:
+            events = tx.audit.of(f"passkey:{key_id[:12]}", limit=1)
+        return next((event.action for event in events if event.actor == holder.actor), "")
+
     def check(self, holder: Holder, *, now: int) -> None:
         """Require that somebody may register a key now; raises InputError PASSKEY_STALE or PASSKEY_SIGN_IN."""
         if holder.auth_time is None or not 0 <= now - holder.auth_time <= FRESH_SECONDS:

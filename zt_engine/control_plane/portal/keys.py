@@ -19,7 +19,15 @@ from zt_engine.pages.keys import TEXTS, KeyPages
 ALL: Final = "/my/keys"
 NEW: Final = "/my/keys/new"
 Who = Annotated[Visitor, Depends(visitor)]
+Asked = Annotated[str, Query(max_length=64)]
 KeyId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{43}$")]
+ACTION: Final = {
+    "added": "passkey.registered",
+    "renamed": "passkey.renamed",
+    "removed": "passkey.removed",
+    "lost": "passkey.lost",
+}
+"""What the list confirms, and the audit event that is."""
 _FIRST: Final = {"PASSKEY_STALE": "stale", "PASSKEY_SIGN_IN": "weak"}
 
 
@@ -28,10 +36,12 @@ def router(plane: ControlPlane) -> APIRouter:
     routes = page_router(plane)
 
     @routes.get(ALL)
-    def show(who: Who, done: Annotated[str, Query(max_length=16)] = "") -> Response:
-        """Show all keys."""
-        found = passkeys_of(plane).of(who.issuer, who.subject)
-        return html(_pages(plane).all(found, language=who.language, visitor=who, done=done))
+    def show(who: Who, done: Asked = "", key: Asked = "") -> Response:
+        """Show all keys, and confirm only what they did themselves and nothing has followed, whatever a link says."""
+        keys = passkeys_of(plane)
+        true = done in ACTION and keys.last(_holder(who), key) == ACTION[done]
+        found = keys.of(who.issuer, who.subject)
+        return html(_pages(plane).all(found, language=who.language, visitor=who, done=done if true else ""))
 
     @routes.get(NEW)
     def new(who: Who) -> Response:
@@ -52,13 +62,13 @@ def router(plane: ControlPlane) -> APIRouter:
     def register(who: Who, form: Form) -> Response:
         """Register the key a browser made."""
         try:
-            passkeys_of(plane).register(
+            key = passkeys_of(plane).register(
                 _holder(who), secret=form.get("ceremony", ""), name=form.get("name", ""),
                 answer=form.get("answer", "").encode(), now=plane.now(),
             )  # fmt: skip
         except InputError as error:
             return _refused(plane, who, error, back=NEW)
-        return see_other(f"{ALL}?done=added")
+        return _did("added", key.id)
 
     @routes.get("/my/keys/{key_id}")
     def one(who: Who, key_id: KeyId) -> Response:
@@ -75,21 +85,25 @@ def router(plane: ControlPlane) -> APIRouter:
             passkeys_of(plane).rename(_holder(who), key_id, name=form.get("name", ""), now=plane.now())
         except InputError as error:
             return _refused(plane, who, error, back=f"{ALL}/{key_id}")
-        return see_other(f"{ALL}?done=renamed")
+        return _did("renamed", key_id)
 
     @routes.post("/my/keys/{key_id}/remove")
     def remove(who: Who, key_id: KeyId) -> Response:
         """Forget a key."""
         passkeys_of(plane).remove(_holder(who), key_id, why="removed", now=plane.now())
-        return see_other(f"{ALL}?done=removed")
+        return _did("removed", key_id)
 
     @routes.post("/my/keys/{key_id}/lost")
     def lost(who: Who, key_id: KeyId) -> Response:
         """Forget a key that was lost, and end what it proved."""
         passkeys_of(plane).remove(_holder(who), key_id, why="lost", now=plane.now())
-        return see_other(f"{ALL}?done=lost")
+        return _did("lost", key_id)
 
     return routes
+
+
+def _did(what: str, key_id: str) -> Response:
+    return see_other(f"{ALL}?{urlencode({'done': what, 'key': key_id})}")
 
 
 def _pages(plane: ControlPlane) -> KeyPages:
