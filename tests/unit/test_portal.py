@@ -195,10 +195,20 @@ def test_a_session_of_another_site_or_one_that_is_over_opens_nothing(
 
 
 @pytest.mark.parametrize(
-    ("who", "kind", "key"),
-    [("a", "subject", f"{ISSUER}|a"), ("b", "session", "sid"), ("c", "session", "idp-c"), ("d", "device", "laptop-d")],
+    ("who", "kind", "key", "code"),
+    [
+        ("a", "subject", f"{ISSUER}|a", "SUBJECT_REVOKED"),
+        ("b", "session", "sid", ""),
+        ("c", "session", "idp-c", "SESSION_REVOKED"),
+        ("d", "device", "laptop-d", "DEVICE_REVOKED"),
+        ("e", "subject", "e", "SUBJECT_REVOKED"),
+        ("f", "jti", "sid", ""),
+    ],
 )
-def test_whoever_is_revoked_is_out_within_seconds(shared: PortalOffice, who: str, kind: str, key: str) -> None:
+def test_whoever_is_revoked_is_out_within_seconds(
+    shared: PortalOffice, who: str, kind: str, key: str, code: str
+) -> None:
+    """They are told so; sent to sign in is only whom a new session would let in."""
     browser = shared.browser(who, session=f"idp-{who}")
     if kind == "device":
         kept(shared, browser, device_id="laptop-d")
@@ -209,7 +219,8 @@ def test_whoever_is_revoked_is_out_within_seconds(shared: PortalOffice, who: str
 
     shared.control.announced()  # as the sequencer does
     shared.control.clock.advance(2)
-    assert browser.once("GET", "/").status_code == 303
+    answer = browser.once("GET", "/")
+    assert (answer.status_code, code in browser.text) == (403 if code else 303, True)
     shared.control.clock.advance(700)
     assert browser.once("GET", "/").status_code == 200
 
@@ -221,7 +232,25 @@ def test_a_revocation_that_nobody_sequences_counts_all_the_same(office: PortalOf
     office.control.call("POST", "/v1/revocations", told)
 
     office.control.clock.advance(60)
-    assert browser.once("GET", "/").status_code == 303
+    assert browser.once("GET", "/").status_code == 403
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_a_revoked_person_whom_the_provider_lets_in_again_is_not_sent_in_circles(
+    office: PortalOffice, language: str
+) -> None:
+    browser = office.browser("tanaka", language=language)
+    told = {"kind": "subject", "key": "tanaka", "until": None, "reason": "leaving"}
+    office.control.call("POST", "/v1/revocations", told)
+    office.control.announced()
+    office.control.clock.advance(2)
+
+    answer = browser.sign_in("tanaka", to="/my")
+
+    assert (answer.status_code, browser.path) == (403, "/my")
+    entry = registry()["SUBJECT_REVOKED"]
+    assert all(words in browser.text for words in (entry.text(language), entry.hint(language), "SUBJECT_REVOKED"))
+    assert browser.send("/my/devices/laptop-1/lost", {}).status_code == 403
 
 
 def test_revocations_whose_announcement_is_forgotten_are_all_read_again(office: PortalOffice) -> None:
@@ -234,7 +263,7 @@ def test_revocations_whose_announcement_is_forgotten_are_all_read_again(office: 
     office.control.store.forget(TENANT, before=office.control.store.span(TENANT)[1] + 1)
 
     office.control.clock.advance(2)
-    assert browser.once("GET", "/").status_code == 303
+    assert browser.once("GET", "/").status_code == 403
 
 
 def test_whoever_no_longer_works_here_is_told_so_and_does_nothing(office: PortalOffice) -> None:

@@ -11,10 +11,13 @@ from tests.bundles import compiled
 from tests.world import ISSUER, NOW, World, facts, reasons, situation, subject
 from zt_engine.core.decision import Effect
 from zt_engine.core.errors import InputError, Problem
+from zt_engine.core.revocable import REVOKED, session_names
 from zt_engine.core.session import COOKIE, SessionRecord, require_same_origin, session_handle, sid_of
 from zt_engine.core.situation import Situation
+from zt_engine.sidecar.browser_sessions import token_of
 from zt_engine.sidecar.events import EventReader, Readers
 from zt_engine.sidecar.outcomes import Outcome
+from zt_engine.sidecar.principals import Principal, revocable
 from zt_engine.sidecar.replica import Changes
 from zt_engine.sidecar.session_events import SessionTold
 
@@ -228,6 +231,28 @@ def test_a_revoked_session_or_person_is_refused(browser: Browser, key: str) -> N
     browser.world.replica.situation = revoked
 
     assert reasons(browser.ask())[0] in ("SESSION_REVOKED", "SUBJECT_REVOKED")
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_whatever_revokes_a_session_on_pages_revokes_it_at_every_sidecar(browser: Browser, index: int) -> None:
+    mine = record(provider_session="idp-7", device_id="laptop-1")
+    browser.put(mine)
+    assert browser.ask().decision.effect is Effect.ALLOW
+    names = session_names(mine)
+    assert len(names) == 6
+
+    kind, key = names[index]
+    browser.world.replica.situation = situation(revocations=[{"kind": kind, "key": key, "until": NOW + 60}])
+
+    assert reasons(browser.ask()) == (REVOKED[kind],)
+
+
+def test_a_sidecar_knows_no_name_of_a_session_that_pages_do_not_know(browser: Browser) -> None:
+    mine = record(provider_session="idp-7", device_id="laptop-1")
+    principal = Principal(1, since=NOW, until=NOW + 1, situation=situation())
+    principal.session = mine
+
+    assert revocable(principal, token_of(mine), None) == session_names(mine)
 
 
 def test_a_token_counts_before_a_cookie(browser: Browser) -> None:

@@ -19,8 +19,9 @@ from zt_engine.core.generations import Generations
 from zt_engine.core.identity import ANONYMOUS, Subject, SubjectRecord, VerifiedCertificate, VerifiedToken
 from zt_engine.core.issuer import IssuerMapping, subject_name
 from zt_engine.core.request import AccessRequest
+from zt_engine.core.revocable import REVOKED, RevocationName, person_names, session_names
 from zt_engine.core.session import SessionRecord
-from zt_engine.core.situation import RevocationKind, Situation
+from zt_engine.core.situation import Situation
 from zt_engine.core.tick import tick_at
 from zt_engine.ports import CertificateVerifier, DeviceProofVerifier, DpopVerifier, TokenVerifier
 from zt_engine.sidecar.browser_sessions import proof_for, session_of, token_of
@@ -33,14 +34,6 @@ they come back, which is everybody of a site of ten thousand people."""
 
 DirectoryRecords = tuple[tuple[tuple[str, str], SubjectRecord | None], ...]
 """Whose records were looked up, by issuer and id, and what was found."""
-
-REVOKED: Mapping[RevocationKind, str] = {
-    "device": "DEVICE_REVOKED",
-    "cert": "CERT_REVOKED",
-    "subject": "SUBJECT_REVOKED",
-    "session": "SESSION_REVOKED",
-    "jti": "TOKEN_REVOKED",
-}
 
 
 class Versioned(Protocol):
@@ -98,7 +91,7 @@ class Principal:
         """For a proven key that no device has, and so no binding: the version of the keys at which that was so."""
         self.has_credential = False
         self.issuer = ""
-        self.revocable: tuple[tuple[RevocationKind, str], ...] = ()
+        self.revocable: tuple[RevocationName, ...] = ()
         self.records: DirectoryRecords = ()
         self.token: VerifiedToken | None = None
         self.session: SessionRecord | None = None
@@ -347,21 +340,22 @@ def credentials(authorization: bytes) -> tuple[str, bytes]:
 
 def revocable(
     principal: Principal, token: VerifiedToken | None, certificate: VerifiedCertificate | None
-) -> tuple[tuple[RevocationKind, str], ...]:
-    """Return everything whose revocation ends this principal, as (kind, key)."""
-    found: list[tuple[RevocationKind, str]] = []
+) -> tuple[RevocationName, ...]:
+    """Return everything whose revocation ends this principal."""
+    found: list[RevocationName] = []
     if principal.device is not None:
         found.append(("device", principal.device.device_id))
     if certificate is not None:
         # Whoever holds a certificate can respell its signature, and with it the digest; issuer and serial stay.
         found += [("cert", certificate.x5t), ("cert", f"{certificate.issuer}|{certificate.serial}")]
-    if token is not None:
-        found += [("subject", f"{token.issuer}|{token.subject}"), ("subject", token.subject), ("jti", token.jti)]
+    if principal.session is not None:
+        found += session_names(principal.session)
+    elif token is not None:
+        found += [*person_names(token.issuer, token.subject), ("jti", token.jti)]
         if token.session:
             found.append(("session", token.session))
-        if principal.session is not None:
-            found.append(("session", principal.session.sid))
+    if token is not None:
         for actor in (token.actor, *token.earlier_actors):
             if actor is not None:
-                found += [("subject", f"{actor.issuer}|{actor.id}"), ("subject", actor.id)]
+                found += person_names(actor.issuer, actor.id)
     return tuple(found)

@@ -22,8 +22,16 @@ from zt_engine.pages.registry import registry
 LOGIN: Final = "/.zt/login"
 _SIGN_IN: Final = frozenset({"SESSION_NOT_FOUND", "SESSION_FOREIGN"})
 """Whoever comes with this and only looks is sent to sign in."""
-_AGAIN: Final = frozenset({"SESSION_MALFORMED", "SESSION_DOUBLED", "PERSON_INACTIVE"})
-_STATUS: Final[Mapping[str, int]] = {"FORM_STALE": 403, "SIGN_IN_OFF": 404, "SIGN_IN_PROVIDER": 503}
+_AGAIN: Final = frozenset(
+    {"SESSION_MALFORMED", "SESSION_DOUBLED", "PERSON_INACTIVE", "SUBJECT_REVOKED", "DEVICE_REVOKED"}
+)
+_STATUS: Final[Mapping[str, int]] = {
+    "FORM_STALE": 403,
+    "SIGN_IN_OFF": 404,
+    "SIGN_IN_PROVIDER": 503,
+    "SUBJECT_REVOKED": 403,
+    "DEVICE_REVOKED": 403,
+}
 
 
 def refused(plane: ControlPlane, request: Request, error: ZtError | DeviceRecordError) -> Response:

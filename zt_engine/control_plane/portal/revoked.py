@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.core.revocable import RevocationName, session_names
 from zt_engine.core.session import SessionRecord
 
 SECONDS: Final = 2.0
@@ -20,7 +21,7 @@ SECONDS: Final = 2.0
 WHOLE_SECONDS: Final = 60.0
 """How long announcements are relied on."""
 _EVENTS: Final = 1000
-_KINDS: Final = ("subject", "session", "device")
+_KINDS: Final = ("subject", "session", "jti", "device")
 _FOREVER: Final = float("inf")
 
 
@@ -43,16 +44,10 @@ class Revoked:
         self._cursor = 0
         self._until: dict[tuple[str, str], float] = {}
 
-    def __call__(self, record: SessionRecord, *, now: float) -> bool:
-        """Whether a session, its person or its device is revoked."""
+    def __call__(self, record: SessionRecord, *, now: float) -> RevocationName | None:
+        """Return the first name of a session by which it, its person or its device is revoked; None for none."""
         self._refresh()
-        named = (
-            ("subject", f"{record.issuer}|{record.subject}"),
-            ("session", record.sid),
-            ("session", record.provider_session),
-            ("device", record.device_id),
-        )
-        return any(self._until.get(one, -1.0) >= now for one in named if one[1])
+        return next((name for name in session_names(record) if self._until.get(name, -1.0) >= now), None)
 
     def _refresh(self) -> None:
         with self._lock:

@@ -24,6 +24,7 @@ from zt_engine.control_plane.portal.revoked import Revoked
 from zt_engine.core.errors import InputError
 from zt_engine.core.issuer import subject_name
 from zt_engine.core.jose import to_base64url
+from zt_engine.core.revocable import REVOKED
 from zt_engine.core.session import SAFE_METHODS, SessionRecord, require_same_origin, session_handle, sid_of
 from zt_engine.pages.book import Language
 from zt_engine.ports.administration import Role
@@ -67,7 +68,8 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
 def identify(plane: ControlPlane, request: Request) -> Visitor:
     """Return who asks.
 
-    SESSION_NOT_FOUND, SESSION_MALFORMED, SESSION_DOUBLED, SESSION_FOREIGN, SESSION_CROSS_SITE, PERSON_INACTIVE.
+    SESSION_NOT_FOUND, SESSION_MALFORMED, SESSION_DOUBLED, SESSION_FOREIGN, SESSION_CROSS_SITE, PERSON_INACTIVE,
+    SUBJECT_REVOKED, DEVICE_REVOKED, SESSION_REVOKED.
     """
     place = place_of(plane)
     if request.method not in SAFE_METHODS:
@@ -79,8 +81,9 @@ def identify(plane: ControlPlane, request: Request) -> Visitor:
         raise InputError("SESSION_NOT_FOUND", "no session came")
     now = plane.now()
     record = sign_ins_of(plane).refresh(sid_of(handle), now=now)
-    if record is None or _revoked(plane)(record, now=now):
+    if record is None:
         raise InputError("SESSION_NOT_FOUND", "the session has ended")
+    _check_revoked(plane, record, now=now)
     if record.host != place.host:
         raise InputError("SESSION_FOREIGN", "the session is another site's")
     with plane.store.reading(plane.settings.tenant) as tx:
@@ -125,6 +128,17 @@ def officer(permission: Permission) -> Callable[[Request], Awaitable[Visitor]]:
 def csrf_of(handle: bytes) -> str:
     """Return what forms of a session hold: only the browser that has its cookie is ever shown this."""
     return to_base64url(hmac.digest(handle, b"zt portal form", hashlib.sha256))
+
+
+def _check_revoked(plane: ControlPlane, record: SessionRecord, *, now: int) -> None:
+    found = _revoked(plane)(record, now=now)
+    if found is None:
+        return
+    kind, key = found
+    if key == record.sid:
+        raise InputError("SESSION_NOT_FOUND", "the session was revoked")
+    # A provider that knows them signs them in again without a word: sent there, they would come straight back.
+    raise InputError(REVOKED[kind], f"this {kind} was revoked")
 
 
 def _revoked(plane: ControlPlane) -> Revoked:

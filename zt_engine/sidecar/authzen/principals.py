@@ -12,10 +12,10 @@ from zt_engine.core.generations import Generations
 from zt_engine.core.identity import VerifiedToken
 from zt_engine.core.issuer import FOREIGN, IssuerMapping, is_foreign_name
 from zt_engine.core.request import AccessRequest
-from zt_engine.core.situation import RevocationKind
+from zt_engine.core.revocable import REVOKED, RevocationName, person_names
 from zt_engine.core.tick import tick_at
 from zt_engine.sidecar.authzen.statements import Stated, StatedRequest
-from zt_engine.sidecar.principals import REVOKED, Principal, PrincipalRefused
+from zt_engine.sidecar.principals import Principal, PrincipalRefused
 from zt_engine.sidecar.replica import Replica
 
 MAX_PRINCIPALS = 16_384
@@ -65,7 +65,7 @@ class StatedPrincipals:
         if situation is None:
             raise InputError("NOT_READY", "no situation has been loaded")
         principal = Principal(-next(SERIALS), since=now, until=now + self._tick_seconds, situation=situation)
-        revocable: list[tuple[RevocationKind, str]] = []
+        revocable: list[RevocationName] = []
         try:
             if stated.type != "anonymous":
                 revocable += self._take_subject(principal, stated)
@@ -84,7 +84,7 @@ class StatedPrincipals:
         principal.until = min(principal.until, tick.until)
         return principal
 
-    def _take_subject(self, principal: Principal, stated: Stated) -> list[tuple[RevocationKind, str]]:
+    def _take_subject(self, principal: Principal, stated: Stated) -> tuple[RevocationName, ...]:
         issuer, subject = self._whose(stated.id)
         mapping = self._mappings.get(issuer)
         if mapping is None or not identity.is_text(stated.id):
@@ -96,7 +96,7 @@ class StatedPrincipals:
         principal.subject = found
         if found.type != stated.type:
             raise InputError("SUBJECT_MISMATCH", "the directory's record says another type of subject")
-        return [("subject", f"{issuer}|{subject}"), ("subject", subject)]
+        return person_names(issuer, subject)
 
     def _whose(self, name: str) -> tuple[str, str]:
         if is_foreign_name(name):

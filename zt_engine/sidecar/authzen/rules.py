@@ -15,6 +15,7 @@ import structlog
 from zt_engine.core.decision import Decision, Effect, Obligation
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.generations import Generations
+from zt_engine.core.revocable import person_names
 from zt_engine.core.situation import Situation
 from zt_engine.ports import PolicyEngine
 from zt_engine.sidecar.authzen.peps import Pep
@@ -167,6 +168,6 @@ def check_revoked(situation: Situation, question: Question, *, home: str, now: f
     """Raise InputError SUBJECT_REVOKED for somebody whose rights were taken back, whatever the rule would say."""
     subject = question.subject
     if subject.type in ("user", "workload") and any(
-        situation.is_revoked("subject", name, now=now) for name in (subject.id, f"{home}|{subject.id}")
+        situation.is_revoked(kind, name, now=now) for kind, name in person_names(home, subject.id)
     ):
         raise InputError("SUBJECT_REVOKED", "this subject was revoked")
