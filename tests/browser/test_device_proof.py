@@ -198,7 +198,7 @@ def challenged(site: Site) -> str:
     with httpx.Client(verify=False, trust_env=False) as thief:
         answer = thief.get(
             f"https://{site.address[0]}:{site.address[1]}/.zt/device?to=/cases/1",
-            headers={"host": HOST, "cookie": f"__Host-zt-session={HANDLE}"},
+            headers={"host": HOST, "cookie": f"__Host-zt-session={HANDLE}", "sec-fetch-site": "none"},
             extensions={"sni_hostname": HOST},
         )
     return str(answer.headers["location"])
@@ -258,6 +258,7 @@ def test_a_stolen_session_cookie_and_a_relayed_challenge_open_nothing(site: Site
         own.goto(challenge)  # the victim is led to her own agent with it
 
         assert own.url == f"{site.origin}/.zt/device?refused=DEVICE_PROOF_BROWSER"
+        assert "このブラウザーで始められたものではありません" in own.inner_text("main")
         assert "__Host-zt-proof" not in jar(victim)
         assert "__Host-zt-proof" not in jar(thief)
         # The proof cookie alone, in a browser with another session or none, is worth nothing either.
@@ -298,6 +299,21 @@ def test_a_malicious_page_gets_nothing_out_of_the_agent_by_fetching_framing_or_l
         assert findings(page) == []
         screenshot(page, "device-proof-other-site-ja")
         assert prompts.count == 0
+    assert len(site.said("agent.browser_answered")) == given
+
+
+def test_a_link_of_another_site_confirms_no_device_of_whoever_is_signed_in(site: Site, browser: Browser) -> None:
+    html = f'<!doctype html><a href="{site.origin}/.zt/device?to=/cases/1">Win</a>'
+    given = len(site.said("agent.browser_answered"))
+    with profile(browser) as context:
+        context.route(f"{EVIL}/**", lambda route: route.fulfill(body=html, content_type="text/html"))
+        page = signed_in(context, site)
+        page.goto(f"{EVIL}/")
+        page.get_by_role("link", name="Win").click()
+        page.wait_for_url(f"{site.origin}/**")
+
+        assert "別のサイトからの操作のため" in page.inner_text("main")
+        assert not {"__Host-zt-device", "__Host-zt-proof"} & set(jar(context))
     assert len(site.said("agent.browser_answered")) == given
 
 

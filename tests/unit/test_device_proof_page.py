@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from device_inventory.agent.browser_proof import read_asked, statement, way_back
 from device_inventory.device import DeviceKey
@@ -28,7 +30,7 @@ from zt_engine.core.session import SessionRecord, sid_of
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
 from zt_engine.pages.signed_out import SignOutPage
-from zt_engine.sidecar.browser.device_proof import DeviceProofs
+from zt_engine.sidecar.browser.device_proof import TOLD, DeviceProofs
 from zt_engine.sidecar.browser.signing_in import BrowserSignIn
 from zt_engine.sidecar.hooks.credentials import Credentials
 from zt_engine.sidecar.hooks.nginx import NginxHook
@@ -84,6 +86,13 @@ class Browser:
         self.cookies = {"__Host-zt-session": handle.decode()}
 
     def get(self, uri: str, **headers: bytes) -> bytes:
+        # The way back begins at the agent, which is another site; everything else here is a link of the host's page.
+        away = "proof=" in uri or "refused=" in uri
+        headers = {
+            "Sec_Fetch_Site": b"cross-site" if away else b"same-origin",
+            "Sec_Fetch_Mode": b"navigate",
+            **headers,
+        }
         jar = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         reply = asyncio.run(self._site.answered(asked(uri.encode(), Cookie=jar.encode(), **headers)))
         for line in re.findall(r"Set-Cookie: ([^\r]*)", reply.decode("latin-1")):
@@ -117,6 +126,11 @@ def agent(place: str, *, of: DevCertificate = LAPTOP, now: float = NOW, **change
 def refused(reply: bytes) -> str:
     assert status(reply) == 303
     return parse_qs(urlsplit(location(reply)).query)["refused"][0]
+
+
+def shown(reply: bytes) -> str:
+    """The code of a refusal."""
+    return str(json.loads(reply.partition(b"\r\n\r\n")[2])["code"])
 
 
 def test_a_browser_goes_to_its_agent_and_comes_back_to_the_page_it_wanted_with_a_proof() -> None:
@@ -285,12 +299,65 @@ def test_a_refused_answer_is_told_at_an_address_without_it_in_the_reader_s_langu
     assert "別のサイトのものです" in page.decode()
 
 
-@pytest.mark.parametrize("code", ["AUTH_REQUIRED", "<script>", "DEVICE_" + "A" * 99, ""])
-def test_no_address_has_a_page_say_what_no_answer_was_refused_for(code: str) -> None:
-    reply = Browser(Site()).get("/.zt/device?" + urlencode({"refused": code}), Accept=b"text/html")
+@pytest.mark.parametrize("code", sorted(TOLD))
+def test_a_code_is_told_to_a_browser_that_is_on_its_way_and_to_no_other(code: str) -> None:
+    assert code in registry()
+    browser = Browser(Site())
+    link = "/.zt/device?" + urlencode({"refused": code})
 
-    assert status(reply) == 403
-    assert b"ROUTE_UNKNOWN" in reply
+    with capture_logs() as before:
+        stranger = browser.get(link)
+    browser.get("/.zt/device")
+    with capture_logs() as after:
+        told = browser.get(link)
+
+    # That another browser began it is true wherever none was begun: the victim of a relay has to read it.
+    neutral = code if code == "DEVICE_PROOF_BROWSER" else "DEVICE_UNPROVEN"
+    assert (status(stranger), status(told)) == (403, 403)
+    assert (shown(stranger), shown(told)) == (neutral, code)
+    assert [(event["event"], event["code"]) for event in (*before, *after)] == [
+        ("browser.refusal_shown", neutral), ("browser.refusal_shown", code)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", ["AUTH_REQUIRED", "<script>", "DEVICE_CLONED", "DEVICE_" + "A" * 99, ""])
+def test_no_address_has_a_page_say_what_no_answer_is_refused_for(code: str) -> None:
+    browser = Browser(Site())
+    browser.get("/.zt/device")
+
+    assert shown(browser.get("/.zt/device?" + urlencode({"refused": code}))) == "DEVICE_UNPROVEN"
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Sec_Fetch_Site": b"cross-site"}, "SESSION_CROSS_SITE"),
+        ({"Sec_Fetch_Site": b"same-site"}, "SESSION_CROSS_SITE"),
+        ({"Sec_Fetch_Site": b""}, "SESSION_CROSS_SITE"),
+        ({"Sec_Fetch_Mode": b"cors"}, "AUTH_REQUIRED"),
+        ({"Sec_Fetch_Mode": b"no-cors"}, "AUTH_REQUIRED"),
+    ],
+)
+def test_neither_a_page_of_another_site_nor_a_script_begins(headers: dict[str, bytes], code: str) -> None:
+    browser = Browser(Site())
+    reply = browser.get("/.zt/device?to=/cases/1", **headers)
+
+    assert (shown(reply), location(reply)) == (code, "")
+    assert b"Set-Cookie" not in reply
+
+
+def test_who_types_the_address_begins() -> None:
+    reply = Browser(Site()).get("/.zt/device", Sec_Fetch_Site=b"none")
+
+    assert location(reply).startswith("http://127.0.0.1:29170/")
+
+
+def test_a_script_that_has_an_answer_gets_no_proof_for_it() -> None:
+    browser = Browser(Site())
+    back = agent(location(browser.get("/.zt/device")))
+
+    assert shown(browser.get(back, Sec_Fetch_Mode=b"cors")) == "AUTH_REQUIRED"
+    assert not browser.proof
 
 
 @given(st.dictionaries(st.sampled_from(["proof", "state", "to", "refused", "x"]), st.text(max_size=80), max_size=4))

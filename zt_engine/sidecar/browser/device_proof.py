@@ -7,7 +7,6 @@ browser is sent on, so that no page, history or picture of a screen holds it.
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Container
 from typing import Final
@@ -30,10 +29,10 @@ from zt_engine.core.device_proof import (
     secret_of,
 )
 from zt_engine.core.errors import InputError
-from zt_engine.core.session import SessionRecord, check_return
+from zt_engine.core.session import SessionRecord, check_return, require_same_origin
 from zt_engine.ports import Clock, DeviceProofVerifier
 from zt_engine.sidecar.browser.answers import FIXED, answer, gone
-from zt_engine.sidecar.browser.visit import Pages, Visit
+from zt_engine.sidecar.browser.visit import Pages, RetoldError, Visit, value_of
 from zt_engine.sidecar.browser_sessions import proof_for, session_of
 from zt_engine.sidecar.replica import Replica
 
@@ -42,8 +41,16 @@ log = structlog.get_logger()
 DEVICE: Final = b"/.zt/device"
 ENDED: Final = frozenset(("SESSION_UNKNOWN", "SESSION_EXPIRED"))
 MAX_STATE: Final = 3000
-_SHOWN: Final = re.compile(r"(?:DEVICE|CERT)_[A-Z_]{1,40}")
-"""Codes that an answer of this page may come back with; any other one is none of ours."""
+BEGUN_ELSEWHERE: Final = "DEVICE_PROOF_BROWSER"
+TOLD: Final = frozenset(
+    (
+        *("DEVICE_PROOF_MALFORMED", "DEVICE_PROOF_SIGNATURE", BEGUN_ELSEWHERE, "DEVICE_PROOF_SESSION"),
+        *("DEVICE_PROOF_HOST", "DEVICE_PROOF_FUTURE", "DEVICE_PROOF_STALE", "DEVICE_UNKNOWN", "DEVICE_REVOKED"),
+        *("CERT_MALFORMED", "CERT_TOO_LARGE", "CERT_UNTRUSTED", "CERT_EXPIRED", "CERT_NOT_YET_VALID", "CERT_REVOKED"),
+        *("CERT_AUTHORITY", "CERT_KEY_WEAK", "CERT_EKU", "CERT_NO_DEVICE", "CERT_AMBIGUOUS"),
+    )
+)
+"""What an agent's answer can be refused for, and so what a browser that is on this way may be told."""
 
 
 class DeviceProofs:
@@ -65,9 +72,14 @@ class DeviceProofs:
 
     async def _device(self, visit: Visit) -> bytes:
         query = visit.query
+        if value_of(visit.raw, b"sec-fetch-mode") not in ("", "navigate"):
+            raise InputError("AUTH_REQUIRED", "a page's script cannot have a device confirmed")
         if "refused" in query:
-            code = query["refused"]
-            raise InputError(code if _SHOWN.fullmatch(code) else "ROUTE_UNKNOWN", "told once more")
+            raise RetoldError(_told(visit), "told once more")
+        if "proof" not in query:
+            # INVARIANT: only a page of this very origin, or whoever types the address, begins.
+            sent, expected = visit.sent, visit.request.target.origin
+            require_same_origin(origin=sent.origin, fetch_site=sent.fetch_site, expected=expected)
         to = query.get("state" if "proof" in query else "to", "/")
         check_return(to)
         try:
@@ -149,3 +161,13 @@ class DeviceProofs:
             return bool(shown) and proof_for(session, request, self._verifier, now) is not None
         except InputError:
             return False
+
+
+def _told(visit: Visit) -> str:
+    """Return the code to show for the one in the address, which anybody can write there.
+
+    A browser that is not on this way is told so at most, which is true; it is what the victim of a relay reads.
+    """
+    code = visit.query["refused"]
+    known = code in TOLD if secret_of(visit.sent.cookie) else code == BEGUN_ELSEWHERE
+    return code if known else "DEVICE_UNPROVEN"

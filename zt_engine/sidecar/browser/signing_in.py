@@ -28,7 +28,7 @@ from zt_engine.ports import CertificateVerifier, Clock
 from zt_engine.ports.sessions import SignInDesk
 from zt_engine.sidecar.browser.answers import FIXED, answer, page
 from zt_engine.sidecar.browser.signing_out import SigningOut
-from zt_engine.sidecar.browser.visit import Page, Pages, Visit, value_of
+from zt_engine.sidecar.browser.visit import Page, Pages, RetoldError, Visit, value_of
 from zt_engine.sidecar.browser.wire import Raw
 from zt_engine.sidecar.hooks.credentials import Credential
 from zt_engine.sidecar.hooks.reading import HeaderHook, Sent, said_of_page
@@ -79,7 +79,8 @@ class BrowserSignIn:
             error = caught
         if error.code == "PEP_UNKNOWN":
             return answer(401, b"", ("WWW-Authenticate", 'Zt-Pep-Key realm="zt"'))
-        log.info("browser.refused", code=error.code, problem=error.message)
+        event = "browser.refusal_shown" if isinstance(error, RetoldError) else "browser.refused"
+        log.info(event, code=error.code, problem=error.message)
         return self._refusal(error, raw)
 
     def _visit(self, raw: Raw) -> tuple[Visit, Page]:

@@ -6,11 +6,16 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
+from zt_engine.core.errors import InputError
 from zt_engine.core.request import AccessRequest
 from zt_engine.sidecar.browser.wire import Raw
 from zt_engine.sidecar.hooks.reading import Sent
 
 MAX_VALUE = 1024
+
+
+class RetoldError(InputError):
+    """A refusal whose code stands in the address: shown to the person, and nothing that happened in this request."""
 
 
 class Visit(msgspec.Struct, frozen=True):
