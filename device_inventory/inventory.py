@@ -117,6 +117,8 @@ class Device(Struct, frozen=True, kw_only=True):
     approval_required: bool = False
     """Whether somebody else has to approve it before it counts."""
     approved_by: str = ""
+    given_by: tuple[str, ...] = ()
+    """Every name of whoever last gave it to somebody else: no second person for the approval that follows."""
     helper_key: Mapping[str, str] | None = None
     """The root helper's public key as a JWK, registered at enrollment."""
     keys: tuple[HeldKey, ...] = ()

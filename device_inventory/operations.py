@@ -93,11 +93,14 @@ def activate(device: Device, *, now: int) -> Device:
 def approve(device: Device, *, by: str, now: int, also: Collection[str] = (), reason: str = "") -> Device:
     """Have a second person approve a device; it is active then if it has reported, or after its first report.
 
-    `by` is who approves, `also` the other names that person goes by. APPROVER_IS_HOLDER for whoever holds it.
+    `by` is who approves, `also` the other names that person goes by. APPROVER_IS_HOLDER for whoever holds it or answers
+    for it, APPROVER_IS_GIVER for whoever gave it to its holder.
     """
     names = {by, *also} - {""}
-    if not by or names & {device.owner, *device.assigned}:
+    if not by or names & {device.owner, *device.assigned, device.sponsor}:
         raise _refuse("APPROVER_IS_HOLDER", "somebody else than its holder has to approve a device", field="by")
+    if names & {*device.given_by}:
+        raise _refuse("APPROVER_IS_GIVER", "somebody else than who gave it to its holder has to approve it", field="by")
     if device.status not in ("enrolled", "quarantined") or not device.approval_required or device.approved_by:
         raise _refuse("APPROVAL_NOT_PENDING", f"a device that is `{device.status}` waits for no approval")
     status: DeviceStatus = device.status
@@ -156,9 +159,10 @@ def superseded(device: Device, *, by: str, now: int) -> Device:
     return revoke(device, now=now, reason=f"re-enrolled as {by}")
 
 
-def transfer(device: Device, *, to: str, now: int, reason: str) -> Device:
+def transfer(device: Device, *, to: str, now: int, reason: str, by: Collection[str] = ()) -> Device:
     """Give a device to somebody else: quarantined until it is looked at, and its approval starts over.
 
+    `by` is every name of who gives it; under none of them is that person the one who approves it.
     Keys in software are revoked, since the former holder may have copied them; the device is then enrolled anew.
     TRANSFER_REFUSED for what is no longer in anybody's hands, or for nobody.
     """
@@ -179,6 +183,7 @@ def transfer(device: Device, *, to: str, now: int, reason: str) -> Device:
         owner=to,
         assigned=assigned,
         approved_by="",
+        given_by=tuple(sorted(by)),
         reason=reason,
         **_UNPROVEN,
     )

@@ -249,6 +249,48 @@ def test_the_holder_is_no_second_person_even_with_a_key_of_another_name(control:
     assert (answer.status_code, answer.json()["code"]) == (403, "APPROVER_IS_HOLDER")
 
 
+@pytest.mark.parametrize("alias", ["tanaka", "person:https://idp.example|tanaka"])
+def test_a_holder_does_not_approve_the_device_they_enrolled_by_giving_it_to_somebody_first(
+    control: Control, alias: str
+) -> None:
+    enrolled(control)
+    control.administrators.add("chief", "approver", alias)
+    given = control.call("POST", "/v1/devices/laptop-1/transfer", REASON | {"to": "suzuki"}, who="chief")
+    again = control.call("POST", "/v1/devices/laptop-1/transfer", REASON | {"to": "sato"}, who="security")
+
+    answer = control.call("POST", "/v1/devices/laptop-1/approve", REASON, who="chief")
+
+    assert (given.status_code, again.status_code) == (200, 200)
+    assert (answer.status_code, answer.json()["code"]) == (403, "APPROVER_IS_HOLDER")
+    assert control.device("laptop-1").approved_by == ""
+
+
+def test_whoever_gave_a_device_to_its_holder_does_not_approve_it_under_any_name(control: Control) -> None:
+    enrolled(control)
+    control.administrators.add("signed-in", "approver", "admin:approver")
+    control.call("POST", "/v1/devices/laptop-1/transfer", REASON | {"to": "suzuki"}, who="approver")
+
+    refused = [
+        control.call("POST", "/v1/devices/laptop-1/approve", REASON, who=who) for who in ("approver", "signed-in")
+    ]
+    other = control.call("POST", "/v1/devices/laptop-1/approve", REASON, who="security")
+
+    assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(403, "APPROVER_IS_GIVER")}
+    assert (other.status_code, control.device("laptop-1").approved_by) == (200, "security")
+
+
+def test_whoever_answers_for_a_contractors_device_does_not_approve_it(control: Control) -> None:
+    control.put(
+        a_device(status="enrolled", approval_required=True, kind="contractor", sponsor="suzuki", ends_at=NOW + 9)
+    )
+    control.administrators.add("chief", "approver", "suzuki")
+
+    answer = control.call("POST", "/v1/devices/laptop-1/approve", REASON, who="chief")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "APPROVER_IS_HOLDER")
+    assert control.device("laptop-1").approved_by == ""
+
+
 def test_an_enrollment_ends_with_the_device_that_came_from_it(control: Control) -> None:
     enrolled(control)
 

@@ -97,6 +97,12 @@ def test_nobody_approves_the_device_he_holds(by: str, also: tuple[str, ...]) -> 
     refused("APPROVER_IS_HOLDER", approve, waiting(), by=by, also=also, now=NOW)
 
 
+def test_whoever_answers_for_a_device_or_gave_it_away_does_not_approve_it() -> None:
+    refused("APPROVER_IS_HOLDER", approve, replace(waiting(), sponsor="suzuki"), by="suzuki", now=NOW)
+    given = transfer(waiting(), to="sato", by={"tanaka", "admin:t"}, **WHY)
+    refused("APPROVER_IS_GIVER", approve, given, by="key", also=("tanaka",), now=NOW)
+
+
 def test_what_waits_for_no_approval_is_not_approved() -> None:
     refused("APPROVAL_NOT_PENDING", approve, active(), by="suzuki", now=NOW)
     refused("APPROVAL_NOT_PENDING", approve, approve(waiting(), by="suzuki", now=NOW), by="sato", now=NOW)

@@ -262,6 +262,8 @@ def test_another_device_with_the_same_serial_number_is_named_before_anybody_appr
     [
         ({"owner": "me", "assigned": ("me",)}, "You hold this device", "APPROVER_IS_HOLDER"),
         ({"owner": "x", "assigned": ("x", "me")}, "You hold this device", "APPROVER_IS_HOLDER"),
+        ({"sponsor": "me"}, "You hold this device or answer for it", "APPROVER_IS_HOLDER"),
+        ({"given_by": ("me",)}, "You gave it to its holder", "APPROVER_IS_GIVER"),
         ({"invited_by": f"person:{ISSUER}|me"}, "You invited its holder", "APPROVER_IS_INVITER"),
     ],
 )
@@ -282,6 +284,18 @@ def test_nobody_is_offered_the_approval_of_their_own_device_and_forging_it_is_re
 
     assert (answer.status_code, code in me.text, "Nothing was changed." in me.text) == (403, True, True)
     assert office.control.device("new-1").approved_by == ""
+
+
+def test_whoever_enrolled_a_device_is_not_offered_its_approval_once_somebody_else_holds_it(
+    office: PortalOffice,
+) -> None:
+    wait(office.control, owner="suzuki", assigned=("suzuki",))
+    enroller = person(office, "approver", subject="tanaka")
+
+    enroller.get("/desk/devices/new-1")
+
+    assert "You hold this device" in enroller.text
+    assert "/desk/devices/new-1/approve" not in enroller.page
 
 
 def test_what_cannot_be_done_to_a_device_in_its_state_is_no_button(office: PortalOffice) -> None:

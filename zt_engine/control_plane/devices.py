@@ -139,8 +139,8 @@ def _ending(before: Device, wish: Wish, *, now: int) -> Device:
 def hindrance(tx: Transaction, device: Device, names: frozenset[str]) -> Hindrance:
     """Return why somebody is no second person for a device, by every name they go by; empty when they are one.
 
-    A device that one person alone can bring in needs no approval at all: neither who holds it or answers for it, nor who
-    enrolled it and then gave it away, nor who gave it to its holder or invited them.
+    A device that one person alone can bring in needs no approval at all: neither who holds it, answers for it or
+    enrolled it, whoever holds it since, nor who gave it to its holder or invited them.
     """
     enrollment = tx.enrollments.of_device(device.device_id)
     invitation = tx.invitations.get(enrollment.invitation) if enrollment is not None else None

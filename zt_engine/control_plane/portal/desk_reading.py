@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,7 +17,7 @@ from device_inventory.inventory import Device, FactChange, live_keys
 from device_inventory.invitation import Invitation
 from zt_engine.control_plane.access import PERMISSIONS
 from zt_engine.control_plane.context import ControlPlane
-from zt_engine.control_plane.devices import PERMISSION, Operation
+from zt_engine.control_plane.devices import PERMISSION, Hindrance, Operation, hindrance
 from zt_engine.control_plane.portal.visitor import Visitor
 from zt_engine.control_plane.reads import reads_of
 from zt_engine.core.audit import AuditEvent
@@ -46,7 +46,6 @@ BUTTONS: Final[Mapping[Operation, DeviceEvent | None]] = MappingProxyType(
 GRAVE: Final[frozenset[Operation]] = frozenset({"revoke", "retire"})
 """What nobody takes back."""
 ItemT = TypeVar("ItemT")
-Hindrance = Literal["", "not_yours", "not_invited"]
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -125,22 +124,6 @@ def standing(device: Device) -> str:
     return hashlib.sha256(msgspec.json.encode(of)).hexdigest()[:32]
 
 
-def hindrance(tx: Transaction, device: Device, who: Visitor) -> Hindrance:
-    """Return why somebody is no second person for a device, as the operation itself would."""
-    if who.names & {device.owner, *device.assigned}:
-        return "not_yours"
-    invitation = invitation_of(tx, device)
-    if invitation is not None and who.names & {invitation.invited_by, *invitation.inviter}:
-        return "not_invited"
-    return ""
-
-
-def invitation_of(tx: Transaction, device: Device) -> Invitation | None:
-    """Return the invitation a device came from."""
-    enrollment = tx.enrollments.of_device(device.device_id)
-    return None if enrollment is None else tx.invitations.get(enrollment.invitation)
-
-
 class DeskReading:
     """Reads for the pages of the desk."""
 
@@ -161,7 +144,7 @@ class DeskReading:
                 raise InputError("DEVICE_NOT_FOUND", "there is no such device")
             events = tuple(tx.audit.of(f"device:{device_id}", limit=EVENTS))
             ledger = _match(tx, device)
-            hindered = hindrance(tx, device, who) if pending(device) else ""
+            hindered = hindrance(tx, device, who.names) if pending(device) else ""
         reads_of(self._plane).note(device_id, actor=who.actor)
         may = PERMISSIONS[who.role] if who.role is not None else frozenset()
         return Shown(
