@@ -6,10 +6,16 @@ import base64
 import json
 from collections.abc import Iterator
 
+import anyio
 import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+from structlog.testing import capture_logs
 
 from device_inventory.serial import serial_hash
 from tests.control_support import Control, a_device
+from zt_engine.control_plane.imports import BATCH, Imports, rows_of
+from zt_engine.core.errors import UnavailableError
 
 HEADER = "Device ID,Device name,Serial number,Last check-in,OS,OS version,Compliance,Encrypted"
 SEEN = "2026-09-21 14:00:00"
@@ -78,7 +84,68 @@ def test_an_import_is_audited_as_a_whole_and_for_each_device_that_changed(contro
         ("import:intune", "device.imported", "device:laptop-1"),
         ("admin:security", "import.loaded", "import:intune"),
     ]
-    assert json.loads(events[1].after) == {"rows": 2, "loaded": 1, "changed": 1, "problems": 1}
+    assert json.loads(events[1].after) == {"rows": 2, "loaded": 1, "changed": 1, "problems": 1, "complete": True}
+
+
+def test_an_import_that_breaks_off_is_audited_with_who_it_was_and_what_was_taken_in(control: Control) -> None:
+    def broken() -> Iterator[bytes]:
+        yield csv(row(1), *["x,y"] * BATCH)
+        raise ClientDisconnect
+
+    rows = rows_of("intune", "csv", broken(), mapping=None, now=control.plane.now())
+    with pytest.raises(ClientDisconnect):
+        Imports(control.plane).load("intune", rows, actor="admin:security")
+
+    event = control.audit()[-1]
+    assert (event.actor, event.action, event.object) == ("admin:security", "import.loaded", "import:intune")
+    assert json.loads(event.after) == {
+        "rows": BATCH, "loaded": 1, "changed": 1, "problems": BATCH - 1, "complete": False,
+    }  # fmt: skip
+
+
+def test_a_batch_that_was_undone_is_not_counted(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise UnavailableError("STORE_FULL", "no space")
+
+    use = Imports(control.plane)
+    monkeypatch.setattr(use, "_record", failing)
+    rows = rows_of("intune", "csv", iter([csv(row(1))]), mapping=None, now=control.plane.now())
+    with pytest.raises(UnavailableError, match="no space"):
+        use.load("intune", rows, actor="admin:security")
+
+    assert json.loads(control.audit()[-1].after)["rows"] == 0
+    assert json.loads(control.audit()[-1].after)["complete"] is False
+
+
+def test_an_importer_that_goes_away_is_not_told_that_nothing_was_changed(control: Control) -> None:
+    body = csv(row(1), *["x,y"] * BATCH, row(2))
+    coming: list[Message] = [
+        {"type": "http.request", "body": body, "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    told: list[Message] = []
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "https",
+        "path": "/v1/imports/intune", "raw_path": b"/v1/imports/intune", "query_string": b"", "root_path": "",
+        "headers": [
+            (b"host", b"control.example"), (b"content-type", b"text/csv"),
+            (b"authorization", b"Bearer security"),
+        ],
+        "client": ("192.0.2.1", 1), "server": ("control.example", 443),
+    }  # fmt: skip
+
+    async def receive() -> Message:
+        return coming.pop(0) if coming else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    with capture_logs() as logs:
+        anyio.run(control.app, scope, receive, send)
+
+    assert told == []
+    assert [line["event"] for line in logs] == ["request.broken_off"]
+    assert (control.audit()[-1].actor, json.loads(control.audit()[-1].after)["complete"]) == ("admin:security", False)
 
 
 def test_a_table_is_read_by_its_mapping(control: Control) -> None:

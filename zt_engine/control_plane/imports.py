@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, Literal
 
@@ -19,7 +20,7 @@ from device_inventory.imports import match, take_import
 from device_inventory.inventory import Device
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.ledger import Ledger, write_down
-from zt_engine.core.errors import InputError
+from zt_engine.core.errors import InputError, ZtError
 from zt_engine.ports.inventory import Transaction
 
 Source = Literal["intune", "jamf", "fleet", "csv", "json"]
@@ -70,29 +71,30 @@ class Imports:
         self._record = Ledger(plane.settings.facts)
 
     def load(self, source: Source, rows: Rows, *, actor: str) -> Loaded:
-        """Take in every row that can be; the audit has one event for all of it and one for each device that changed."""
-        plane, tenant = self._plane, self._plane.settings.tenant
-        count = loaded = changed = faults = 0
-        kept: list[ImportFault] = []
-        while batch := list(islice(rows, BATCH)):
-            count += len(batch)
-            with plane.store.writing(tenant) as tx:
-                for row in batch:
-                    told = self._row(tx, row, actor=f"import:{source}")
-                    if isinstance(told, ImportFault):
-                        faults += 1
-                        if len(kept) < MAX_PROBLEMS:
-                            kept.append(told)
-                    else:
-                        loaded += 1
-                        changed += told
-        done = Loaded(rows=count, loaded=loaded, changed=changed, problems=tuple(kept), problem_count=faults)
-        with plane.store.writing(tenant) as tx:
-            after = {"rows": count, "loaded": loaded, "changed": changed, "problems": faults}
-            write_down(
-                tx, actor=actor, action="import.loaded", object_=f"import:{source}", after=after, now=plane.now()
-            )
+        """Take in every row that can be; the audit has one event for all of it and one for each device that changed.
+
+        INVARIANT: an import that breaks off has its event as well, with what was committed until then.
+        """
+        done = Loaded(rows=0, loaded=0, changed=0, problems=(), problem_count=0)
+        try:
+            while batch := list(islice(rows, BATCH)):
+                with self._plane.store.writing(self._plane.settings.tenant) as tx:
+                    told = [self._row(tx, row, actor=f"import:{source}") for row in batch]
+                done = _with(done, told)
+        except BaseException:
+            # Where nothing can be written any more, what is told is why the import broke off.
+            with suppress(ZtError):
+                self._write_down(source, done, actor=actor, complete=False)
+            raise
+        self._write_down(source, done, actor=actor, complete=True)
         return done
+
+    def _write_down(self, source: Source, done: Loaded, *, actor: str, complete: bool) -> None:
+        after = {"rows": done.rows, "loaded": done.loaded, "changed": done.changed, "problems": done.problem_count}
+        after["complete"] = complete
+        now = self._plane.now()
+        with self._plane.store.writing(self._plane.settings.tenant) as tx:
+            write_down(tx, actor=actor, action="import.loaded", object_=f"import:{source}", after=after, now=now)
 
     def _row(self, tx: Transaction, row: ImportedDevice | ImportFault, *, actor: str) -> bool | ImportFault:
         """Take in one row; whether the device is another one now."""
@@ -116,6 +118,18 @@ class Imports:
             after = replace(after, version=found.version + 1)
         self._record(tx, after, before=found, actor=actor, action="device.imported", now=now)
         return taken.changed
+
+
+def _with(done: Loaded, told: Sequence[bool | ImportFault]) -> Loaded:
+    """Return what came of an import after one batch more."""
+    faults = [one for one in told if isinstance(one, ImportFault)]
+    return Loaded(
+        rows=done.rows + len(told),
+        loaded=done.loaded + len(told) - len(faults),
+        changed=done.changed + sum(one is True for one in told),
+        problems=(*done.problems, *faults[: MAX_PROBLEMS - len(done.problems)]),
+        problem_count=done.problem_count + len(faults),
+    )
 
 
 def _remember(tx: Transaction, row: ImportedDevice) -> None:

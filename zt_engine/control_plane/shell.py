@@ -16,6 +16,7 @@ import structlog
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -102,6 +103,9 @@ class Shell:
             shown = await self._page(scope, error.code, status_of(error))
             answer = shown or problem_of(error, accept_language=language, default_language=default)
             await answer(scope, receive, dressed)
+        except ClientDisconnect:
+            # Nobody hears an answer, and whoever streams (an import) may have had some of it taken in.
+            log.info("request.broken_off", method=scope["method"], route=_route_of(scope))
         except Exception as error:
             # What exactly went wrong is for the log; the caller learns that it was not he.
             log.exception("request.failed", method=scope["method"], route=_route_of(scope), error=type(error).__name__)
