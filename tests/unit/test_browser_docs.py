@@ -26,7 +26,8 @@ SETTINGS = re.findall(r"^```toml\n(.*?)^```", TUTORIAL, re.MULTILINE | re.DOTALL
 
 
 def run(words: list[str]) -> str:
-    result = CliRunner().invoke(app, words[1:])
+    typed = words[: words.index(">")] if ">" in words else words
+    result = CliRunner().invoke(app, typed[1:])
     assert result.exit_code == 0, (words, result.output)
     return result.stdout
 
