@@ -33,6 +33,20 @@ def page(
     return of.render(code=code, decision=decision, status=403, accept=accept, accept_language=language)
 
 
+@pytest.mark.parametrize(
+    ("language", "numbered", "coded"),
+    [("ja", "上の番号を", "上の理由コードを"), ("en", "what stands above", "the reason code above")],
+)
+def test_the_help_desk_is_told_the_reason_where_no_decision_has_a_number(
+    language: str, numbered: str, coded: str
+) -> None:
+    with_number = page("SIGN_IN_PROVIDER", language=language).body.decode()
+    without = page("SIGN_IN_PROVIDER", language=language, decision="").body.decode()
+
+    assert (numbered in with_number, coded in with_number) == (True, False)
+    assert (numbered in without, coded in without) == (False, True)
+
+
 # -- which form
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -14,6 +15,13 @@ from zt_engine.config.addresses import SERVE_EXAMPLE, split_listen
 from zt_engine.core.errors import ConfigError, Problem
 
 BACKLOG = 1024
+_DENIED = "No permission to listen there: give this user the folder, or choose a port from 1024 on"
+_HINTS = {
+    errno.ENOENT: "The folder does not exist: make it, with the group of the proxy",
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EADDRINUSE: "Another process listens there: stop it, or choose another address",
+}
 
 
 def bind(listen: str, *, key: str, anywhere: bool = False) -> socket.socket:
@@ -24,7 +32,13 @@ def bind(listen: str, *, key: str, anywhere: bool = False) -> socket.socket:
     try:
         return _unix(listen[len(UNIX) :]) if listen.startswith(UNIX) else _tcp(listen, key, anywhere=anywhere)
     except OSError as error:
-        raise _problem(key, f"`{listen}`: {error.strerror}", "is another process listening there?") from None
+        raise _problem(key, f"`{listen}`: {error.strerror}", _hint(listen, error.errno or 0)) from None
+
+
+def _hint(listen: str, number: int) -> str:
+    if number == errno.EADDRINUSE and listen.startswith(UNIX):  # a socket that was left behind is taken away
+        return "A file that is no socket stands there: move it away"
+    return _HINTS.get(number, "")
 
 
 def _tcp(listen: str, key: str, *, anywhere: bool) -> socket.socket:

@@ -31,9 +31,13 @@ FRAGMENT: Final = (
     '(()=>{const f=document.getElementById("code"),h=location.hash;'
     'const c=new URLSearchParams(h.slice(1)).get("code");if(!c)return;'
     "if(f&&!f.value)f.value=c;"
+    'const t=document.querySelector("h1[data-invited]");if(t)t.textContent=t.dataset.invited;'
     'for(const a of document.querySelectorAll("a[hreflang],a.keep"))a.href+=h})()'
 )
-"""Moves the invitation from the link's fragment, which no server is sent, into the field. Without it one pastes."""
+"""Moves the invitation from the link's fragment, which no server is sent, into the field. Without it one pastes.
+
+The heading says that there is an invitation only when there is one.
+"""
 
 COPY: Final = (
     '(()=>{const f=document.getElementById("go"),c=document.getElementById("command");'

@@ -10,6 +10,7 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "kicker": "端末の登録",
         "step": "手順 {at} / {of}",
         # The invitation.
+        "register": "端末を登録します",
         "invited": "端末登録の招待が届きました",
         "invited_lead": (
             "職員アカウントでサインインし、端末を登録します。所要時間は5分ほどです。"
@@ -155,6 +156,7 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {
         "kicker": "Registering a device",
         "step": "Step {at} of {of}",
+        "register": "Register a device",
         "invited": "You are invited to register a device",
         "invited_lead": (
             "You sign in with your staff account and register the device. It takes about five minutes. "
