@@ -208,6 +208,7 @@ def test_from_the_invitation_to_the_welcome_it_takes_five_clicks_and_one_command
         page = context.new_page()
         page.goto(ministry.invite())
         assert page.get_by_label("招待のリンクまたはコード").input_value()
+        assert page.locator("h1").inner_text() == "端末登録の招待が届きました"
         press(page, "サインインして進む")
         sign_in(page, press)
         page.wait_for_url("**/enroll/notice")

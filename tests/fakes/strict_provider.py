@@ -12,7 +12,18 @@ from typing import Any, Literal, Self
 from urllib.parse import parse_qs
 
 Mood = Literal[
-    "well", "html", "html_200", "error_500", "error_429", "refuses", "broken_json", "huge", "slow", "hangs_up"
+    "well",
+    "html",
+    "html_200",
+    "error_500",
+    "error_429",
+    "refuses",
+    "broken_json",
+    "huge",
+    "slow",
+    "hangs_up",
+    "no_client",
+    "not_for_client",
 ]
 
 
@@ -92,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
                 "html": (502, b"<html>gateway</html>"), "html_200": (200, b"<html>please accept</html>"),
                 "error_500": (500, b'{"error":"server_error"}'), "error_429": (429, b""),
                 "broken_json": (200, b'{"refresh_token":7}'), "huge": (200, b"[" + b"1," * 300_000),
+                "no_client": (401, b'{"error":"invalid_client"}'),
+                "not_for_client": (400, b'{"error":"unauthorized_client"}'),
             }[mood]  # fmt: skip
             self._answer(status, body)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.control_support import NOW
 from tests.fakes.strict_provider import Mood, StrictProvider
@@ -82,6 +83,30 @@ def test_a_provider_that_refuses_a_refresh_ends_the_session(
     strict.mood = "refuses"
 
     assert sessions(office, provider=asking()).refresh(sid, now=DUE) is None
+
+
+@pytest.mark.parametrize("mood", ["no_client", "not_for_client"])
+def test_a_provider_that_refuses_our_client_is_our_fault_and_ends_nobody_s_session(
+    office: Office, strict: StrictProvider, asking: Callable[[], OidcProvider], mood: Mood
+) -> None:
+    office.provider.refresh_token = "r0"
+    sid = office.signed_in().sid
+    strict.mood = mood
+    client = asking()
+    own = sessions(office, provider=client)
+
+    with capture_logs() as logs, pytest.raises(UnavailableError) as refused:
+        client.exchange("c", verifier="v", redirect_uri="https://portal.example/.zt/callback")
+    (said,) = logs
+    assert (said["log_level"], said["code"], refused.value.code) == ("error", "SIGN_IN_CLIENT", "SIGN_IN_CLIENT")
+    for setting in ("client_id", "key_file", "secret_file", "[sign_in]"):
+        assert setting in said["hint"]
+    assert own.refresh(sid, now=DUE) is not None
+    strict.mood = "well"
+    after = own.refresh(sid, now=DUE + CLAIM_SECONDS)
+
+    assert after is not None
+    assert after.until == DUE + CLAIM_SECONDS + 900
 
 
 def test_a_provider_that_takes_for_ever_is_given_up_before_somebody_else_may_ask(

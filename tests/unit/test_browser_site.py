@@ -122,6 +122,7 @@ def test_a_certificate_that_proves_no_device_signs_nobody_in() -> None:
         (InputError("A_CODE_OF_TOMORROW", "?"), 403),
         (UnavailableError("STREAM_DOWN", "silent"), 503),
         (UnavailableError("SIGN_IN_PROVIDER", "silent"), 503),
+        (UnavailableError("SIGN_IN_CLIENT", "refused"), 503),
     ],
 )
 def test_what_the_control_plane_refuses_or_leaves_open_is_a_page_and_no_cookie(

@@ -18,6 +18,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 
 import jwt
 import msgspec
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -28,6 +29,8 @@ from zt_engine.ports.sessions import Tokens
 
 Kind = TypeVar("Kind")
 
+log = structlog.get_logger()
+
 TOKEN_SECONDS: Final = 6.0
 DISCOVERY_TIMEOUT: Final = 3.0
 SILENT_SECONDS: Final = 5.0
@@ -37,6 +40,9 @@ DISCOVERY_SECONDS: Final = 3600.0
 ASSERTION_SECONDS: Final = 60
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _REFUSED: Final = frozenset({"invalid_grant", "access_denied"})
+_CLIENT_REFUSED: Final = frozenset({"invalid_client", "unauthorized_client"})
+"""A fault of our settings (RFC 6749, 5.2): no word about the person, whose session goes on until its time."""
+CLIENT_HINT: Final = "check `client_id` and `key_file` or `secret_file` of [sign_in]"
 
 
 class _Discovered(msgspec.Struct, frozen=True):
@@ -166,7 +172,7 @@ class OidcProvider:
         return self._discovered().authorization_response_iss_parameter_supported
 
     def exchange(self, code: str, *, verifier: str, redirect_uri: str) -> Tokens:
-        """Redeem a code; InputError SIGN_IN_CODE when the provider refuses it."""
+        """Redeem a code; InputError SIGN_IN_CODE when it is refused, UnavailableError SIGN_IN_CLIENT when we are."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -176,7 +182,7 @@ class OidcProvider:
         return self._tokens(form, refused="SIGN_IN_CODE")
 
     def refresh(self, refresh_token: str) -> Tokens:
-        """Redeem a refresh token; InputError SIGN_IN_ENDED when the provider refuses it."""
+        """Redeem a refresh token; InputError SIGN_IN_ENDED when it is refused, UnavailableError when we are."""
         return self._tokens({"grant_type": "refresh_token", "refresh_token": refresh_token}, refused="SIGN_IN_ENDED")
 
     def _tokens(self, form: dict[str, str], *, refused: str) -> Tokens:
@@ -189,6 +195,9 @@ class OidcProvider:
             error = _decoded(body, _Refused).error if status in (400, 401) else ""
             if error in _REFUSED:
                 raise InputError(refused, f"the identity provider says `{error}`")
+            if error in _CLIENT_REFUSED:
+                log.error("sign_in.client_refused", code="SIGN_IN_CLIENT", error=error, hint=CLIENT_HINT)
+                raise UnavailableError("SIGN_IN_CLIENT", f"the identity provider says `{error}`", hint=CLIENT_HINT)
             raise UnavailableError("SIGN_IN_PROVIDER", f"the token endpoint answered {status} {error}".rstrip())
         found = _decoded(body, _Answered)
         return Tokens(id_token=found.id_token.encode("ascii", "replace"), refresh_token=found.refresh_token)

@@ -108,7 +108,10 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignInProvider(Protocol):
-    """The identity provider (OpenID Connect Core 1.0, Discovery 1.0). Silence is UnavailableError SIGN_IN_PROVIDER."""
+    """The identity provider (OpenID Connect Core 1.0, Discovery 1.0). Silence is UnavailableError SIGN_IN_PROVIDER.
+
+    UnavailableError SIGN_IN_CLIENT: it does not know our client, whoever signs in.
+    """
 
     @property
     def issuer(self) -> str:
