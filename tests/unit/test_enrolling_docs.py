@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from zt_engine.config.control import Enrollment
 from zt_engine.pages.registry import registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +46,18 @@ def test_both_pages_have_the_same_sections_tables_and_commands() -> None:
 
     for pattern in (r"^#+ ", r"^\|", r"^\$ zt [a-z]+ [a-z]+(?: [a-z]+)?"):
         assert re.findall(pattern, en, re.MULTILINE) == re.findall(pattern, ja, re.MULTILINE)
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_what_sets_an_enrollment_up_is_whole_and_names_where_the_agent_is_sent_back_to(language: str) -> None:
+    page = PAGES[language].read_text("utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+    enrollment = Enrollment.model_validate(tomllib.loads(block)["enrollment"])
+
+    assert (enrollment.issuer, enrollment.client_id) == ("https://idp.example", "zt-agent")
+    assert "`http://127.0.0.1/callback`" in page
+    assert page.index("export ZT_CONFIG=") < page.index("$ zt device invite")
 
 
 def test_every_remedy_says_what_to_do() -> None:
