@@ -75,11 +75,15 @@ def _unix(path: str) -> socket.socket:
         if stat.S_ISSOCK(os.stat(path).st_mode):
             os.unlink(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(path)
-    # Who may connect is decided by the user id at the other end; the file mode only keeps strangers from trying.
-    os.chmod(path, 0o660)
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
+    try:
+        sock.bind(path)
+        # Who may connect is decided by the user id at the other end; the file mode only keeps strangers from trying.
+        os.chmod(path, 0o660)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
