@@ -157,7 +157,13 @@ def test_arbitrary_bytes_are_refused_with_a_code_of_their_own(raw: bytes) -> Non
 
 
 _members = st.sampled_from(["kty", "crv", "x", "y", "n", "e", "alg", "use", "kid", "key_ops"])
-_values = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.lists(st.text(max_size=3), max_size=2)
+_values = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text(max_size=20)
+    | st.lists(st.text(max_size=3), max_size=2)
+)
 
 
 @given(st.sampled_from([EC, RSA, ED]), st.dictionaries(_members, _values, max_size=4))
