@@ -29,7 +29,7 @@ from zt_engine.bootstrap.sidecar import SidecarProgram
 from zt_engine.config import load
 from zt_engine.ports import Clock
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 END = b"\r\n\r\n"
 HEALTHY: Mapping[str, Any] = {
     "device.key_protection": "hw", "patch.pending_security": 0, "patch.oldest_pending_days": 0, "vuln.kev_open": [],
