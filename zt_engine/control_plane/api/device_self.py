@@ -100,6 +100,7 @@ def held_of(plane: ControlPlane, device: Device, *, now: int) -> dict[str, Any]:
         "model": device.model,
         "serial_hash": device.serial_hash,
         "sponsor": device.sponsor,
+        "given_by": list(device.given_by),
         "ceiling": device.ceiling,
         "ends_at": device.ends_at,
         "approval_required": device.approval_required,
