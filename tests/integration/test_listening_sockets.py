@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from zt_engine.bootstrap.sockets import bind
 from zt_engine.core.errors import ConfigError
@@ -45,3 +46,14 @@ def test_a_lack_of_permission_is_said_as_such(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("zt_engine.bootstrap.sockets.os.chmod", refuse)
 
     assert hint(f"unix:{tmp_path}/zt.sock").startswith("No permission to listen there: ")
+
+
+def test_whoever_shares_an_address_says_so_and_whoever_has_it_alone_does_not() -> None:
+    with capture_logs() as logs, bind("127.0.0.1:0", key="sidecar.listen") as first:
+        address = f"127.0.0.1:{first.getsockname()[1]}"
+        assert not logs
+        with bind(address, key="sidecar.listen"):
+            assert [(line["event"], line["address"]) for line in logs] == [("listening.shared", address)]
+        logs.clear()
+    with capture_logs() as logs, bind(address, key="sidecar.listen"):
+        assert not logs

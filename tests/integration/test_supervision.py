@@ -6,10 +6,18 @@ import asyncio
 import contextlib
 import os
 import signal
+import ssl
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+from structlog.testing import capture_logs
+
+from zt_engine.adapters.stream_http import trusting
+from zt_engine.bootstrap.demo_tls import write_server_certificate
+from zt_engine.bootstrap.one_machine import _silent
 from zt_engine.bootstrap.supervision import Program, Supervisor
 
 CHILD = """
@@ -43,8 +51,8 @@ async def until(condition) -> None:
 
 def programs(folder: Path, *names: str) -> list[Program]:
     def ready(name: str):
-        async def started() -> bool:
-            return any(line.startswith(f"{name} ") for line in lines(folder, "started"))
+        async def started() -> str:
+            return "" if any(line.startswith(f"{name} ") for line in lines(folder, "started")) else "not started yet"
 
         return started
 
@@ -108,8 +116,8 @@ def test_a_reload_reaches_every_program(tmp_path: Path) -> None:
 
 
 def test_stopping_before_anything_is_ready_leaves_nothing_behind(tmp_path: Path) -> None:
-    async def never() -> bool:
-        return False
+    async def never() -> str:
+        return "it never serves"
 
     async def run() -> None:
         program = Program("only", ("only", str(tmp_path)), never)
@@ -122,3 +130,42 @@ def test_stopping_before_anything_is_ready_leaves_nothing_behind(tmp_path: Path)
     asyncio.run(run())
 
     assert not alive(int(lines(tmp_path, "started")[0].split()[1]))
+
+
+def test_whatever_a_program_is_waited_for_the_log_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zt_engine.bootstrap.supervision.WORD_SECONDS", 0.0)
+    asked: list[str] = []
+
+    async def slow() -> str:
+        asked.append("its CA is not believed")
+        return asked[-1] if len(asked) < 3 else ""
+
+    async def run() -> None:
+        program = Program("control", ("control", str(tmp_path)), slow)
+        supervisor = Supervisor([program], folder=tmp_path, command=(sys.executable, "-c", CHILD))
+        running = asyncio.create_task(supervisor.run())
+        await until(lambda: len(asked) == 3 and lines(tmp_path, "started"))
+        supervisor.stop()
+        await running
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+
+    said = [(line["program"], line["why"]) for line in logs if line["event"] == "program.not_ready"]
+    assert said == [("control", "its CA is not believed")] * 2
+
+
+def test_a_control_plane_whose_ca_is_not_believed_is_not_waited_for_without_a_word(tmp_path: Path) -> None:
+    """The one reason that waiting never cures, told with the setting that does."""
+    _, certificate, key = write_server_certificate(tmp_path, ["localhost"], now=time.time())
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    async def asked() -> str:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            return await _silent(f"https://localhost:{port}/healthz", verify=trusting(None))
+
+    assert "CERTIFICATE_VERIFY_FAILED" in (why := asyncio.run(asked()))
+    assert "control.ca_file" in why

@@ -14,6 +14,7 @@ import structlog
 
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.control_http import ControlClient, read_key
+from zt_engine.adapters.stream_http import trusting
 from zt_engine.bootstrap.installation import ADMIN_KEY
 from zt_engine.bootstrap.joining import join, read_member
 from zt_engine.bootstrap.supervision import Program, Supervisor
@@ -37,17 +38,15 @@ def supervise(config: Path) -> Supervisor:
         environment["ZT_CONTROL_PLANE__URL"] = url
         if ca_file is not None:
             environment["ZT_CONTROL_PLANE__CA_FILE"] = str(ca_file)
-    context = ssl.create_default_context(cafile=str(ca_file)) if ca_file is not None else None
+    verify = trusting(ca_file) if url.startswith("https:") else False
 
     async def joined() -> None:
         await asyncio.to_thread(join_once, settings, url, ca_file)
 
     return Supervisor(
         (
-            Program("control", ("control", *arguments), lambda: _answers(f"{url}/healthz", verify=context)),
-            Program(
-                "sidecar", ("sidecar", *arguments), lambda: _sidecar_answers(settings), joined, environment
-            ),
+            Program("control", ("control", *arguments), lambda: _silent(f"{url}/healthz", verify=verify)),
+            Program("sidecar", ("sidecar", *arguments), lambda: _sidecar_silent(settings), joined, environment),
         ),
         folder=config.absolute().parent,
     )
@@ -71,21 +70,24 @@ def join_once(settings: Settings, url: str, ca_file: Path | None) -> None:
     log.info("sidecar.joined", sidecar=member.membership.id, url=url)
 
 
-async def _sidecar_answers(settings: Settings) -> bool:
+async def _sidecar_silent(settings: Settings) -> str:
     listen = settings.sidecar.admin_listen
     if listen.startswith(UNIX):
         transport = httpx.AsyncHTTPTransport(uds=listen.removeprefix(UNIX))
-        return await _answers("http://sidecar/healthz", transport=transport)
-    return await _answers(f"http://{listen}/healthz")
+        return await _silent("http://sidecar/healthz", transport=transport)
+    return await _silent(f"http://{listen}/healthz")
 
 
-async def _answers(
-    url: str, *, verify: ssl.SSLContext | None = None, transport: httpx.AsyncBaseTransport | None = None
-) -> bool:
+async def _silent(
+    url: str, *, verify: ssl.SSLContext | bool = False, transport: httpx.AsyncBaseTransport | None = None
+) -> str:
+    """Return why an address does not answer well, empty if it does; `verify` is False for what speaks no TLS."""
     try:
         async with httpx.AsyncClient(
-            verify=True if verify is None else verify, transport=transport, trust_env=False, timeout=PROBE_SECONDS
+            verify=verify, transport=transport, trust_env=False, timeout=PROBE_SECONDS
         ) as client:
-            return (await client.get(url)).is_success
-    except httpx.HTTPError:
-        return False
+            answer = await client.get(url)
+    except httpx.HTTPError as error:
+        hint = "; its CA is for `control.ca_file` to name" if "CERTIFICATE_VERIFY_FAILED" in str(error) else ""
+        return f"{url}: {str(error) or type(error).__name__}{hint}"
+    return "" if answer.is_success else f"{url}: it answers {answer.status_code}"

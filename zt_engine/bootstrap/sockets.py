@@ -8,11 +8,14 @@ import os
 import socket
 import stat
 
+import structlog
 from pydantic_core import PydanticCustomError
 
 from zt_engine.config import UNIX, Address, parse_listen
 from zt_engine.config.addresses import SERVE_EXAMPLE, split_listen
 from zt_engine.core.errors import ConfigError, Problem
+
+log = structlog.get_logger()
 
 BACKLOG = 1024
 _DENIED = "No permission to listen there: give this user the folder, or choose a port from 1024 on"
@@ -48,7 +51,27 @@ def _tcp(listen: str, key: str, *, anywhere: bool) -> socket.socket:
         context = error.context or {}
         raise _problem(key, str(context["text"]), str(context["hint"])) from None
     # Several sidecars may share an address, and a successor may bind before its predecessor lets go.
-    return tcp(address, number, shared=True)
+    with_others = number != 0 and _taken(address, number)
+    sock = tcp(address, number, shared=True)
+    if with_others:
+        log.info(
+            "listening.shared",
+            address=listen,
+            hint="another process of this user listens there: every one of them has to be a sidecar of this very site",
+        )
+    return sock
+
+
+def _taken(address: Address, port: int) -> bool:
+    """Whether somebody listens there already, who may be willing to share."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:  # it never listens, so nobody is answered by it
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((str(address), port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def tcp(address: Address, port: int, *, shared: bool = False) -> socket.socket:

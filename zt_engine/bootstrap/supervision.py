@@ -26,6 +26,8 @@ FIRST_SECONDS = 0.5
 MOST_SECONDS = 30.0
 STEADY_SECONDS = 60.0
 """A program that ran for so long begins again with the shortest pause."""
+WORD_SECONDS = 5.0
+"""How long a program may take to serve before the log says what it is waited for, and how often it says so again."""
 STOP_SECONDS = 30.0
 """A sidecar drains for ten seconds; whoever takes longer than this is killed."""
 
@@ -35,8 +37,8 @@ class Program(msgspec.Struct, frozen=True):
 
     name: str
     arguments: tuple[str, ...]
-    ready: Callable[[], Awaitable[bool]]
-    """Whether it serves: the next program is started when this one does."""
+    ready: Callable[[], Awaitable[str]]
+    """Why it does not serve yet; empty when it does, and then the next program is started."""
     before: Callable[[], Awaitable[None]] | None = None
     """What has to be done before it is started for the first time."""
     environment: Mapping[str, str] = {}
@@ -80,7 +82,12 @@ class Supervisor:
             await asyncio.gather(*keepers)
 
     async def _until_ready(self, program: Program) -> None:
-        while not self._stopping.is_set() and not await program.ready():
+        time = asyncio.get_running_loop().time
+        word = time() + WORD_SECONDS
+        while not self._stopping.is_set() and (why := await program.ready()):
+            if time() >= word:
+                log.warning("program.not_ready", program=program.name, why=why)
+                word = time() + WORD_SECONDS
             await self._pause(0.05)
 
     async def _keep(self, program: Program) -> None:
