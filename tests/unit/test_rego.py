@@ -110,7 +110,10 @@ def test_a_query_with_two_readings_is_refused(query: str) -> None:
         ("application/json; charset=utf-8", "[1, {}]", None, ([1, {}], False)),
         ("application/json", "[1, 2", "100", (None, True)),
         ("application/x-www-form-urlencoded", "a=1&a=%20", None, ({"a": ["1", " "]}, False)),
+        ('application/json;odata=verbose;charset="us-ascii"', "1", None, (1, False)),
+        ("application/json-patch+json", "[]", None, ([], False)),
         ("application/grpc", "x", None, (None, False)),
+        ("text/plain, text/html", "x", None, (None, False)),
         ("", "x", None, (None, False)),
         ("application/json", "", "100", (None, False)),
     ],
@@ -129,6 +132,77 @@ def test_json_with_two_readings_is_refused(body: str) -> None:
         told(body=body, headers={"content-type": "application/json"})
 
     assert caught.value.code == "REGO_BODY"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "application/json,application/x-www-form-urlencoded"},
+        {"content-type": "application/x-www-form-urlencoded; x=application/json"},
+        {"content-type": "text/plain; x=application/json"},
+        {"content-type": "application/json; charset=utf-16"},
+        {"content-type": "application/x-www-form-urlencoded; charset=utf-8; charset=shift_jis"},
+        {"content-type": "application/json", "content-encoding": "deflate"},
+        {"content-type": "application/json", "content-encoding": "identity,gzip"},
+        {"content-type": "multipart/form-data; boundary=x"},
+    ],
+)
+def test_a_body_that_its_headers_let_others_read_differently_is_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(InputError) as caught:
+        told(body="1", headers=headers)
+
+    assert caught.value.code == "REGO_BODY"
+
+
+def asked(http: bytes = b"", metadata: bytes = b"") -> bytes:
+    """The attributes of a question with this in its HTTP request, or as a value of its metadata."""
+    value = wire.data(1, wire.data(1, b"k") + wire.data(2, metadata))
+    namespace = wire.data(1, wire.data(1, b"ns") + wire.data(2, value))
+    return wire.data(1, wire.data(4, wire.data(2, http)) + wire.data(11, namespace if metadata else b""))
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (asked(wire.data(11, b'{"a":"\xff"}')), "REGO_BODY"),
+        (asked(wire.data(11, b"1") + wire.data(12, b"2")), "REGO_BODY"),
+        (asked(metadata=wire.data(2, b"short")), "HOOK_FRAMING"),
+        (asked(metadata=wire.varint(2 << 3 | wire.FIXED64) + b"\xff" * 8), "HOOK_FRAMING"),
+        (asked(metadata=wire.number(2, 1)), "HOOK_FRAMING"),
+    ],
+)
+def test_attributes_that_say_nothing_or_two_things_are_refused(message: bytes, code: str) -> None:
+    with pytest.raises(InputError) as caught:
+        attributes = read_attributes(message)
+        attributes["request"]["http"] |= {"path": "/a", "host": "api.example"}
+        question(attributes, request())
+
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"", b" ", b"tru", b"true true", b"\xff", b'"\xff"', b"\xef\xbb\xbftrue", b"[" * 5000,
+        b"[" * 5000 + b"]" * 5000, b'true,"a":true', b'{"allowed":false,"allowed":true}', b'{"allowed":true,"x":NaN}',
+        b'{"allowed":true,"headers":{"x-a":"\\ud800"}}', b'{"allowed":true,"headers":{"content-encoding":"gzip"}}',
+        b'{"allowed":true,"request_headers_to_remove":["content-encoding"]}',
+        b'{"allowed":false,"body":"\\ud800"}', b'{"allowed":false,"http_status":1e999}',
+        b'{"allowed":true,"dynamic_metadata":{"a":%b}}' % (b"9" * 400),
+        b'{"allowed":true,"dynamic_metadata":%b1%b}' % (b'{"a":' * 17, b"}" * 17),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_not_one_value_with_one_reading_is_none(raw: bytes) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        read_verdict(raw)
+
+    assert caught.value.code == "REGO_RESULT"
+
+
+def test_metadata_may_be_nested_as_deeply_as_it_is_written() -> None:
+    verdict = read_verdict(b'{"allowed":true,"dynamic_metadata":%b1%b}' % (b'{"a":' * 16, b"}" * 16))
+
+    assert verdict.metadata is not None and write_struct(verdict.metadata)
 
 
 @settings(max_examples=50)

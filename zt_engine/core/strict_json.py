@@ -40,6 +40,14 @@ def read_object(raw: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, object]:
     return value
 
 
+def read_value(raw: bytes, *, max_depth: int = MAX_DEPTH) -> object:
+    """Return the one JSON value of any type in `raw`, or raise ValueError as `read_object` does."""
+    found = read_object(b'{"":%b}' % raw, max_depth=max_depth + 1)
+    if len(found) != 1:
+        raise ValueError("more than one JSON value")
+    return found[""]
+
+
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     read = dict(pairs)
     if len(read) != len(pairs):

@@ -7,6 +7,7 @@ text. Metadata of types that are not known here is left out as well.
 from __future__ import annotations
 
 import base64
+import math
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ MAX_DEPTH = 16
 MAX_SECONDS = 253_402_300_800
 """The end of the year 9999: what a Timestamp may say."""
 _HTTP_TEXTS = {
-    1: "id", 2: "method", 4: "path", 5: "host", 6: "scheme", 7: "query", 8: "fragment", 10: "protocol", 11: "body",
+    1: "id", 2: "method", 4: "path", 5: "host", 6: "scheme", 7: "query", 8: "fragment", 10: "protocol",
 }  # fmt: skip
 _PEER_TEXTS = {2: "service", 4: "principal", 5: "certificate"}
 
@@ -88,7 +89,9 @@ def _http(message: bytes) -> Object:
     found: Object = {}
     lines: list[tuple[str, str]] = []
     for key, value in fields(message):
-        if key in _HTTP_TEXTS:
+        if key == 11:
+            found["body"] = _body(_bytes(value))
+        elif key in _HTTP_TEXTS:
             found[_HTTP_TEXTS[key]] = _text(_bytes(value))
         elif key == 3:
             name, text = _entry(_bytes(value))
@@ -167,7 +170,7 @@ def _value(message: bytes, depth: int) -> Any:
     for key, value in fields(message):
         match key:
             case 2:
-                (found,) = struct.unpack("<d", _bytes(value))
+                found = _double(_bytes(value))
             case 3:
                 found = _text(_bytes(value))
             case 4:
@@ -178,6 +181,16 @@ def _value(message: bytes, depth: int) -> Any:
                 items = fields(_bytes(value))
                 found = [_value(_bytes(item), depth - 1) for name, item in items if name == 1]
     return found
+
+
+def _double(value: bytes) -> float:
+    try:
+        (found,) = struct.unpack("<d", value)
+    except struct.error:
+        found = math.nan
+    if not math.isfinite(found):
+        raise InputError("HOOK_FRAMING", "metadata has a number that is none")
+    return float(found)
 
 
 def write_struct(content: Mapping[str, Any]) -> bytes:
@@ -217,6 +230,13 @@ def _number(value: int | bytes) -> int:
     if not isinstance(value, int):
         raise InputError("HOOK_FRAMING", "a message where a number was expected")
     return value
+
+
+def _body(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:  # unlike a header it is executed as it is, and read by nobody as what would be marked
+        raise InputError("REGO_BODY", "a body that came as text is no UTF-8") from None
 
 
 def _text(value: bytes) -> str:

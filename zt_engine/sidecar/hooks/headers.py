@@ -81,12 +81,12 @@ def judge(names: Sequence[bytes], family: Family) -> Layout:
             name = raw.decode("ascii").lower()
         except UnicodeDecodeError:
             return Layout(pick=None, refusal="HEADER_INVALID", detail="a header name is not ASCII")
-        folded = name.replace("_", "-").replace(".", "-")
+        alike = folded(name)
         if name in seen and name in single:
             return Layout(pick=None, refusal="HEADER_DOUBLED", detail=name)
-        if name not in known and name not in family.ignored and _is_reserved(folded, known):
+        if name not in known and name not in family.ignored and _is_reserved(alike, known):
             return Layout(pick=None, refusal="HEADER_RESERVED", detail=name)
-        if folded in METHOD_OVERRIDES:
+        if alike in METHOD_OVERRIDES:
             return Layout(pick=None, refusal="METHOD_OVERRIDE", detail=name)
         if name in FRAMING and name not in family.tolerated:
             return Layout(pick=None, refusal="HOOK_FRAMING", detail=name)
@@ -102,8 +102,13 @@ def judge(names: Sequence[bytes], family: Family) -> Layout:
     )
 
 
-def _is_reserved(folded: str, known: Iterable[str]) -> bool:
-    return folded in RESERVED_NAMES or folded.startswith(RESERVED_PREFIXES) or folded in known
+def folded(name: str) -> str:
+    """Return the name by which some backends read a header that is written like this."""
+    return name.replace("_", "-").replace(".", "-")
+
+
+def _is_reserved(alike: str, known: Iterable[str]) -> bool:
+    return alike in RESERVED_NAMES or alike.startswith(RESERVED_PREFIXES) or alike in known
 
 
 class Layouts:

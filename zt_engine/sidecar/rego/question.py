@@ -16,11 +16,17 @@ import msgspec
 
 from zt_engine.core.errors import InputError
 from zt_engine.core.request import AccessRequest
-from zt_engine.core.strict_json import read_object
+from zt_engine.core.strict_json import read_value
 
 VERSION = {"encoding": "protojson", "ext_authz": "v3"}
 PARTIAL = "x-envoy-auth-partial-body"
 MAX_PAIRS = 512
+MAX_DEPTH = 32
+_JSON, _FORM, _PARTS = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
+_ONE_TYPE = re.compile(
+    r'[a-z0-9.+/-]+( *; *(charset=("?)(utf-8|us-ascii)\3|(?!charset)[a-z0-9.-]+=("?)[a-z0-9.+-]+\5))* *;?'
+)
+"""A type with parameters, of which none is a charset in which the same bytes would spell something else."""
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -73,23 +79,30 @@ def _decoded(text: str, code: str) -> str:
 
 
 def parsed_body(headers: Mapping[str, str], http: Mapping[str, Any]) -> tuple[Any, bool]:
-    """Return the body as its type says, None for none, and whether Envoy sent only its beginning."""
+    """Return the body as its type says, None for none, and whether Envoy sent only its beginning.
+
+    Raises InputError REGO_BODY where backends read another body: of another type, charset or encoding.
+    """
     kind = headers.get("content-type", "").lower()
+    if http.get("body") and http.get("rawBody"):
+        raise InputError("REGO_BODY", "a body came as text and as bytes")
     raw = str(http["body"]).encode() if http.get("body") else b64decode(http.get("rawBody", ""))
     if not raw:
         return None, False
     if headers.get(PARTIAL, "").rpartition(",")[2] == "true" or _longer(headers, raw):
         return None, True
-    if "application/json" in kind:
-        return _json(raw), False
-    if "application/x-www-form-urlencoded" in kind:
-        try:
-            return pairs(raw.decode("ascii"), "REGO_BODY"), False
-        except UnicodeDecodeError:
-            raise InputError("REGO_BODY", "a form is not ASCII") from None
-    if "multipart/form-data" in kind:
+    if not any(known in kind for known in (_JSON, _FORM, _PARTS)):
+        return None, False
+    if _PARTS in kind:
         raise InputError("REGO_BODY", "no two readers agree about `multipart/form-data`")
-    return None, False
+    if _ONE_TYPE.fullmatch(kind) is None or headers.get("content-encoding", "identity").lower() != "identity":
+        raise InputError("REGO_BODY", "a body of more than one type, of another charset, or encoded")
+    if _JSON in kind:
+        return _json(raw), False
+    try:
+        return pairs(raw.decode("ascii"), "REGO_BODY"), False
+    except UnicodeDecodeError:
+        raise InputError("REGO_BODY", "a form is not ASCII") from None
 
 
 def _longer(headers: Mapping[str, str], raw: bytes) -> bool:
@@ -99,9 +112,6 @@ def _longer(headers: Mapping[str, str], raw: bytes) -> bool:
 
 def _json(raw: bytes) -> Any:
     try:
-        found = read_object(b'{"body":%b}' % raw, max_depth=33)
+        return read_value(raw, max_depth=MAX_DEPTH)
     except ValueError as error:
         raise InputError("REGO_BODY", f"the body is {error}") from None
-    if found.keys() != {"body"}:
-        raise InputError("REGO_BODY", "the body is not one JSON value")
-    return found["body"]

@@ -14,12 +14,14 @@ from typing import Any
 import msgspec
 
 from zt_engine.core.errors import UnavailableError
-from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES
+from zt_engine.core.strict_json import read_value
+from zt_engine.sidecar.hooks.headers import FRAMING, METHOD_OVERRIDES, RESERVED_NAMES, folded
 
 FORBIDDEN = 403
 MAX_HEADERS = 64
 MAX_BODY = 256 << 10
-MAX_DEPTH = 16
+MAX_DEPTH = 17
+"""Of a verdict: sixteen levels of metadata in it."""
 _UNSUPPORTED = ("query_parameters_to_set", "query_parameters_to_remove")
 _STATUSES = frozenset(status.value for status in HTTPStatus if status.value >= 200)
 _NAME = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]{1,256}")
@@ -59,7 +61,10 @@ NOTHING = Verdict(False)
 
 def read_verdict(raw: bytes) -> Verdict:
     """Return what a rule says; raises UnavailableError REGO_RESULT for what is no verdict."""
-    value = msgspec.json.decode(raw)
+    try:
+        value: Any = read_value(raw, max_depth=MAX_DEPTH)
+    except ValueError as error:
+        raise _fault(str(error)) from None
     if isinstance(value, bool):
         return Verdict(value)
     if not isinstance(value, dict) or not isinstance(value.get("allowed"), bool):
@@ -113,19 +118,20 @@ def _removed(value: Any) -> Iterator[str]:
         if not isinstance(name, str) or _NAME.fullmatch(name.lower()) is None:
             raise _fault("a header name that is none")
         lowered = name.lower()
-        if lowered in _CONNECTION or lowered.startswith(_ENGINE):
+        if lowered in _CONNECTION or lowered in FRAMING or lowered.startswith(_ENGINE):
             raise _fault(f"`{lowered}` may not be removed")
         yield lowered
 
 
 def _require_harmless(name: str) -> None:
-    folded = name.replace("_", "-").replace(".", "-")
+    known = folded(name)
     if (
-        folded in _CONNECTION
-        or folded in _FORWARDED
-        or folded in RESERVED_NAMES
-        or folded in METHOD_OVERRIDES
-        or folded.startswith((*_ENGINE, *_TARGET))
+        known in _CONNECTION
+        or known in FRAMING
+        or known in _FORWARDED
+        or known in RESERVED_NAMES
+        or known in METHOD_OVERRIDES
+        or known.startswith((*_ENGINE, *_TARGET))
     ):
         raise _fault(f"`{name}` for the backend")
 
@@ -145,16 +151,9 @@ def _body(value: Any) -> bytes | None:
 
 
 def _metadata(value: Any) -> Mapping[str, Any] | None:
-    if value is not None and (not isinstance(value, dict) or _deep(value, MAX_DEPTH)):
-        raise _fault("`dynamic_metadata` is no object, or nested too deeply")
+    if value is not None and not isinstance(value, dict):
+        raise _fault("`dynamic_metadata` is no object")
     return value
-
-
-def _deep(value: Any, budget: int) -> bool:
-    if budget == 0:
-        return True
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(_deep(item, budget - 1) for item in inner)
 
 
 def _bytes(pairs: tuple[tuple[str, str], ...]) -> Pairs:
