@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zt_engine.core.errors import InputError
-from zt_engine.sidecar.grpc.wire import data, fields, number, varint
+from zt_engine.sidecar.grpc.check import header
+from zt_engine.sidecar.grpc.wire import data, fields, integer, last, number, payload, varint
 
 Object = dict[str, Any]
 MAX_DEPTH = 16
@@ -29,18 +30,18 @@ _PEER_TEXTS = {2: "service", 4: "principal", 5: "certificate"}
 def read_attributes(message: bytes) -> Object:
     """Return `attributes` of a CheckRequest; raises InputError HOOK_FRAMING for what is none."""
     found: Object = {}
-    for key, value in fields(_last(message, 1)):
+    for key, value in fields(last(message, 1)):
         if key in (1, 2):
-            found["source" if key == 1 else "destination"] = _peer(_bytes(value))
+            found["source" if key == 1 else "destination"] = _peer(payload(value))
         elif key == 4:
-            found["request"] = _request(_bytes(value))
+            found["request"] = _request(payload(value))
         elif key == 10:
-            name, text = _entry(_bytes(value))
+            name, text = _entry(payload(value))
             found.setdefault("contextExtensions", {})[name] = _text(text)
         elif key in (11, 13):
-            found["metadataContext" if key == 11 else "routeMetadataContext"] = _metadata(_bytes(value))
+            found["metadataContext" if key == 11 else "routeMetadataContext"] = _metadata(payload(value))
         elif key == 12:
-            sni = _last(_bytes(value), 1)
+            sni = last(payload(value), 1)
             found["tlsSession"] = {"sni": _text(sni)} if sni else {}
     return found
 
@@ -49,11 +50,11 @@ def _peer(message: bytes) -> Object:
     found: Object = {}
     for key, value in fields(message):
         if key == 1:
-            found["address"] = _address(_bytes(value))
+            found["address"] = _address(payload(value))
         elif key in _PEER_TEXTS:
-            found[_PEER_TEXTS[key]] = _text(_bytes(value))
+            found[_PEER_TEXTS[key]] = _text(payload(value))
         elif key == 3:
-            name, text = _entry(_bytes(value))
+            name, text = _entry(payload(value))
             found.setdefault("labels", {})[name] = _text(text)
     return found
 
@@ -62,16 +63,16 @@ def _address(message: bytes) -> Object:
     for key, value in fields(message):
         if key == 1:
             found: Object = {}
-            for name, part in fields(_bytes(value)):
+            for name, part in fields(payload(value)):
                 if name == 1 and part == 1:
                     found["protocol"] = "UDP"
                 elif name == 2:
-                    found["address"] = _text(_bytes(part))
+                    found["address"] = _text(payload(part))
                 elif name == 3:
-                    found["portValue"] = _number(part)
+                    found["portValue"] = integer(part)
             return {"socketAddress": found}
         if key == 2:
-            return {"pipe": {"path": _text(_last(_bytes(value), 1))}}
+            return {"pipe": {"path": _text(last(payload(value), 1))}}
     return {}
 
 
@@ -79,9 +80,9 @@ def _request(message: bytes) -> Object:
     found: Object = {}
     for key, value in fields(message):
         if key == 1:
-            found["time"] = _timestamp(_bytes(value))
+            found["time"] = _timestamp(payload(value))
         elif key == 2:
-            found["http"] = _http(_bytes(value))
+            found["http"] = _http(payload(value))
     return found
 
 
@@ -90,19 +91,19 @@ def _http(message: bytes) -> Object:
     lines: list[tuple[str, str]] = []
     for key, value in fields(message):
         if key == 11:
-            found["body"] = _body(_bytes(value))
+            found["body"] = _body(payload(value))
         elif key in _HTTP_TEXTS:
-            found[_HTTP_TEXTS[key]] = _text(_bytes(value))
+            found[_HTTP_TEXTS[key]] = _text(payload(value))
         elif key == 3:
-            name, text = _entry(_bytes(value))
+            name, text = _entry(payload(value))
             lines.append((name, _text(text)))
         elif key == 9:
-            size = _number(value)
+            size = integer(value)
             found["size"] = str(size - (1 << 64) if size >> 63 else size)
         elif key == 12:
-            found["rawBody"] = base64.b64encode(_bytes(value)).decode("ascii")
+            found["rawBody"] = base64.b64encode(payload(value)).decode("ascii")
         elif key == 13:
-            lines += [_line(_bytes(line)) for name, line in fields(_bytes(value)) if name == 1]
+            lines += [_line(payload(line)) for name, line in fields(payload(value)) if name == 1]
     if lines:
         found["headers"] = joined(lines)
     return found
@@ -117,29 +118,22 @@ def joined(lines: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def _line(message: bytes) -> tuple[str, str]:
-    name = text = raw = b""
-    for key, value in fields(message):
-        if key == 1:
-            name = _bytes(value)
-        elif key == 2:
-            text = _bytes(value)
-        elif key == 3:
-            raw = _bytes(value)
-    return _text(name), _text(raw or text)
+    name, value = header(message)
+    return _text(name), _text(value)
 
 
 def _entry(message: bytes) -> tuple[str, bytes]:
     """Return an entry of a map."""
-    return _text(_last(message, 1)), _last(message, 2)
+    return _text(last(message, 1)), last(message, 2)
 
 
 def _timestamp(message: bytes) -> str:
     seconds = nanoseconds = 0
     for key, value in fields(message):
         if key == 1:
-            seconds = _number(value)
+            seconds = integer(value)
         elif key == 2:
-            nanoseconds = _number(value)
+            nanoseconds = integer(value)
     if seconds >= MAX_SECONDS or nanoseconds >= 10**9:
         raise InputError("HOOK_FRAMING", "no time")
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -153,13 +147,13 @@ def _metadata(message: bytes) -> Object:
     known = {}
     for key, value in fields(message):
         if key == 1:
-            name, inner = _entry(_bytes(value))
+            name, inner = _entry(payload(value))
             known[name] = _struct(inner, MAX_DEPTH)
     return {"filterMetadata": known} if known else {}
 
 
 def _struct(message: bytes, depth: int) -> Object:
-    entries = (_entry(_bytes(value)) for key, value in fields(message) if key == 1)
+    entries = (_entry(payload(value)) for key, value in fields(message) if key == 1)
     return {name: _value(inner, depth - 1) for name, inner in entries}
 
 
@@ -170,16 +164,16 @@ def _value(message: bytes, depth: int) -> Any:
     for key, value in fields(message):
         match key:
             case 2:
-                found = _double(_bytes(value))
+                found = _double(payload(value))
             case 3:
-                found = _text(_bytes(value))
+                found = _text(payload(value))
             case 4:
-                found = bool(_number(value))
+                found = bool(integer(value))
             case 5:
-                found = _struct(_bytes(value), depth)
+                found = _struct(payload(value), depth)
             case 6:
-                items = fields(_bytes(value))
-                found = [_value(_bytes(item), depth - 1) for name, item in items if name == 1]
+                items = fields(payload(value))
+                found = [_value(payload(item), depth - 1) for name, item in items if name == 1]
     return found
 
 
@@ -210,26 +204,6 @@ def _written(value: Any) -> bytes:
     if isinstance(value, Mapping):
         return data(5, write_struct(value))
     return data(6, b"".join(data(1, _written(item)) for item in value))
-
-
-def _last(message: bytes, wanted: int) -> bytes:
-    found = b""
-    for key, value in fields(message):
-        if key == wanted:
-            found = _bytes(value)
-    return found
-
-
-def _bytes(value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        raise InputError("HOOK_FRAMING", "a number where a message was expected")
-    return value
-
-
-def _number(value: int | bytes) -> int:
-    if not isinstance(value, int):
-        raise InputError("HOOK_FRAMING", "a message where a number was expected")
-    return value
 
 
 def _body(value: bytes) -> str:

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from zt_engine.core.errors import InputError
-from zt_engine.sidecar.grpc.wire import data, fields, number
+from zt_engine.sidecar.grpc.wire import data, fields, integer, last, number, payload
 
 METHOD = b"/envoy.service.auth.v3.Authorization/Check"
 OK, PERMISSION_DENIED, UNAUTHENTICATED = 0, 7, 16
@@ -47,80 +46,60 @@ class Check(msgspec.Struct, gc=False):
 def read_check(message: bytes) -> Check:
     """Read a CheckRequest; raises InputError HOOK_FRAMING for what is none."""
     found = Check()
-    for key, value in fields(_one(message, 1)):
+    for key, value in fields(last(message, 1)):
         if key == 1:
-            _read_source(_message(value), found)
+            _read_source(payload(value), found)
         elif key == 2:
-            _, found.port = _socket_address(_one(_message(value), 1))
+            _, found.port = _socket_address(last(payload(value), 1))
         elif key == 4:
-            _read_http(_one(_message(value), 2), found)
+            _read_http(last(payload(value), 2), found)
     return found
 
 
 def _read_source(peer: bytes, found: Check) -> None:
     for key, value in fields(peer):
         if key == 1:
-            found.address, _ = _socket_address(_message(value))
+            found.address, _ = _socket_address(payload(value))
         elif key == 5:
-            found.certificate = _message(value)
+            found.certificate = payload(value)
 
 
 def _socket_address(address: bytes) -> tuple[bytes, int]:
     host, port = b"", 0
-    for key, value in fields(_one(address, 1)):
+    for key, value in fields(last(address, 1)):
         if key == 2:
-            host = _message(value)
+            host = payload(value)
         elif key == 3:
-            port = _integer(value)
+            port = integer(value)
     return host, port
 
 
 def _read_http(http: bytes, found: Check) -> None:
     for key, value in fields(http):
         if key == 2:
-            found.method = _message(value)
+            found.method = payload(value)
         elif key == 3:
             found.merged = True
         elif key == 4:
-            found.path = _message(value)
+            found.path = payload(value)
         elif key == 5:
-            found.host = _message(value)
+            found.host = payload(value)
         elif key == 13:
-            lines = [_header(_message(line)) for name, line in fields(_message(value)) if name == 1]
+            lines = [header(payload(line)) for name, line in fields(payload(value)) if name == 1]
             found.headers = tuple(line for line in lines if not line[0].startswith(b":"))
 
 
-def _header(line: bytes) -> Header:
+def header(line: bytes) -> Header:
+    """Return name and value of a line of headers; its bytes count before its text."""
     name = text = raw = b""
     for key, value in fields(line):
         if key == 1:
-            name = _message(value)
+            name = payload(value)
         elif key == 2:
-            text = _message(value)
+            text = payload(value)
         elif key == 3:
-            raw = _message(value)
+            raw = payload(value)
     return name, raw or text
-
-
-def _one(message: bytes, wanted: int) -> bytes:
-    """Return the message in a field, empty if it is not there."""
-    found = b""
-    for key, value in fields(message):
-        if key == wanted:
-            found = _message(value)
-    return found
-
-
-def _message(value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        raise InputError("HOOK_FRAMING", "a number where a message was expected")
-    return value
-
-
-def _integer(value: int | bytes) -> int:
-    if not isinstance(value, int):
-        raise InputError("HOOK_FRAMING", "a message where a number was expected")
-    return value
 
 
 def option(name: bytes, value: bytes) -> bytes:

@@ -44,6 +44,29 @@ def fields(message: bytes) -> Iterator[Field]:
         position = stop
 
 
+def payload(value: int | bytes) -> bytes:
+    """Return the value of a field that is a message, a text or bytes; raises InputError HOOK_FRAMING for a number."""
+    if isinstance(value, int):
+        raise InputError("HOOK_FRAMING", "a number where a message was expected")
+    return value
+
+
+def integer(value: int | bytes) -> int:
+    """Return the value of a field that is a number; raises InputError HOOK_FRAMING for anything else."""
+    if not isinstance(value, int):
+        raise InputError("HOOK_FRAMING", "a message where a number was expected")
+    return value
+
+
+def last(message: bytes, wanted: int) -> bytes:
+    """Return the message in a field, the last one if there are several, empty if it is not there."""
+    found = b""
+    for key, value in fields(message):
+        if key == wanted:
+            found = payload(value)
+    return found
+
+
 def _varint(message: bytes, position: int) -> tuple[int, int]:
     """Return the number that begins at a position, and where it ends."""
     try:
