@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from zt_engine.core.generations import Generations
 from zt_engine.pages.denied import DeniedPage
@@ -39,7 +39,7 @@ class Denials:
 
         `target` is what the client asked for, where no header says it.
         """
-        accept, languages, named = _wished(headers)
+        accept, languages, named = wished(headers.items())
         lines, body = self.whole(head, accept, languages, number=number, target=target or named)
         head = head.replace(b"\r\nContent-Length: 0\r\n", b"\r\nContent-Length: %d\r\n" % len(body), 1)
         return b"".join((head, number, b"\r\n", lines, b"\r\n", body))
@@ -87,9 +87,10 @@ class Denials:
         return kept
 
 
-def _wished(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes, bytes]:
+def wished(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes, bytes]:
+    """Return `Accept`, `Accept-Language` and the target that a header says, each empty where nobody says it."""
     accept = languages = target = b""
-    for name, value in headers.items():
+    for name, value in headers:
         lowered = name.lower()
         if lowered == b"accept":
             accept = value[:MAX_HEADER_BYTES]

@@ -18,7 +18,7 @@ from zt_engine.sidecar.grpc.check import Check, added, allowed, allowed_again, d
 from zt_engine.sidecar.grpc.wire import data
 from zt_engine.sidecar.hooks.answers import deny_head
 from zt_engine.sidecar.hooks.credentials import Credentials, Peer
-from zt_engine.sidecar.hooks.denials import MARK, MAX_HEADER_BYTES, Denials
+from zt_engine.sidecar.hooks.denials import MARK, Denials, wished
 from zt_engine.sidecar.hooks.envoy_repeats import GrpcRepeats, Kept, Key, key_of
 from zt_engine.sidecar.hooks.headers import Family, Layouts
 from zt_engine.sidecar.hooks.reading import Prover, Sent
@@ -108,7 +108,7 @@ class EnvoyGrpcHook:
         rule: AskedRule | None = None
         try:
             check = read_check(message)
-            accept, languages = _wished(check)
+            accept, languages, _ = wished(check.headers)
             sent = self._sent(check)
             number = sent_id(sent)
             request: AccessRequest = self._prover.prove(NAME, sent, credential)
@@ -200,13 +200,3 @@ class EnvoyGrpcHook:
 
 def _split(lines: bytes) -> list[tuple[bytes, bytes, bytes]]:
     return [line.partition(b":") for line in lines.split(b"\r\n") if line]
-
-
-def _wished(check: Check) -> tuple[bytes, bytes]:
-    accept = languages = b""
-    for name, value in check.headers:
-        if name == b"accept":
-            accept = value[:MAX_HEADER_BYTES]
-        elif name == b"accept-language":
-            languages = value[:MAX_HEADER_BYTES]
-    return accept, languages
