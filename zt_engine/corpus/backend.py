@@ -88,8 +88,9 @@ class Backend:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while (request := _request(client, kept)) is not None:
                 answer = self._answer(request)
-                client.sendall(agreed(request) or answer)
-                if agreed(request) and _preface(client, kept):
+                switched = agreed(request)
+                client.sendall(switched or answer)
+                if switched and _preface(client, kept):
                     serve_h2(client, kept, self._answer)
                     return
 
