@@ -20,22 +20,22 @@ from zt_engine.control_plane.nonces import digest
 from zt_engine.control_plane.portal.answers import Form, html, page_router, see_other
 from zt_engine.control_plane.portal.enroll_journey import Journey, Journeys
 from zt_engine.control_plane.portal.enroll_refused import refused
+from zt_engine.control_plane.portal.headers import cookies_of
 from zt_engine.control_plane.portal.language import language_asked
 from zt_engine.control_plane.portal.parts import place_of, portal_of
 from zt_engine.control_plane.portal.visitor import Visitor, identify, visitor
 from zt_engine.control_plane.remedies import items
 from zt_engine.control_plane.routes import PathText
+from zt_engine.core.cookies import Ticket, gone, issued
 from zt_engine.core.errors import InputError, ZtError
 from zt_engine.core.session import require_same_origin
 from zt_engine.pages.enroll import EnrollPages, Machine, Package, Platform, called, reach
 
 NOTICE: Final = "/enroll/notice"
 INSTALL: Final = "/enroll/install"
-COOKIE: Final = "__Host-zt-invitation"
+INVITATION: Final = Ticket("__Host-zt-invitation", r"[A-Za-z0-9_-]{6,200}")
 """Carries the code across the sign-in and to the command; it opens nothing by itself."""
-COOKIE_SECONDS: Final = 3600
-_FIXED: Final = "Path=/; Secure; HttpOnly; SameSite=Lax"
-_KEPT: Final = re.compile(r"(?:^|;)[ \t]*__Host-zt-invitation=([A-Za-z0-9_-]{6,200})(?=;|$)")
+INVITATION_SECONDS: Final = 3600
 _CODE: Final = re.compile(r"[A-Za-z0-9_-]{6,200}")
 
 PACKAGE: Final = "enrollment.package"
@@ -84,7 +84,7 @@ def _invitation(plane: ControlPlane, routes: APIRouter, pages: EnrollPages) -> N
         code = code_in(form.get("code", ""))
         if not code:
             return refused(plane, request, InputError("INVITE_UNKNOWN", "that is no code and no link"), who=who)
-        cookie = f"{COOKIE}={code}; {_FIXED}; Max-Age={COOKIE_SECONDS}"
+        cookie = issued(INVITATION.name, code, seconds=INVITATION_SECONDS)
         if who is not None:
             return see_other(NOTICE, cookie)
         # Browsers follow a form to this site only, so what leads to the sign-in is a page.
@@ -106,7 +106,7 @@ def _before_the_agent(plane: ControlPlane, routes: APIRouter, pages: EnrollPages
         except ZtError as error:
             answer = refused(plane, request, error, who=who)
             # Looking at this page again is not another guess.
-            answer.headers.append("Set-Cookie", f"{COOKIE}=; {_FIXED}; Max-Age=0")
+            answer.headers.append("Set-Cookie", gone(INVITATION.name))
             return answer
         if journey.stage != "command":
             return see_other(path_of(journey))
@@ -204,7 +204,7 @@ def _progress(plane: ControlPlane, routes: APIRouter, pages: EnrollPages, journe
             path=path,
         )
         answer = html(page)
-        answer.headers.append("Set-Cookie", f"{COOKIE}=; {_FIXED}; Max-Age=0")
+        answer.headers.append("Set-Cookie", gone(INVITATION.name))
         return answer
 
 
@@ -244,9 +244,7 @@ def package_of(plane: ControlPlane) -> Package:
 
 def kept_code(request: Request) -> str:
     """Return the code that this browser carries; empty without one, or with two."""
-    cookies = "; ".join(value.decode("latin-1") for key, value in request.scope["headers"] if key == b"cookie")
-    found = _KEPT.findall(cookies)
-    return found[0] if len(found) == 1 else ""
+    return INVITATION.read(cookies_of(request))
 
 
 def code_in(text: str) -> str:

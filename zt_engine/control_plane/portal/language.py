@@ -9,6 +9,8 @@ from fastapi import Request
 from starlette.responses import Response
 
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.portal.headers import cookies_of
+from zt_engine.core.cookies import issued
 from zt_engine.pages.book import LANGUAGES, Language
 from zt_engine.pages.denied import language_of
 
@@ -34,13 +36,10 @@ def choice(request: Request) -> str:
 def keep(answer: Response, request: Request) -> Response:
     """Have the browser remember a choice."""
     if chosen := choice(request):
-        answer.headers.append(
-            "Set-Cookie", f"{COOKIE}={chosen}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={YEAR}"
-        )
+        answer.headers.append("Set-Cookie", issued(COOKIE, chosen, seconds=YEAR))
     return answer
 
 
 def _kept(request: Request) -> str:
-    cookies = b"; ".join(value for key, value in request.scope["headers"] if key == b"cookie")
-    found = _CHOSEN.search(cookies)
+    found = _CHOSEN.search(cookies_of(request))
     return found[1].decode("ascii") if found else ""

@@ -13,18 +13,14 @@ from starlette.concurrency import run_in_threadpool
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.enrolling import actor_of
 from zt_engine.control_plane.portal.answers import html, page_router, see_other
+from zt_engine.control_plane.portal.headers import cookies_of
 from zt_engine.control_plane.portal.language import language_asked
 from zt_engine.control_plane.portal.parts import place_of, portal_of, sign_ins_of
+from zt_engine.core.cookies import SIGN_IN, SIGN_OUT, SIGN_OUT_SECONDS, gone, issued
 from zt_engine.core.errors import InputError
 from zt_engine.core.session import COOKIE, SessionRecord, require_same_origin, session_handle, sid_of
 from zt_engine.pages.portal import SIGNED_OUT
 
-TICKET: Final = "__Host-zt-login"
-FIXED: Final = "Path=/; Secure; HttpOnly; SameSite=Lax"
-_TICKET: Final = re.compile(r"(?:^|;)[ \t]*__Host-zt-login=([A-Za-z0-9_-]{1,128})(?=;|$)")
-LEAVING: Final = "__Host-zt-leaving"
-LEAVING_SECONDS: Final = 600
-_LEAVING: Final = re.compile(r"(?:^|;)[ \t]*__Host-zt-leaving=([A-Za-z0-9_-]{43})(?=;|$)")
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 Text = Annotated[str, Query(max_length=4096)]
 Short = Annotated[str, Query(max_length=512)]
@@ -52,24 +48,24 @@ def router(plane: ControlPlane) -> APIRouter:
             acr_values=acr_values,
             max_age=max_age,
             device_id="",
-            ticket=_ticket(request),
+            ticket=SIGN_IN.read(cookies_of(request)),
             address=request.client.host if request.client is not None else "",
             now=plane.now(),
         )
-        return see_other(begun.location, f"{TICKET}={begun.ticket}; {FIXED}; Max-Age={begun.seconds}")
+        return see_other(begun.location, issued(SIGN_IN.name, begun.ticket, seconds=begun.seconds))
 
     @routes.get("/.zt/callback")
     def callback(
         request: Request, state: Short = "", code: Text = "", iss: Short | None = None, error: Short = ""
     ) -> Response:
         """Take a browser back. One that keeps no cookies is told so, and not sent round once more."""
-        if f"{TICKET}=" not in _cookies(request):
+        if f"{SIGN_IN.name}=".encode() not in cookies_of(request):
             raise InputError("SIGN_IN_COOKIES", "the browser kept no cookie of the sign-in")
         before = _handle(request)
         try:
             done = sign_ins_of(plane).finish(
                 state=state if _SECRET.fullmatch(state) else "",
-                ticket=_ticket(request),
+                ticket=SIGN_IN.read(cookies_of(request)),
                 host=place.host,
                 device_id="",
                 code=code,
@@ -84,7 +80,7 @@ def router(plane: ControlPlane) -> APIRouter:
                 return see_other("/")
             raise
         # The ticket stays until its time: another tab may be on its way.
-        return see_other(done.to, f"{COOKIE.decode()}={done.handle}; {FIXED}; Max-Age={done.seconds}")
+        return see_other(done.to, issued(COOKIE.decode(), done.handle, seconds=done.seconds))
 
     @routes.get("/.zt/logout")
     def ask(request: Request) -> Response:
@@ -104,11 +100,11 @@ def router(plane: ControlPlane) -> APIRouter:
     @routes.get("/.zt/signed-out")
     def back(request: Request, state: Short = "") -> Response:
         """Take back a browser that was at the provider to sign out there; no other one."""
-        known = _LEAVING.findall(_cookies(request))
-        if len(known) != 1 or not hmac.compare_digest(known[0].encode(), state.encode()):
+        known = SIGN_OUT.read(cookies_of(request))
+        if not known or not hmac.compare_digest(known.encode(), state.encode()):
             raise InputError("SIGN_OUT_STATE", "this browser was not sent to sign out")
         answer = _shown(plane, request, "done")
-        answer.headers.append("Set-Cookie", f"{LEAVING}=; {FIXED}; Max-Age=0")
+        answer.headers.append("Set-Cookie", gone(SIGN_OUT.name))
         return answer
 
     return routes
@@ -127,12 +123,12 @@ def _ended(plane: ControlPlane, request: Request) -> Response:
             or ""
         )
     answer = _shown(plane, request, "done", onward=onward)
-    answer.headers.append("Set-Cookie", f"{COOKIE.decode()}=; {FIXED}; Max-Age=0")
+    answer.headers.append("Set-Cookie", gone(COOKIE.decode()))
     answer.headers["Clear-Site-Data"] = '"cache"'
     if onward:
         # No redirect: of one that answers a form, Chromium demands that `form-action` names where it leads.
         answer.headers["Refresh"] = f"0; url={onward}"
-        answer.headers.append("Set-Cookie", f"{LEAVING}={state}; {FIXED}; Max-Age={LEAVING_SECONDS}")
+        answer.headers.append("Set-Cookie", issued(SIGN_OUT.name, state, seconds=SIGN_OUT_SECONDS))
     return answer
 
 
@@ -168,15 +164,6 @@ def _shown(plane: ControlPlane, request: Request, what: str, *, onward: str = ""
 def _handle(request: Request) -> bytes:
     """Return the handle of a session; a cookie that is none keeps nobody from a new one."""
     try:
-        return session_handle(_cookies(request).encode("latin-1"))
+        return session_handle(cookies_of(request))
     except InputError:
         return b""
-
-
-def _ticket(request: Request) -> str:
-    found = _TICKET.findall(_cookies(request))
-    return found[0] if len(found) == 1 else ""
-
-
-def _cookies(request: Request) -> str:
-    return "; ".join(value.decode("latin-1") for key, value in request.scope["headers"] if key == b"cookie")

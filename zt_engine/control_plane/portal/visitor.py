@@ -17,6 +17,7 @@ from fastapi import Request
 from zt_engine.control_plane.access import PERMISSIONS, Administrator, Permission, caller
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.enrolling import actor_of, check_person
+from zt_engine.control_plane.portal.headers import cookies_of, sent
 from zt_engine.control_plane.portal.language import language_asked
 from zt_engine.control_plane.portal.parts import place_of, portal_of, sign_ins_of
 from zt_engine.control_plane.portal.refused import refused
@@ -74,9 +75,9 @@ def identify(plane: ControlPlane, request: Request) -> Visitor:
     place = place_of(plane)
     if request.method not in SAFE_METHODS:
         require_same_origin(
-            origin=_sent(request, b"origin"), fetch_site=_sent(request, b"sec-fetch-site"), expected=place.origin
+            origin=sent(request, b"origin"), fetch_site=sent(request, b"sec-fetch-site"), expected=place.origin
         )
-    handle = session_handle(_sent(request, b"cookie", joined=b"; "))
+    handle = session_handle(cookies_of(request))
     if not handle:
         raise InputError("SESSION_NOT_FOUND", "no session came")
     now = plane.now()
@@ -148,8 +149,3 @@ def _revoked(plane: ControlPlane) -> Revoked:
         found = plane.extras.setdefault(_REVOKED, Revoked(plane))
     assert isinstance(found, Revoked)
     return found
-
-
-def _sent(request: Request, name: bytes, *, joined: bytes = b",") -> bytes:
-    """Return a header; several of one name are one that is joined, which is no origin and no site."""
-    return joined.join(value for key, value in request.scope["headers"] if key == name)

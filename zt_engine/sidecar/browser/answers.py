@@ -1,18 +1,11 @@
-"""Whole answers for a browser, and the attributes of every cookie it is given."""
+"""Whole answers for a browser."""
 
 from __future__ import annotations
 
-FIXED = "Path=/; Secure; HttpOnly; SameSite=Lax"
-"""Of every cookie: no page can read it, no other host is sent it (with the prefix `__Host-`)."""
 STATUS = {
     200: "OK", 302: "Found", 303: "See Other", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
     404: "Not Found", 503: "Service Unavailable",
 }  # fmt: skip
-
-
-def gone(cookie: str) -> str:
-    """Return the Set-Cookie value that takes a cookie away."""
-    return f"{cookie}=; {FIXED}; Max-Age=0"
 
 
 def answer(status: int, body: bytes, *headers: tuple[str, str]) -> bytes:

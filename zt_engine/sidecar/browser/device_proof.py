@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import msgspec
 import structlog
 
+from zt_engine.core.cookies import gone, issued
 from zt_engine.core.device_proof import (
     AGENT_PATH,
     COOKIE,
@@ -31,7 +32,7 @@ from zt_engine.core.device_proof import (
 from zt_engine.core.errors import InputError
 from zt_engine.core.session import SessionRecord, check_return, require_same_origin
 from zt_engine.ports import Clock, DeviceProofVerifier
-from zt_engine.sidecar.browser.answers import FIXED, answer, gone
+from zt_engine.sidecar.browser.answers import answer
 from zt_engine.sidecar.browser.visit import Pages, RetoldError, Visit, value_of
 from zt_engine.sidecar.browser_sessions import proof_for, session_of
 from zt_engine.sidecar.replica import Replica
@@ -106,7 +107,7 @@ class DeviceProofs:
         secret = secret_of(visit.sent.cookie) or secrets.token_urlsafe(32).encode()
         place = visit.request.target
         asked = {"host": place.host, "port": place.port, "sid": session.sid, "nonce": digest(secret), "state": to}
-        cookie = f"{TICKET.decode()}={secret.decode()}; {FIXED}; Max-Age={TICKET_SECONDS}"
+        cookie = issued(TICKET.decode(), secret.decode(), seconds=TICKET_SECONDS)
         location = f"http://127.0.0.1:{self._port}{AGENT_PATH}?{urlencode(asked)}"
         return answer(302, b"", ("Location", location), ("Set-Cookie", cookie))
 
@@ -135,7 +136,7 @@ class DeviceProofs:
         # A browser that keeps a proof whose certificate is over would be refused even what it opens without one.
         seconds = int(min(proven.statement.until, proven.certificate.not_after) - now)
         value = cookie_value(secret, jws).decode("ascii")
-        cookie = f"{COOKIE.decode()}={value}; {FIXED}; Max-Age={seconds}"
+        cookie = issued(COOKIE.decode(), value, seconds=seconds)
         ticket = ("Set-Cookie", gone(TICKET.decode()))
         return answer(303, b"", ("Location", to), ("Set-Cookie", cookie), ticket)
 

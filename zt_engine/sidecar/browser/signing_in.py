@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import structlog
 
+from zt_engine.core.cookies import SIGN_IN, issued
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.session import COOKIE, require_same_origin, session_handle, sid_of
@@ -26,7 +27,7 @@ from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports import CertificateVerifier, Clock
 from zt_engine.ports.sessions import SignInDesk
-from zt_engine.sidecar.browser.answers import FIXED, answer, page
+from zt_engine.sidecar.browser.answers import answer, page
 from zt_engine.sidecar.browser.signing_out import SigningOut
 from zt_engine.sidecar.browser.visit import Page, Pages, RetoldError, Visit, value_of
 from zt_engine.sidecar.browser.wire import Raw
@@ -38,12 +39,10 @@ log = structlog.get_logger()
 
 LOGIN = b"/.zt/login"
 CALLBACK = b"/.zt/callback"
-TICKET = "__Host-zt-login"
 MAX_QUERY = 8192
 KNOWN_SECONDS = 5.0
 """How long a browser waits until its session is known here, so that its next request finds it."""
 LOOK_SECONDS = 0.02
-_TICKET = re.compile(rb"(?:^|;)[ \t]*__Host-zt-login=([A-Za-z0-9_-]{1,128})(?=;|$)")
 _SECRET = re.compile(r"[A-Za-z0-9_-]{0,128}")
 
 
@@ -136,13 +135,13 @@ class BrowserSignIn:
                 "scheme": request.target.scheme,
                 "authority": request.target.origin.decode().partition("://")[2],
                 "to": values.get("to", "/"),
-                "ticket": self._ticket(visit),
+                "ticket": SIGN_IN.read(visit.sent.cookie),
                 "address": request.client_ip,
                 "acr_values": values.get("acr_values", "")[:512],
                 "max_age": int(age) if age.isascii() and age.isdigit() and len(age) < 9 else None,
             }
         )
-        cookie = f"{TICKET}={begun.ticket}; {FIXED}; Max-Age={begun.seconds}"
+        cookie = issued(SIGN_IN.name, begun.ticket, seconds=begun.seconds)
         return answer(302, b"", ("Location", begun.location), ("Set-Cookie", cookie))
 
     async def _callback(self, visit: Visit) -> bytes:
@@ -153,7 +152,7 @@ class BrowserSignIn:
                 {
                     **self._place(visit.request),
                     "state": state if _SECRET.fullmatch(state) else "",
-                    "ticket": self._ticket(visit),
+                    "ticket": SIGN_IN.read(visit.sent.cookie),
                     "code": values.get("code", "")[:4096],
                     "issuer": values.get("iss"),
                     "error": values.get("error", "")[:128],
@@ -166,14 +165,9 @@ class BrowserSignIn:
                 return page(self._page.already(accept_language=visit.language), self._page.security_policy)
             raise
         await self._known(done.sid)
-        session = f"{COOKIE.decode()}={done.handle}; {FIXED}; Max-Age={done.seconds}"
+        session = issued(COOKIE.decode(), done.handle, seconds=done.seconds)
         # The ticket stays until its time: another tab may be on its way.
         return answer(303, b"", ("Location", done.to), ("Set-Cookie", session))
-
-    @staticmethod
-    def _ticket(visit: Visit) -> str:
-        found = _TICKET.findall(visit.sent.cookie)
-        return found[0].decode("ascii") if len(found) == 1 else ""
 
     def _signed_in(self, request: AccessRequest) -> bool:
         record = self._replica.sessions.get(sid_of(request.session)) if request.session else None

@@ -7,25 +7,22 @@ from it is believed only in the browser that was sent.
 from __future__ import annotations
 
 import hmac
-import re
 import secrets
 
 import structlog
 
+from zt_engine.core.cookies import SIGN_OUT, SIGN_OUT_SECONDS, gone, issued
 from zt_engine.core.errors import InputError
 from zt_engine.core.session import COOKIE, sid_of
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports.sessions import SignInDesk
-from zt_engine.sidecar.browser.answers import FIXED, gone, page
+from zt_engine.sidecar.browser.answers import page
 from zt_engine.sidecar.browser.visit import Page, Visit
 
 log = structlog.get_logger()
 
 LOGOUT = b"/.zt/logout"
 SIGNED_OUT = b"/.zt/signed-out"
-LEAVING = "__Host-zt-leaving"
-LEAVING_SECONDS = 600
-_LEAVING = re.compile(rb"(?:^|;)[ \t]*__Host-zt-leaving=([A-Za-z0-9_-]{43})(?=;|$)")
 
 
 class SigningOut:
@@ -54,15 +51,15 @@ class SigningOut:
         if onward:
             # No redirect: of one that answers a form, Chromium demands that `form-action` names where it leads.
             headers.append(("Refresh", f"0; url={onward}"))
-            headers.append(("Set-Cookie", f"{LEAVING}={state}; {FIXED}; Max-Age={LEAVING_SECONDS}"))
+            headers.append(("Set-Cookie", issued(SIGN_OUT.name, state, seconds=SIGN_OUT_SECONDS)))
         done = self._page.done(accept_language=visit.language, onward=onward)
         return page(done, self._page.security_policy, *headers)
 
     async def _back(self, visit: Visit) -> bytes:
         """Take back a browser that was at the provider (RP-Initiated Logout 1.0, 3)."""
-        known = _LEAVING.findall(visit.sent.cookie)
+        known = SIGN_OUT.read(visit.sent.cookie)
         state = visit.query.get("state", "").encode()
-        if len(known) != 1 or not hmac.compare_digest(known[0], state):
+        if not known or not hmac.compare_digest(known.encode(), state):
             raise InputError("SIGN_OUT_STATE", "this browser was not sent to sign out")
         done = self._page.done(accept_language=visit.language)
-        return page(done, self._page.security_policy, ("Set-Cookie", gone(LEAVING)))
+        return page(done, self._page.security_policy, ("Set-Cookie", gone(SIGN_OUT.name)))

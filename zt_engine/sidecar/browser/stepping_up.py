@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlencode
 
+from zt_engine.core.cookies import Ticket, gone, issued
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import AssuranceTable
 from zt_engine.core.request import AccessRequest
@@ -19,14 +20,14 @@ from zt_engine.core.session import SessionRecord, require_same_origin, sid_of
 from zt_engine.core.webauthn import PHR, PHRH
 from zt_engine.ports import CertificateVerifier, Clock
 from zt_engine.ports.webauthn import StepUpDesk
-from zt_engine.sidecar.browser.answers import FIXED, answer, gone
+from zt_engine.sidecar.browser.answers import answer
 from zt_engine.sidecar.browser.visit import Pages, Visit
 from zt_engine.sidecar.replica import Replica
 
 STEP_UP: Final = b"/.zt/step-up"
 PROVEN: Final = b"/.zt/proven"
 LOGIN: Final = "/.zt/login"
-TICKET: Final = "__Host-zt-step-up"
+TICKET: Final = Ticket("__Host-zt-step-up", r"[A-Za-z0-9_-]{1,128}")
 KNOWN_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.02
 GIVEN_UP: Final = frozenset({"PASSKEY_NONE", "PASSKEY_OFF", "SESSION_NOT_FOUND"})
@@ -34,7 +35,6 @@ GIVEN_UP: Final = frozenset({"PASSKEY_NONE", "PASSKEY_OFF", "SESSION_NOT_FOUND"}
 MAX_ASKED: Final = 16
 UNKNOWN: Final = 2**31
 """Above every level: what the table does not know is only enough for itself."""
-_TICKET: Final = re.compile(rb"(?:^|;)[ \t]*__Host-zt-step-up=([A-Za-z0-9_-]{1,128})(?=;|$)")
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ASKED: Final = ("to", "acr_values", "max_age")
 
@@ -94,23 +94,21 @@ class StepUp:
             if error.code in GIVEN_UP:
                 return _to_provider(visit.query)
             raise
-        cookie = f"{TICKET}={begun.ticket}; {FIXED}; Max-Age={begun.seconds}"
+        cookie = issued(TICKET.name, begun.ticket, seconds=begun.seconds)
         return answer(302, b"", ("Location", begun.location), ("Set-Cookie", cookie))
 
     async def _finish(self, visit: Visit) -> bytes:
         request = visit.request
-        ticket = _TICKET.findall(visit.sent.cookie)
+        ticket = TICKET.read(visit.sent.cookie)
         code = visit.query.get("code", "")
-        if self._desk is None or not request.session or len(ticket) != 1:
+        if self._desk is None or not request.session or not ticket:
             raise InputError("PASSKEY_SESSION", "the session or the ticket of the browser is missing")
         if not _SECRET.fullmatch(code):
             raise InputError("PASSKEY_CHALLENGE", "the code is none")
         sid = sid_of(request.session)
-        raised = await self._desk.finish(
-            {**self._place(request), "sid": sid, "code": code, "ticket": ticket[0].decode("ascii")}
-        )
+        raised = await self._desk.finish({**self._place(request), "sid": sid, "code": code, "ticket": ticket})
         await self._known(sid, raised.version)
-        return answer(303, b"", ("Location", raised.to), ("Set-Cookie", gone(TICKET)))
+        return answer(303, b"", ("Location", raised.to), ("Set-Cookie", gone(TICKET.name)))
 
     def _place(self, request: AccessRequest) -> dict[str, object]:
         device = ""
