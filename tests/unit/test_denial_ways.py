@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zt_engine.core.decision import Decision, Effect, Unmet
+from zt_engine.core.session import check_return
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
 from zt_engine.sidecar.hooks.answers import deny_head
@@ -59,13 +60,18 @@ def test_where_signing_in_helps_nobody_there_is_no_way() -> None:
     assert link_of(answer) is None and b"0-sign-in-0" not in answer and b"d-1" in answer
 
 
-@given(to=st.one_of(st.text(max_size=40), st.sampled_from(["//e", "/\\e", "https://e", "/.zt/logout", "", "\r\n/"])))
+@given(
+    to=st.one_of(
+        st.text(max_size=40), st.sampled_from(["//e", "/\\e", "/a\\e", "/é", "https://e", "/.zt/logout", "", "\r\n/"])
+    )
+)
 def test_no_link_leads_off_the_host_or_back_to_these_pages(to: str) -> None:
     link = sign_in_link(to, "")
 
     (back,) = parse_qs(urlsplit(link).query, keep_blank_values=True)["to"]
     assert link.startswith("/.zt/login?") and link.isascii() and link.isprintable()
     assert back.startswith("/") and not back.startswith(("//", "/\\", "/.zt/"))
+    check_return(back)  # so whoever has signed in is not told that there is no such page
 
 
 @given(target=st.binary(max_size=60))

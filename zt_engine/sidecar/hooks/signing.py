@@ -5,15 +5,22 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
+from zt_engine.core.errors import InputError
+from zt_engine.core.session import check_return
+
 MAX_TARGET = 2048
+"""It stands twice in a page, among other things; signing in itself takes longer ones."""
 _TOO_WEAK = 'error="insufficient_user_authentication"'
 _WANTED = re.compile(r'(acr_values|max_age)="([^"]{1,256})"')
 
 
 def way_back(to: str) -> str:
-    """Return a target of this host that is no page of ours, `/` for anything else."""
-    own = to.startswith("/") and not to.startswith(("//", "/\\", "/.zt/")) and len(to) <= MAX_TARGET
-    return to if own else "/"
+    """Return a target that signing in leads back to, `/` for anything else."""
+    try:
+        check_return(to)
+    except InputError:
+        return "/"
+    return to if len(to) <= MAX_TARGET else "/"
 
 
 def sign_in_link(to: str, challenge: str) -> str:
