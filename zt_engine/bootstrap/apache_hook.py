@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from zt_engine.bootstrap.hook_files import absolute, keep_private
+from zt_engine.bootstrap.hook_files import absolute, keep_private, spoken
 from zt_engine.bootstrap.identity import secret_file
-from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts, spoken
+from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
 from zt_engine.config import Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks.apache_config import ApacheBlock, key_line

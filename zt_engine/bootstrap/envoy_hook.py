@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from zt_engine.bootstrap.hook_files import absolute, keep_private
+from zt_engine.bootstrap.hook_files import absolute, keep_private, spoken
 from zt_engine.bootstrap.identity import secret_file
-from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts, spoken
+from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
 from zt_engine.config import UNIX, Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks.envoy_config import SESSION_SECONDS, EnvoyConfig, key_line

@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from zt_engine.bootstrap.hook_files import spoken
 from zt_engine.bootstrap.identity import secret_file
-from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, TLS_LISTEN, chosen_hosts, spoken
+from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, TLS_LISTEN, chosen_hosts
 from zt_engine.config import UNIX, Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.sidecar.hooks.haproxy_config import HaproxyBlock, render_lua, usable_key

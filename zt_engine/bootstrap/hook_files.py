@@ -1,11 +1,13 @@
-"""Files beside a printed configuration: a copy of the proxy's key in the form that this proxy reads."""
+"""Files and places in a printed configuration: how it names them, and the proxy's key in the form that it reads."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 from zt_engine.adapters.owned_files import replace_owned
+from zt_engine.config import UNIX
 from zt_engine.core.errors import ConfigError, Problem
 
 
@@ -24,3 +26,8 @@ def keep_private(path: Path, content: bytes) -> Path | None:
 def absolute(path: Path | None) -> str:
     """Return a path as a configuration names it, empty for none."""
     return "" if path is None else str(path.absolute())
+
+
+def spoken(listen: str) -> str:
+    """Return a place as proxies write it: sockets by their whole path."""
+    return UNIX + os.path.abspath(listen[len(UNIX) :]) if listen.startswith(UNIX) else listen

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zt_engine.adapters.catalogue_yaml import load_catalogue
-from zt_engine.bootstrap.hook_files import absolute, keep_private
+from zt_engine.bootstrap.hook_files import absolute, keep_private, spoken
 from zt_engine.bootstrap.identity import secret_file
 from zt_engine.config import UNIX, Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
@@ -69,11 +69,6 @@ def nginx_block(
         enforces=tuple(proxy.enforces),
         browser=tuple(browser) or tuple(map(spoken, settings.sidecar.browser_listen)),
     )
-
-
-def spoken(listen: str) -> str:
-    """Return a place as proxies write it: sockets by their whole path."""
-    return UNIX + os.path.abspath(listen[len(UNIX) :]) if listen.startswith(UNIX) else listen
 
 
 def key_include(settings: Settings, key_file: Path) -> Path:
