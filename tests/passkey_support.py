@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from html import unescape
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import pytest
 
 from tests.control_support import NOW, TENANT
 from tests.fakes.authenticator import FakeAuthenticator, FakeVerifier
@@ -23,6 +25,8 @@ from zt_engine.ports.sessions import HeldSession
 from zt_engine.ports.webauthn import KeyVerifier
 
 HOST = "portal.example"
+BEFORE = {"acr": "pwd", "amr": ("pwd",)}
+"""What a session says that no key was used for."""
 OFTEN = {name: (Rate(100_000, 1000), Rate(100_000, 1000)) for name in RATES}
 DATA = re.compile(r'data-options="([^"]*)"')
 
@@ -109,6 +113,19 @@ class KeyOffice(PortalOffice):
         """Come back with a code."""
         told: dict[str, Any] = {"code": code, "ticket": begun.ticket, "sid": sid, "host": HOST, "device_id": ""}
         return self.proving.finish(**(told | {"now": self.now} | fields))
+
+
+@pytest.fixture(scope="module")
+def one_office() -> Iterator[KeyOffice]:
+    with KeyOffice() as made:
+        yield made
+
+
+@pytest.fixture
+def office(one_office: KeyOffice) -> KeyOffice:
+    """The module's office, as new for each test."""
+    one_office.forget()
+    return one_office
 
 
 def secret_of(begun: Begun) -> str:

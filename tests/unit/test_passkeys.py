@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +11,8 @@ from hypothesis import strategies as st
 
 from tests.fakes.authenticator import FakeAuthenticator
 from tests.passkey_support import KeyOffice, field, options
+from tests.passkey_support import office as office
+from tests.passkey_support import one_office as one_office
 from tests.portal_support import PortalOffice
 from tests.unit.test_control_directory import PERSON, RECORD
 from zt_engine.control_plane.passkeys import Holder
@@ -27,18 +28,6 @@ from zt_engine.core.webauthn import (
     went_back,
 )
 from zt_engine.pages.keys import TEXTS, kind_of
-
-
-@pytest.fixture(scope="module")
-def one_office() -> Iterator[KeyOffice]:
-    with KeyOffice() as made:
-        yield made
-
-
-@pytest.fixture
-def office(one_office: KeyOffice) -> KeyOffice:
-    one_office.forget()
-    return one_office
 
 
 def test_a_person_registers_a_key_after_a_fresh_sign_in(office: KeyOffice) -> None:

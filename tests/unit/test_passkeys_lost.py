@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.passkey_support import KeyOffice
+from tests.passkey_support import BEFORE, KeyOffice
+from tests.passkey_support import office as office
+from tests.passkey_support import one_office as one_office
 from zt_engine.pages.keys import TEXTS
-
-BEFORE = {"acr": "pwd", "amr": ("pwd",)}
-
-
-@pytest.fixture(scope="module")
-def one_office() -> Iterator[KeyOffice]:
-    with KeyOffice() as made:
-        yield made
-
-
-@pytest.fixture
-def office(one_office: KeyOffice) -> KeyOffice:
-    one_office.forget()
-    return one_office
 
 
 @pytest.mark.parametrize("order", ["ab", "aba", "abab"])

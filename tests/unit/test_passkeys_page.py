@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
 
-from tests.passkey_support import HOST, KeyOffice, options, secret_of
-
-BEFORE = {"acr": "pwd", "amr": ("pwd",)}
-
-
-@pytest.fixture(scope="module")
-def one_office() -> Iterator[KeyOffice]:
-    with KeyOffice() as made:
-        yield made
-
-
-@pytest.fixture
-def office(one_office: KeyOffice) -> KeyOffice:
-    one_office.forget()
-    return one_office
+from tests.passkey_support import BEFORE, HOST, KeyOffice, options, secret_of
+from tests.passkey_support import office as office
+from tests.passkey_support import one_office as one_office
 
 
 def test_the_page_asks_for_a_key_names_the_page_and_leads_back_to_its_host_alone(office: KeyOffice) -> None:

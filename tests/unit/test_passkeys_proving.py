@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,22 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.authenticator import FakeAuthenticator
-from tests.passkey_support import HOST, KeyOffice, secret_of
+from tests.passkey_support import BEFORE, HOST, KeyOffice, secret_of
+from tests.passkey_support import office as office
+from tests.passkey_support import one_office as one_office
 from zt_engine.core.errors import InputError
-
-BEFORE = {"acr": "pwd", "amr": ("pwd",)}
-
-
-@pytest.fixture(scope="module")
-def one_office() -> Iterator[KeyOffice]:
-    with KeyOffice() as made:
-        yield made
-
-
-@pytest.fixture
-def office(one_office: KeyOffice) -> KeyOffice:
-    one_office.forget()
-    return one_office
 
 
 def code_of(error: pytest.ExceptionInfo[InputError]) -> str:
