@@ -16,6 +16,7 @@ from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.passkeys import PASSKEYS, Passkeys
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.core.issuer import IssuerConfig
+from zt_engine.core.session import LOCALE
 
 
 def open_sign_in(
@@ -27,7 +28,7 @@ def open_sign_in(
     """Let people sign in with a browser, where the settings say at which issuer; ConfigError with what is wrong."""
     wanted, desk = settings.sign_in, settings.administrators
     # What gives somebody a role at the desk; it says nothing at sidecars.
-    also = (desk.roles_claim,) if desk.issuer == wanted.issuer else ()
+    also = (LOCALE, *((desk.roles_claim,) if desk.issuer == wanted.issuer else ()))
     made = sign_in_sessions(plane, settings, configs, sources, now=plane.clock.now, also=also)
     if made is None:
         return

@@ -22,8 +22,11 @@ COOKIE = b"__Host-zt-session"
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 MAX_COOKIE_BYTES = 16_384
 MAX_RETURN = 4096
+LOCALE = "locale"
+"""The claim with the language of a person's profile. It chooses words and decides nothing."""
 
 _HANDLE = re.compile(rb"[A-Za-z0-9_-]{43}")
+_TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{1,8}){0,4}")
 _MEMBER = re.compile(rb"(?:^|;)[ \t]*" + re.escape(COOKIE) + rb"=([^;]*)")
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
@@ -55,6 +58,12 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __repr__(self) -> str:
         return f"SessionRecord({self.sid[:8]!r}, {self.subject!r}, until={self.until})"
+
+
+def language_of_person(claims: Mapping[str, object]) -> str:
+    """Return the language that the provider says is somebody's (`locale`, OpenID Connect Core, 5.1); empty for none."""
+    said = claims.get(LOCALE)
+    return said.replace("_", "-") if isinstance(said, str) and _TAG.fullmatch(said) else ""
 
 
 def sid_of(handle: bytes) -> str:

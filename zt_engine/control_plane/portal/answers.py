@@ -64,6 +64,7 @@ async def _answered(
 ) -> Response:
     who = request.scope.get(CALLER)
     try:
+        _check_query(request)
         if request.method == "POST":
             await _read_form(request, who)
         return await handler(request)
@@ -73,7 +74,19 @@ async def _answered(
         code, status = "REQUEST_INVALID", 422
     except HTTPException as error:
         code, status = _HTTP.get(error.status_code, "REQUEST_MALFORMED"), error.status_code
-    return page_of(plane, request, code, status=status, visitor=who if isinstance(who, Visitor) else None)
+    visitor = who if isinstance(who, Visitor) else None
+    language = None if visitor is None else visitor.language
+    return page_of(plane, request, code, status=status, visitor=visitor, language=language)
+
+
+def _check_query(request: Request) -> None:
+    """Require each parameter once (RFC 6749, 3.1): of two, another reader may take the other."""
+    try:
+        pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=64)
+    except ValueError:
+        raise InputError("REQUEST_MALFORMED", "the query is no query") from None
+    if len(dict(pairs)) != len(pairs):
+        raise InputError("REQUEST_MALFORMED", "a parameter occurs twice")
 
 
 async def _read_form(request: Request, who: object) -> None:

@@ -1,4 +1,4 @@
-"""In which language a page is: what was chosen, else what the browser asks for, else the installation's own."""
+"""In which language a page is: chosen, else asked for by the browser, else the person's, else the installation's."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _CHOSEN: Final = re.compile(rb"(?:^|;)[ \t]*zt-lang=(ja|en)(?=;|$)")
 _ASKED: Final = re.compile(rb"(?:^|&)lang=(ja|en)(?=&|$)")
 
 
-def language_asked(plane: ControlPlane, request: Request) -> Language:
-    """Return the language of the answer to a request."""
+def language_asked(plane: ControlPlane, request: Request, *, person: str = "") -> Language:
+    """Return the language of the answer to a request; `person` is the language of whoever is known to ask."""
     chosen = choice(request) or _kept(request)
-    found = chosen or language_of(request.headers.get("accept-language", ""), default=plane.settings.language)
+    own = language_of(person, default=plane.settings.language)
+    found = chosen or language_of(request.headers.get("accept-language", ""), default=own)
     return next((one for one in LANGUAGES if one == found), plane.settings.language)
 
 

@@ -16,6 +16,7 @@ from zt_engine.control_plane.portal.language import keep, language_asked
 from zt_engine.control_plane.portal.parts import portal_of
 from zt_engine.control_plane.problem import status_of
 from zt_engine.core.errors import ZtError
+from zt_engine.pages.book import Language
 from zt_engine.pages.portal import MESSAGE, told
 from zt_engine.pages.registry import registry
 
@@ -41,9 +42,12 @@ def refused(plane: ControlPlane, request: Request, error: ZtError | DeviceRecord
     return page_of(plane, request, error.code, status=page_status(error))
 
 
-def page_of(plane: ControlPlane, request: Request, code: str, *, status: int, visitor: object = None) -> Response:
+def page_of(
+    plane: ControlPlane, request: Request, code: str, *, status: int, visitor: object = None,
+    language: Language | None = None,
+) -> Response:  # fmt: skip
     """Return the page that says what is wrong, and the one thing to do next."""
-    language = language_asked(plane, request)
+    language = language or language_asked(plane, request)
     texts, entry = MESSAGE[language], registry().get(code)
     signs_in = code.startswith(("SESSION_", "SIGN_IN_", "TOKEN_")) or code in _AGAIN
     target = f"{LOGIN}?to=/" if signs_in else "/"

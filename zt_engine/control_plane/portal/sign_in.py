@@ -18,7 +18,14 @@ from zt_engine.control_plane.portal.language import language_asked
 from zt_engine.control_plane.portal.parts import place_of, portal_of, sign_ins_of
 from zt_engine.core.cookies import SIGN_IN, SIGN_OUT, SIGN_OUT_SECONDS, gone, issued
 from zt_engine.core.errors import InputError
-from zt_engine.core.session import COOKIE, SessionRecord, require_same_origin, session_handle, sid_of
+from zt_engine.core.session import (
+    COOKIE,
+    SessionRecord,
+    language_of_person,
+    require_same_origin,
+    session_handle,
+    sid_of,
+)
 from zt_engine.pages.portal import SIGNED_OUT
 
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -85,7 +92,8 @@ def router(plane: ControlPlane) -> APIRouter:
     @routes.get("/.zt/logout")
     def ask(request: Request) -> Response:
         """Ask whether to sign out: a link of another site signs nobody out."""
-        return _shown(plane, request, "ask")
+        held = _held(plane, _handle(request))
+        return _shown(plane, request, "ask", held=held)
 
     @routes.post("/.zt/logout")
     async def logout(request: Request) -> Response:
@@ -122,7 +130,7 @@ def _ended(plane: ControlPlane, request: Request) -> Response:
             )
             or ""
         )
-    answer = _shown(plane, request, "done", onward=onward)
+    answer = _shown(plane, request, "done", onward=onward, held=held)
     answer.headers.append("Set-Cookie", gone(COOKIE.decode()))
     answer.headers["Clear-Site-Data"] = '"cache"'
     if onward:
@@ -146,8 +154,10 @@ def _signed_in(plane: ControlPlane, handle: bytes) -> bool:
     return record is not None and record.until > plane.now()
 
 
-def _shown(plane: ControlPlane, request: Request, what: str, *, onward: str = "") -> Response:
-    language = language_asked(plane, request)
+def _shown(
+    plane: ControlPlane, request: Request, what: str, *, onward: str = "", held: SessionRecord | None = None
+) -> Response:
+    language = language_asked(plane, request, person="" if held is None else language_of_person(held.claims))
     texts = SIGNED_OUT[language]
     page = portal_of(plane).book.render(
         "portal_sign_out.html",

@@ -26,7 +26,14 @@ from zt_engine.core.errors import InputError
 from zt_engine.core.issuer import subject_name
 from zt_engine.core.jose import to_base64url
 from zt_engine.core.revocable import REVOKED
-from zt_engine.core.session import SAFE_METHODS, SessionRecord, require_same_origin, session_handle, sid_of
+from zt_engine.core.session import (
+    SAFE_METHODS,
+    SessionRecord,
+    language_of_person,
+    require_same_origin,
+    session_handle,
+    sid_of,
+)
 from zt_engine.pages.book import Language
 from zt_engine.ports.administration import Role
 
@@ -105,7 +112,7 @@ def _visitor(plane: ControlPlane, request: Request, record: SessionRecord, handl
         role=portal_of(plane).roles.role(record.issuer, record.claims),
         names=frozenset({name, actor, record.subject}),
         csrf=csrf_of(handle),
-        language=language_asked(plane, request),
+        language=language_asked(plane, request, person=language_of_person(record.claims)),
         sid=record.sid,
         device_id=record.device_id,
     )

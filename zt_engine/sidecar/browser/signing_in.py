@@ -22,7 +22,7 @@ import structlog
 from zt_engine.core.cookies import SIGN_IN, issued
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
 from zt_engine.core.request import AccessRequest
-from zt_engine.core.session import COOKIE, require_same_origin, session_handle, sid_of
+from zt_engine.core.session import COOKIE, language_of_person, require_same_origin, session_handle, sid_of
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports import CertificateVerifier, Clock
@@ -96,8 +96,13 @@ class BrowserSignIn:
         if sent.method != b"GET":
             # INVARIANT: what changes something was asked by a page of this very origin.
             require_same_origin(origin=sent.origin, fetch_site=sent.fetch_site, expected=request.target.origin)
-        values = dict(parse_qsl(query.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=32))
-        return Visit(request, sent, values, raw), found
+        pairs = parse_qsl(query.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=32)
+        values = dict(pairs)
+        if len(values) != len(pairs):
+            # RFC 6749, 3.1: of two, another reader may take the other.
+            raise InputError("SIGN_IN_STATE", "a parameter occurs twice")
+        known = self._replica.sessions.get(sid_of(request.session)) if request.session else None
+        return Visit(request, sent, values, raw, "" if known is None else language_of_person(known.claims)), found
 
     def _read(self, raw: Raw) -> tuple[Sent, Credential, HeaderHook]:
         """Read the request by the one hook whose credential is shown."""

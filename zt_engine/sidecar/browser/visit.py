@@ -26,11 +26,14 @@ class Visit(msgspec.Struct, frozen=True):
     query: Mapping[str, str]
     """The query, which proves nothing."""
     raw: Raw
+    person: str = ""
+    """The language of whoever's session it is, as far as the identity provider says it."""
 
     @property
     def language(self) -> str:
-        """What the browser says in `Accept-Language`."""
-        return value_of(self.raw, b"accept-language")
+        """What the browser says in `Accept-Language`, and behind all of that the person's own."""
+        said = value_of(self.raw, b"accept-language")
+        return ", ".join((*filter(None, (said,)), f"{self.person};q=0.001")) if self.person else said
 
     @property
     def accept(self) -> str:
