@@ -9,25 +9,12 @@ from structlog.testing import capture_logs
 
 from tests.control_support import NOW
 from tests.fakes.strict_provider import Mood, StrictProvider
-from tests.unit.test_session_refresh import DUE, sessions
-from tests.unit.test_sessions import FakeProvider, Office
+from tests.session_support import DUE, Office, sessions
+from tests.session_support import office as office
+from tests.session_support import only as only
 from zt_engine.adapters.provider_oidc import DISCOVERY_TIMEOUT, TOKEN_SECONDS, ClientProof, OidcProvider
 from zt_engine.control_plane.refreshing import CLAIM_SECONDS
 from zt_engine.core.errors import UnavailableError
-
-
-@pytest.fixture(scope="module")
-def only() -> Iterator[Office]:
-    made = Office()
-    with made.control:
-        yield made
-
-
-@pytest.fixture
-def office(only: Office) -> Office:
-    only.provider = FakeProvider()
-    only.sessions = sessions(only)
-    return only
 
 
 @pytest.fixture(scope="module")

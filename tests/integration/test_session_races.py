@@ -13,9 +13,8 @@ import pytest
 
 from tests.control_support import NOW, TENANT, URL, Control
 from tests.fakes.strict_provider import StrictProvider
+from tests.session_support import FakeProvider, Office, People
 from tests.store_support import ON_DISK, store_url
-from tests.unit.test_session_refresh import People
-from tests.unit.test_sessions import FakeProvider, Office
 from zt_engine.adapters.provider_oidc import ClientProof, OidcProvider
 from zt_engine.adapters.sealing import FileSealer
 from zt_engine.adapters.store_sql import open_store

@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.control_support import NOW
-from tests.unit.test_session_refresh import sessions
-from tests.unit.test_sessions import FakeProvider, Office
+from tests.session_support import FakeProvider, Office, sessions
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.ports.sessions import Tokens
 

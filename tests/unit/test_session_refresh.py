@@ -2,69 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from tests.control_support import NOW, TENANT
-from tests.unit.test_sessions import ISSUER, FakeProvider, Office
+from tests.session_support import DUE, ISSUER, OLD, Office, People, sessions
+from tests.session_support import office as office
+from tests.session_support import only as only
 from zt_engine.adapters.sealing import FileSealer
 from zt_engine.control_plane.refreshing import AT_ONCE, CLAIM_SECONDS, Refreshing
 from zt_engine.control_plane.session_changes import FADE_SECONDS
-from zt_engine.control_plane.sessions import EACH, EXCHANGES, SessionRules, Sessions
+from zt_engine.control_plane.sessions import EACH, EXCHANGES, SessionRules
 from zt_engine.core.errors import InputError, UnavailableError
-from zt_engine.ports.credentials import Person
 from zt_engine.ports.sessions import Tokens
 
-DUE = NOW + 600
-NEW, OLD = b"n" * 32, b"k" * 32
-
-
-@pytest.fixture(scope="module")
-def only() -> Iterator[Office]:
-    made = Office()
-    with made.control:
-        yield made
-
-
-@pytest.fixture
-def office(only: Office) -> Office:
-    only.provider = FakeProvider()
-    only.sessions = sessions(only)
-    only.control.announced()
-    return only
-
-
-def sessions(office: Office, **parts: Any) -> Sessions:
-    made: dict[str, Any] = {
-        "provider": office.provider, "people": People(), "sealer": FileSealer(OLD),
-        "rules": SessionRules(client_id="portal"),
-    }  # fmt: skip
-    return Sessions(office.control.plane, **(made | parts))
-
-
-class People:
-    """An ID token is the nonce it was asked for with, or `subject/what the directory says`."""
-
-    def __init__(self, *, unknown: int = 0) -> None:
-        self.unknown = unknown
-
-    def verify(self, id_token: bytes, *, now: float) -> Person:
-        if self.unknown:
-            self.unknown -= 1
-            raise InputError("TOKEN_KEY_UNKNOWN", "a new key")
-        text = id_token.decode()
-        if text == "forged":
-            raise InputError("TOKEN_SIGNATURE", "forged")
-        if "/" not in text:
-            return Person(issuer=ISSUER, subject="tanaka", acr="phr", nonce=text, claims={"dept": "a"})
-        subject, _, dept = text.partition("/")
-        return Person(issuer=ISSUER, subject=subject, acr="", nonce="", claims={"dept": dept})
-
-    def logged_out(self, token: bytes, *, now: float) -> Any:
-        raise AssertionError(token)
+NEW = b"n" * 32
 
 
 def answering(office: Office, **tokens: Any) -> None:
