@@ -71,9 +71,10 @@ def test_a_second_snapshot_replaces_everything(tmp_path: Path) -> None:
 def test_a_snapshot_fetched_for_the_disk_replaces_what_it_has_and_nothing_else(tmp_path: Path) -> None:
     kept(tmp_path)
     disk = ReplicaDisk(tmp_path)
-    before = Follower(keep=disk)
+    before = Follower()
     for stored in disk.stored():
         before.take(stored.kind, stored.raw)
+    before.sync.keep = disk  # as a sidecar does: nothing is kept before everything was read
     disk.begin_fresh()
     before.take("batch", batch(9, level(4)))  # while it is fetched
     parts = snapshot(8, [level(2), changed()], [person()])

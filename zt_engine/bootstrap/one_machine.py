@@ -88,6 +88,6 @@ async def _silent(
         ) as client:
             answer = await client.get(url)
     except httpx.HTTPError as error:
-        hint = "; its CA is for `control.ca_file` to name" if "CERTIFICATE_VERIFY_FAILED" in str(error) else ""
+        hint = "; its CA is for `control.ca_file` to name" if "certificate verify failed" in str(error) else ""
         return f"{url}: {str(error) or type(error).__name__}{hint}"
     return "" if answer.is_success else f"{url}: it answers {answer.status_code}"
