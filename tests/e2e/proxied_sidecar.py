@@ -1,5 +1,5 @@
 """A whole sidecar behind a proxy: what the command prints, people and devices, and what becomes of their clients when
-that sidecar is killed, stopped in its tracks and started again. One contract, and one file of tests for two proxies.
+that sidecar is killed, stopped in its tracks and started again. One contract, and files of tests for several proxies.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tests.peers import find_peer
 from tests.proxies.asking import Inside
 from tests.proxies.process import ProxyProcess, free_port
 from tests.sidecar_support import Process, edit, installation, laptop, logged, running, wait_for
+from zt_engine.adapters.nginx_process import main_config
 from zt_engine.bootstrap.demo_tls import write_server_certificate
 from zt_engine.bootstrap.sandbox import Device
 from zt_engine.cli import hook
@@ -53,6 +54,7 @@ class World:
         own = ["--certificate", str(server[0]), "--certificate-key", str(server[1]), "--backend", self.backend.address]
         own += ["--server-name", HOST.decode(), "--listen", f"127.0.0.1:{port}"]
         made = {"caddy": self._caddy, "traefik": self._traefik, "haproxy": self._haproxy, "apache": self._apache}
+        made |= dict.fromkeys(("nginx (Debian)", "nginx (wheel)"), self._nginx)
         command = made[kind](executable, own)
         self._command = command
         self.proxy: ProxyProcess | None = None
@@ -62,6 +64,13 @@ class World:
         assert result.exit_code == 0, (result.output, result.exception)
         self.notes = result.stderr
         return result.stdout
+
+    def _nginx(self, executable: Path, own: list[str]) -> list[str]:
+        root = self.folder / "nginx"
+        root.mkdir()
+        text = main_config(executable, http=self._printed("nginx", *own), folder=root)
+        (root / "nginx.conf").write_text(text, encoding="utf-8")
+        return [str(executable), "-p", f"{root}/", "-e", f"{root}/error.log", "-c", "nginx.conf"]
 
     def _caddy(self, executable: Path, own: list[str]) -> list[str]:
         edit(self.sandbox, "zt.toml", ('hook = "nginx"', 'hook = "caddy"'))
