@@ -75,7 +75,8 @@ class Site:
             return answer
         path, headers = _question(kind, target, accept)
         peer = (NAME,) if kind == "traefik" else None
-        pending: Any = self.app.answer(path, b"GET", {**headers, b"": b""}, tuple(headers), peer)
+        line = b"GET %b HTTP/1.1\r\n\r\n" % path
+        pending: Any = self.app.answer(path, b"GET", {**headers, b"": b""}, tuple(headers), peer, line)
         (answer,) = self.app.seal([pending])
         reason = re.search(rb"\r\nZt-Reason: ([A-Z_]+)\r\n", answer)
         if kind != "nginx" or reason is None:
