@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.processes import Contestant, free_port
@@ -73,15 +74,32 @@ def sidecar(name: str, site: Site, folder: Path, *, core: int, cache: bool = Tru
     return contestant
 
 
-def listener_noop(folder: Path, answer: bytes, *, core: int) -> Contestant:
-    """Start our listener with an application that answers at once."""
+def sidecar_with(settings: Callable[[str], str], site: Site, folder: Path, *, core: int) -> Contestant:
+    """Start our sidecar on such a copy with settings that were made of the installation's own."""
+    before = site.sandbox.config.read_text()
+    try:
+        site.sandbox.config.write_text(settings(before))
+        return sidecar("sidecar", site, folder, core=core)
+    finally:
+        site.sandbox.config.write_text(before)
+
+
+def noop(
+    module: str, where: int | Path, folder: Path, answer: bytes, *more: Path, core: int, ready: str = ""
+) -> Contestant:
+    """Start one of our listeners with an application that answers at once, at a port or a socket."""
     folder.mkdir()
     (folder / "answer").write_bytes(answer)
+    command = [sys.executable, "-m", f"benchmarks.{module}", str(where), folder / "answer", *more]
+    port = where if isinstance(where, int) else 0
+    return Contestant("noop", command, core=core, log=folder / "output", port=port, ready=ready)
+
+
+def listener_noop(folder: Path, answer: bytes, *, core: int) -> Contestant:
+    """Start our HTTP listener so."""
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.noop_listener", str(port), folder / "answer"]
-    return Contestant(
-        "noop", command, core=core, log=folder / "output", port=port, ready=f"http://127.0.0.1:{port}{HOOK.decode()}"
-    )
+    ready = f"http://127.0.0.1:{port}{HOOK.decode()}"
+    return noop("noop_listener", port, folder, answer, core=core, ready=ready)
 
 
 def churn(folder: Path, persons: int, *, core: int) -> Contestant:

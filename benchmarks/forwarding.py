@@ -26,12 +26,11 @@ def asked_by_key(run: Run, hook: str) -> Callable[[Site, Path, bytes, str], Cont
         if who == "noop":
             found = contestants.listener_noop(folder, answer, core=run.client_core)
         else:
-            before = site.sandbox.config.read_text()
-            try:
-                site.sandbox.config.write_text(before.replace('hook = "nginx"', f'hook = "{hook}"'))
-                found = contestants.sidecar("sidecar", site, folder, core=run.client_core)
-            finally:
-                site.sandbox.config.write_text(before)
+
+            def settings(text: str) -> str:
+                return text.replace('hook = "nginx"', f'hook = "{hook}"')
+
+            found = contestants.sidecar_with(settings, site, folder, core=run.client_core)
         found.wait_ready()
         return found
 

@@ -7,7 +7,6 @@ the place of what httpd has verified.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -44,18 +43,13 @@ def measure(run: Run) -> None:
     def app(site: Site, folder: Path, answer: bytes, who: str) -> Contestant:
         port = free_port()
         if who == "noop":
-            folder.mkdir()
-            (folder / "answer").write_bytes(answer)
-            command = [sys.executable, "-m", "benchmarks.noop_fastcgi", str(port), folder / "answer"]
-            return Contestant(who, command, core=run.client_core, log=folder / "output", port=port, ready="")
-        before = site.sandbox.config.read_text()
-        try:
-            text = before.replace('hook = "nginx"', 'hook = "apache"')
-            text = text.replace("[sidecar]\n", f'[sidecar]\nfastcgi_listen = ["127.0.0.1:{port}"]\n', 1)
-            site.sandbox.config.write_text(text)
-            found = contestants.sidecar("sidecar", site, folder, core=run.client_core)
-        finally:
-            site.sandbox.config.write_text(before)
+            return contestants.noop("noop_fastcgi", port, folder, answer, core=run.client_core)
+
+        def settings(text: str) -> str:
+            text = text.replace('hook = "nginx"', 'hook = "apache"')
+            return text.replace("[sidecar]\n", f'[sidecar]\nfastcgi_listen = ["127.0.0.1:{port}"]\n', 1)
+
+        found = contestants.sidecar_with(settings, site, folder, core=run.client_core)
         found.wait_ready()
         found.port = port
         return found

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -84,25 +83,20 @@ def client_request(site: Site, key: Key) -> bytes:
 
 def envoys_sidecar(site: Site, folder: Path, *, core: int, grpc: bool) -> Contestant:
     """Start a sidecar for Envoy on a copy of the installation."""
-    before = site.sandbox.config.read_text()
-    try:
-        text = before.replace('hook = "nginx"', 'hook = "envoy"')
-        if grpc:
-            text = text.replace('hook = "envoy"', 'hook = "envoy_grpc"')
-            text = re.sub(r"^key_file = .keys/pep.key.*$", f"socket_uids = [{os.getuid()}]", text, flags=re.MULTILINE)
-            text = text.replace("[sidecar]\n", f'[sidecar]\ngrpc_listen = ["unix:{folder}/grpc.sock"]\n', 1)
-        site.sandbox.config.write_text(text)
-        return contestants.sidecar("sidecar", site, folder, core=core)
-    finally:
-        site.sandbox.config.write_text(before)
+
+    def settings(text: str) -> str:
+        if not grpc:
+            return text.replace('hook = "nginx"', 'hook = "envoy"')
+        text = text.replace('hook = "nginx"', 'hook = "envoy_grpc"')
+        text = re.sub(r"^key_file = .keys/pep.key.*$", f"socket_uids = [{os.getuid()}]", text, flags=re.MULTILINE)
+        return text.replace("[sidecar]\n", f'[sidecar]\ngrpc_listen = ["unix:{folder}/grpc.sock"]\n', 1)
+
+    return contestants.sidecar_with(settings, site, folder, core=core)
 
 
 def grpc_noop(folder: Path, answer: bytes, *, core: int) -> Contestant:
     """Start our gRPC listener with a hook that allows at once."""
-    folder.mkdir()
-    (folder / "answer").write_bytes(answer)
-    command = [sys.executable, "-m", "benchmarks.noop_grpc", folder / "grpc.sock", folder / "answer"]
-    return Contestant("noop", command, core=core, log=folder / "output", port=0, ready="")
+    return contestants.noop("noop_grpc", folder / "grpc.sock", folder, answer, core=core)
 
 
 def envoy(

@@ -8,7 +8,7 @@ with a handshake. wrk shows no client certificate, so Traefik is told to believe
 from __future__ import annotations
 
 import re
-import sys
+from functools import partial
 from pathlib import Path
 
 from benchmarks import contestants, forwarding
@@ -32,17 +32,10 @@ def measure(run: Run) -> None:
     def app(site: Site, folder: Path, answer: bytes, who: str) -> Contestant:
         port = free_port()
         if who == "noop":
-            folder.mkdir()
-            (folder / "answer").write_bytes(answer)
-            command = [sys.executable, "-m", "benchmarks.noop_listener", str(port), folder / "answer"]
-            command += [*inside.sidecar, inside.authority.path]
-            return Contestant("noop", command, core=run.client_core, log=folder / "output", port=port, ready="")
-        before = site.sandbox.config.read_text()
-        try:
-            site.sandbox.config.write_text(configured(before, inside, port))
-            found = contestants.sidecar("sidecar", site, folder, core=run.client_core)
-        finally:
-            site.sandbox.config.write_text(before)
+            mutual = (*inside.sidecar, inside.authority.path)
+            return contestants.noop("noop_listener", port, folder, answer, *mutual, core=run.client_core)
+        settings = partial(configured, inside=inside, port=port)
+        found = contestants.sidecar_with(settings, site, folder, core=run.client_core)
         found.wait_ready()
         found.port = port
         return found
