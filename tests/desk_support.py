@@ -8,6 +8,7 @@ from html import unescape
 from typing import Any
 
 import httpx
+import pytest
 
 from device_inventory.asset_ledger import Asset
 from device_inventory.enrollment import Enrollment
@@ -22,6 +23,16 @@ KEPT = (
     tables.device_keys, tables.device_certificates, tables.device_people, tables.devices, tables.invitations,
     tables.enrollments, tables.answers, tables.subjects, tables.situation, tables.audit, tables.assets,
 )  # fmt: skip
+STATES = {
+    "approve": "new-1",
+    "quarantine": "active-1",
+    "release": "quarantined-1",
+    "lost": "active-1",
+    "recover": "lost-1",
+    "revoke": "active-1",
+    "retire": "active-1",
+}
+"""A device for each operation."""
 SERIAL = "5" * 64
 REASON = "seen at the counter"
 PATH = re.compile(r'href="(/desk[^"#]*)')
@@ -40,6 +51,17 @@ def emptied(office: PortalOffice) -> PortalOffice:
         for table in KEPT:
             connection.execute(table.delete())
     return office
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[PortalOffice]:
+    with an_office() as one:
+        yield one
+
+
+@pytest.fixture
+def office(shared: PortalOffice) -> PortalOffice:
+    return emptied(shared)
 
 
 def person(office: PortalOffice, role: str, *, language: str = "en", subject: str = "") -> Browser:
@@ -78,6 +100,14 @@ def invite(control: Control, *invitations: Invitation) -> None:
     with control.store.writing(TENANT) as tx:
         for one in invitations:
             tx.invitations.put(one)
+
+
+def stock(control: Control) -> None:
+    """A device in each state, and an invitation that is open."""
+    wait(control)
+    for status in ("active", "quarantined", "lost"):
+        control.put(a_device(f"{status}-1", status=status))
+    invite(control, invitation("inv-open"))
 
 
 def ledger(control: Control, model: str, serial: str = SERIAL, *, owner: str = "田中 太郎") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 
@@ -16,13 +16,13 @@ from device_inventory.invitation import Invitation
 from tests.control_support import NOW, TENANT, a_device
 from tests.desk_support import (
     REASON,
-    an_office,
-    emptied,
     hidden,
     invitation,
     invite,
     person,
 )  # fmt: skip
+from tests.desk_support import office as office
+from tests.desk_support import shared as shared
 from tests.portal_support import ISSUER, Browser, PortalOffice
 from zt_engine.control_plane.ledger import write_down
 from zt_engine.control_plane.portal.desk import FIRST
@@ -34,17 +34,6 @@ from zt_engine.pages.desk import NOT_HERE, Words
 from zt_engine.pages.desk_texts import TEXTS
 from zt_engine.pages.desk_words import ACTIONS, MESSAGES, OPERATIONS, WORDS
 from zt_engine.pages.registry import registry
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[PortalOffice]:
-    with an_office() as one:
-        yield one
-
-
-@pytest.fixture
-def office(shared: PortalOffice) -> PortalOffice:
-    return emptied(shared)
 
 
 def fill(browser: Browser, **fields: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 
 import pytest
@@ -14,8 +13,6 @@ from device_inventory.inventory import FactChange, SourceFacts
 from tests.control_support import NOW, a_device
 from tests.desk_support import (
     SERIAL,
-    an_office,
-    emptied,
     hidden,
     invitation,
     invite,
@@ -25,6 +22,8 @@ from tests.desk_support import (
     wait,
     walk,
 )
+from tests.desk_support import office as office
+from tests.desk_support import shared as shared
 from tests.portal_support import ISSUER, Browser, PortalOffice
 
 ATTACKS = {
@@ -33,17 +32,6 @@ ATTACKS = {
     "gaiji": "髙󠄀橋\U000e0100 \ue000 𠮷野家",
     "long": "あ" * 256,
 }
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[PortalOffice]:
-    with an_office() as one:
-        yield one
-
-
-@pytest.fixture
-def office(shared: PortalOffice) -> PortalOffice:
-    return emptied(shared)
 
 
 # -- lists
