@@ -21,9 +21,9 @@ from tests.browser.chromium import DESKTOP, PHONE, chromium, findings, profile, 
 from tests.control_support import NOW, URL
 from tests.hook_support import LoopThread
 from tests.peers import ROOT
+from tests.portal_enroll_support import DISK, LINUX, PATCH, Office
 from tests.sidecar_support import wait_for
 from tests.stream_server import free_port
-from tests.unit.test_portal_enroll import DISK, LINUX, PATCH, Office
 from zt_engine.bootstrap.control import ControlProgram
 from zt_engine.bootstrap.demo_tls import write_server_certificate
 from zt_engine.bootstrap.installation import Choices, install
