@@ -1,4 +1,4 @@
-"""The pages about Caddy and Traefik: their settings are read, and their commands print what the proxy takes."""
+"""The page of each proxy: its settings are read, and its command prints what the proxy takes."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from tests.sidecar_support import installation
 from zt_engine.cli import hook
 
 PROXIES = re.compile(r"\[\[proxies\]\].*?\n\n", re.DOTALL)
+KINDS = ("nginx", "caddy", "traefik", "envoy", "haproxy", "apache")
 
 
-def fenced(page: str, language: str) -> str:
-    """The first block of a page in a language."""
-    found = re.search(rf"```{language}\n(.*?)```", (ROOT / "docs/hooks" / page).read_text(encoding="utf-8"), re.DOTALL)
-    assert found is not None
-    return found[1]
+def shown(kind: str) -> tuple[str, list[str]]:
+    """The settings that a page begins with, if any, and the words of its first command that prints something."""
+    page = (ROOT / f"docs/hooks/{kind}.md").read_text(encoding="utf-8")
+    before, _, behind = page.partition(f"zt hook {kind} ")
+    settings = re.search(r"```toml\n(.*?)```", before, re.DOTALL)
+    command = behind.replace("\\\n", " ").partition("\n")[0].partition(">")[0]
+    return settings[1] if settings is not None else "", [kind, *shlex.split(command)]
 
 
-@pytest.mark.parametrize("kind", ["caddy", "traefik"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_a_page_says_to_type_prints_a_configuration(kind: str, tmp_path: Path, opa: str) -> None:
-    sandbox = installation(tmp_path / "zt", opa)
+    sandbox = installation(tmp_path / "zt", opa, listen="127.0.0.1:9191")  # which nobody starts
     text = sandbox.config.read_text(encoding="utf-8")
-    settings, proxies = fenced(f"{kind}.md", "toml").split("[[proxies]]")
-    text = PROXIES.sub(lambda _: f"[[proxies]]{proxies}\n", text, count=1)
+    said, words = shown(kind)
+    settings, _, proxies = said.partition("[[proxies]]")
+    if proxies:
+        text = PROXIES.sub(lambda _: f"[[proxies]]{proxies}\n", text, count=1)
     text = text.replace("[sidecar]\n", settings.strip() + "\n" if settings else "[sidecar]\n", 1)
     sandbox.write("zt.toml", text.encode())
-    command = fenced(f"{kind}.md", "console").replace("\\\n", " ").splitlines()[0].removeprefix("$ ")
-    words = shlex.split(command.partition(">")[0])[2:]
 
     server = Authority(tmp_path / "tls", "server").issue("portal", hosts=["portal.example"])
-    given = {
-        "zt.toml": str(sandbox.config),
-        f"/etc/{kind}/tls/portal.pem": str(server.certificate),
-        f"/etc/{kind}/tls/portal.key": str(server.key),
-    }
-    result = CliRunner().invoke(hook.app, [given.get(word, word) for word in words])
+    given = {"--config": sandbox.config, "--certificate": server.certificate, "--certificate-key": server.key}
+    typed = [str(given.get(option, word)) for option, word in zip(["", *words], words, strict=False)]
+    result = CliRunner().invoke(hook.app, typed)
 
     assert result.exit_code == 0, (result.output, result.exception)
     assert "portal.example" in result.stdout and sandbox.pep_key not in result.stdout

@@ -121,6 +121,16 @@ def test_the_configuration_fails_closed_and_reads_paths_one_way(grpc: bool) -> N
     assert ("grpc_service" in question, "http_service" in question) == (grpc, not grpc)
 
 
+@pytest.mark.parametrize("enforces", [(), ("no_store",)])
+def test_whatever_leads_to_the_backend_ends_with_the_session(enforces: tuple[str, ...]) -> None:
+    document = yaml.safe_load(render(EnvoyConfig(**{**_fields(), "session": 77, "enforces": enforces})))
+
+    manager = document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    routes = [route["route"] for host in manager["route_config"]["virtual_hosts"] for route in host["routes"]
+              if "route" in route]  # fmt: skip
+    assert routes and all(route["max_stream_duration"] == {"max_stream_duration": "77s"} for route in routes)
+
+
 @pytest.mark.parametrize(
     "change",
     [

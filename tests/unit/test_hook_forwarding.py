@@ -245,6 +245,12 @@ def test_every_identity_header_is_named_and_none_is_cleared_afterwards() -> None
         assert f"header_up -{name}\n" not in text.partition("reverse_proxy")[2]
 
 
+def test_what_was_upgraded_ends_after_an_hour_where_caddy_can_end_it() -> None:
+    backend = render_caddyfile(SITE).rpartition("reverse_proxy ")[2]
+
+    assert "\t\t\tstream_timeout 1h\n" in backend
+
+
 UPGRADES = ("", "websocket", "WebSocket", "h2c", "other/1.0", "websocke", "websockets", "websocket, h2c", "webs0cket")
 """Of these, WebSocket and none at all are routed."""
 

@@ -288,6 +288,12 @@ def test_haproxy_denies_first_and_last() -> None:
     assert haproxy_config.render_lua(haproxy()).count('"txn.zt_ok", true') == 1
 
 
+def test_what_was_upgraded_ends_when_nothing_moves_for_ten_minutes() -> None:
+    defaults = haproxy_config.render(haproxy()).partition("\ndefaults")[2].partition("\nfrontend")[0]
+
+    assert "\n    timeout tunnel 10m\n" in defaults
+
+
 def test_both_overwrite_every_identity_header() -> None:
     for text in (haproxy_config.render(haproxy()), apache_config.render(apache())):
         for name in (*IDENTITY_HEADERS, "Zt-Decision", "Zt-Request-Id", "X-Forwarded-For", "X-Real-IP"):
