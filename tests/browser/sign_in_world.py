@@ -8,6 +8,7 @@ what it is going to answer (`says`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from cryptography.x509.oid import NameOID
 from playwright.sync_api import Page
 from typer.testing import CliRunner
 
+from device_inventory.facts import CATALOGUE
+from tests.control_support import TENANT, a_device
 from tests.e2e.lab import Backend
 from tests.peers import ROOT, find_peer
 from tests.proxies.process import ProxyProcess
@@ -33,11 +36,13 @@ from zt_engine.adapters.ca_keys import read_passphrase
 from zt_engine.adapters.control_http import ControlClient, read_key
 from zt_engine.adapters.dev_issuer import DevCertificate, DevDeviceCa
 from zt_engine.adapters.nginx_process import NginxProcess, listen_text, reserve
+from zt_engine.bootstrap.control_parts import opened_store
 from zt_engine.bootstrap.demo_tls import write_server_certificate
 from zt_engine.bootstrap.installation import ADMIN_KEY, CA_UNLOCKED_BY, DEVICE_CA
 from zt_engine.bootstrap.one_machine import join_once
 from zt_engine.cli.main import app
-from zt_engine.config import load
+from zt_engine.config import load, load_control
+from zt_engine.control_plane.ledger import Ledger
 
 HOST = "wiki.corp.example"
 PAGE = "/pages/home"
@@ -185,6 +190,18 @@ class World:
         signing._name = authority.subject
         (name,) = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         return signing.issue(device_id, now=time.time()), str(name.value)
+
+    def lend(self, device_id: str, person: str) -> None:
+        """Have a device in the inventory that somebody holds, as an enrollment leaves one."""
+        with contextlib.closing(opened_store(load_control(self.config, {}))) as store, store.writing(TENANT) as tx:
+            device = a_device(device_id, owner=person, assigned=(person,))
+            Ledger(CATALOGUE)(tx, device, before=None, actor="system", action="device.enrolled", now=int(time.time()))
+
+    def lost(self, device_id: str) -> None:
+        """Have the help desk report it lost."""
+        client = ControlClient(self.control, key=read_key(self.config.parent / ADMIN_KEY))
+        client.post("v1", "devices", device_id, "lost", body={"reason": "left on a train"})
+        client.close()
 
     def says(self, person: str, **claims: Any) -> None:
         """Have the provider say this of a person from now on."""

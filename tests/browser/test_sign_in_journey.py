@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 from tests.browser.chromium import ARGUMENTS, DESKTOP, PHONE, driving, findings, launched, profile, program, screenshot
 from tests.browser.managed import managed
 from tests.browser.sign_in_world import HOST, KINDS, PAGE, Prompts, World, world
+from tests.sidecar_support import wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the provider, whose thread is in this process
 RULES = f"--host-resolver-rules=MAP {HOST} 127.0.0.1"
@@ -272,6 +273,36 @@ def test_what_is_not_there_and_what_is_not_for_her_look_the_same_but_for_the_num
         shown.append((answer.body().replace(number.encode(), b"N"), names))
 
     assert shown[0] == shown[1]
+
+
+def test_a_loss_ends_what_may_be_open_on_the_device_at_each_browser_s_next_request_and_nobody_else_s(
+    browser: Browser, site: World
+) -> None:
+    site.register("suzuki", groups=["staff"])
+    site.lend("laptop-9", "tanaka")
+    site.says("suzuki", amr=["pwd", "otp"], acr="mfa")
+    site.says("tanaka", amr=["pwd", "otp"], acr="mfa")
+    with profile(browser) as one, profile(browser, viewport=PHONE) as two, profile(browser) as stranger:
+        opened = []
+        for context, person, kind in (
+            (one, "tanaka", "nginx"),
+            (two, "tanaka", "caddy"),
+            (stranger, "suzuki", "nginx"),
+        ):
+            page = context.new_page()
+            page.goto(site.url(kind))
+            page.click("a.act")
+            at_the_provider(page, person)
+            assert page.inner_text("h1") == TITLE
+            opened.append(page)
+
+        site.lost("laptop-9")
+
+        def status(page: Page) -> int:
+            answer = page.reload()
+            return 0 if answer is None else answer.status
+
+        wait_for(lambda: [status(page) for page in opened] == [401, 401, 200], "the refusals")
 
 
 def test_a_managed_browser_shows_its_device_without_a_question_and_its_session_opens_nothing_elsewhere(
