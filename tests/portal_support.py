@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import unescape
 from typing import Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
+import pytest
 from fastapi import APIRouter
 
-from tests.control_support import URL, Control
+from tests.control_support import URL, Control, a_device
 from zt_engine.adapters.admin_keys import ClaimedRoles
 from zt_engine.adapters.sealing import FileSealer
 from zt_engine.control_plane.api.sessions import PART
@@ -26,6 +27,7 @@ from zt_engine.ports.sessions import Tokens
 
 ISSUER = "https://idp.example"
 ROLES = {role: (role,) for role in ("viewer", "helpdesk", "approver", "security", "owner")}
+SESSION = "__Host-zt-session"
 HTML = {"accept": "text/html,application/xhtml+xml", "accept-language": "en"}
 
 
@@ -189,3 +191,17 @@ class Browser:
         """The words of the last page."""
         words = re.sub(r"<(style|script)>.*?</\1>", " ", self.page, flags=re.DOTALL)
         return " ".join(unescape(re.sub(r"<[^>]+>", " ", words)).split())
+
+
+@pytest.fixture
+def office() -> Iterator[PortalOffice]:
+    with PortalOffice() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[PortalOffice]:
+    """For tests that change nothing but sessions."""
+    with PortalOffice() as made:
+        made.control.put(a_device())
+        yield made
