@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -117,19 +119,26 @@ def test_no_other_method_is_answered(agent: Running, method: str) -> None:
     assert "Access-Control-Allow-Origin" not in headers
 
 
+ELSE = """
+import encodings.idna, os, socket, sys
+os.setuid(65_534)  # a socket belongs to whoever it was made by
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as browser:
+    browser.sendall(sys.stdin.buffer.read())
+    sys.stdout.buffer.write(browser.makefile("rb").read())
+"""
+"""Somebody else is another process: a process of many threads is not to be somebody else for a while."""
+
+
 def test_the_browser_of_another_account_is_refused_by_the_kernel_s_word(agent: Running) -> None:
     if os.getuid() != 0:
         pytest.skip(reason="only root can be somebody else")
-    os.seteuid(65_534)  # a socket belongs to whoever it was made by
-    try:
-        other = socket.create_connection(("127.0.0.1", agent.port), timeout=10)
-    finally:
-        os.seteuid(0)
-    with other:
-        lines = [f"GET {query()} HTTP/1.1", f"Host: 127.0.0.1:{agent.port}"]
-        lines += [f"{name}: {value}" for name, value in NAVIGATES.items()]
-        other.sendall("\r\n".join([*lines, "", ""]).encode())
-        head = other.makefile("rb").read().partition(b"\r\n\r\n")[0]
+    lines = [f"GET {query()} HTTP/1.1", f"Host: 127.0.0.1:{agent.port}"]
+    lines += [f"{name}: {value}" for name, value in NAVIGATES.items()]
+    other = subprocess.run(
+        [sys.executable, "-c", ELSE, str(agent.port)],
+        input="\r\n".join([*lines, "", ""]).encode(), capture_output=True, check=True, timeout=60,
+    )  # fmt: skip
+    head = other.stdout.partition(b"\r\n\r\n")[0]
 
     assert (head[9:12], b"Location" in head) == (b"403", False)
     assert agent.events[-1][1]["code"] == "AGENT_PROOF_USER"
@@ -150,8 +159,13 @@ def test_whoever_holds_connections_open_keeps_the_agent_from_nothing_for_long(
     monkeypatch.setattr("device_inventory.agent.browser_proof_listener._Handler.timeout", 60)
     idle = [socket.create_connection(("127.0.0.1", agent.port)) for _ in range(MOST)]
     try:
-        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
-            agent.ask()
+        # One that came while an earlier test's browser was still being let go holds nothing: another one comes.
+        for _ in range(MOST):
+            if not answered(agent):
+                break
+            idle.append(socket.create_connection(("127.0.0.1", agent.port)))
+        else:
+            raise AssertionError(f"{len(idle)} open connections, and more are served")
     finally:
         for one in idle:
             one.close()
