@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ from zt_engine.sidecar.hooks.envoy_grpc import EnvoyGrpcHook
 from zt_engine.sidecar.meters import Meters
 from zt_engine.sidecar.turn import Turn
 
+LEAVING = bytes.fromhex("0000080700000000007fffffff00000000")
+"""GOAWAY that leaves no stream out (RFC 9113 6.8)."""
 ANSWER = check.denied(403, [check.option(b"zt-reason", b"TRUST_LOW")], b"x" * 200_000)
 
 
@@ -204,3 +208,29 @@ def test_bytes_that_are_no_http_2_end_the_connection(listening: Listening) -> No
             pass
 
     assert listening.client().call(check.METHOD, framed(b"next"))[1] == "0"
+
+
+def test_what_is_begun_before_a_peer_has_heard_that_we_leave_is_answered(listening: Listening) -> None:
+    client = listening.client()
+    assert client.call(check.METHOD, framed(b"first"))[1] == "0"
+
+    ending = asyncio.run_coroutine_threadsafe(listening.server.close(grace=5.0), listening.thread.loop)
+    said = client.sock.recv(65536)  # it leaves, and asks whether that was heard
+    second = client.begin(check.METHOD, framed(b"second"))
+    client.sock.sendall(client.h2.data_to_send())
+    while len(listening.hook.asked) < 2 or LEAVING not in said:
+        said += client.sock.recv(65536)
+    assert not ending.done()
+
+    ended = False
+    data = said.replace(LEAVING, b"")
+    while data:  # the first of it says that it was
+        for event in client.h2.receive_data(data):
+            if isinstance(event, h2.events.DataReceived):
+                client.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            ended |= isinstance(event, h2.events.StreamEnded) and event.stream_id == second
+        with contextlib.suppress(BrokenPipeError):  # who has said everything reads no more
+            client.sock.sendall(client.h2.data_to_send())
+        data = client.sock.recv(65536)
+    ending.result(timeout=10)
+    assert ended and listening.hook.asked == [b"first", b"second"]

@@ -41,6 +41,10 @@ _SETTINGS = {
 }
 _HEAD = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 _DONE = ((b"grpc-status", b"0"),)
+_LEAVING = b"\0\0\x08\x07\0" + b"\0\0\0\0" + b"\x7f\xff\xff\xff" + b"\0\0\0\0"
+"""GOAWAY that leaves no stream out (RFC 9113 6.8): begin nothing new, all that is under way is answered. h2 would take
+it for the end of the connection, so that it is written past h2."""
+_HEARD = b"zt-heard"
 
 
 class Call:
@@ -154,6 +158,10 @@ class GrpcConnection(asyncio.Protocol):
         elif isinstance(event, h2.events.ConnectionTerminated):
             self._draining = True
             self._end_if_done()
+        elif isinstance(event, h2.events.PingAckReceived) and event.ping_data == _HEARD:
+            # It has read that we leave, and what it began before that is here.
+            self._draining = True
+            self._end_if_done()
 
     def _begin(self, event: h2.events.RequestReceived) -> None:
         stream = event.stream_id
@@ -227,9 +235,11 @@ class GrpcConnection(asyncio.Protocol):
     # -- the end
 
     def drain(self) -> None:
-        """Close as soon as no answer is owed."""
-        self._draining = True
-        self._end_if_done()
+        """Say that we leave, and close as soon as the peer has heard it and no answer is owed."""
+        if not self._dead:
+            self._transport.write(self._h2.data_to_send() + _LEAVING)
+            self._h2.ping(_HEARD)
+            self._flush()
 
     def _end_if_done(self) -> None:
         if self._draining and not self._calls and not self._waiting and not self._dead:
