@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -88,6 +89,17 @@ app = typer.Typer(
 )
 
 
+def say_version(wanted: bool) -> None:
+    """Print the installed version, and end."""
+    if wanted:
+        typer.echo(f"zt-engine {version('zt-engine')}")
+        raise typer.Exit
+
+
 @app.callback()
-def commands() -> None:
+def commands(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=say_version, is_eager=True, help="Show the version, and exit.")
+    ] = False,
+) -> None:
     """Zero-trust access policy engine: an authorization sidecar for reverse proxies."""
