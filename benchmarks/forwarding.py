@@ -8,9 +8,9 @@ from statistics import median
 
 from msgspec.structs import asdict
 
-from benchmarks import contestants, documents, wrk
+from benchmarks import contestants, documents, metrics, wrk
 from benchmarks.bench import Measured, Run, told
-from benchmarks.data import HOT_PEOPLE, Key, keys
+from benchmarks.data import HOT_PEOPLE, KEYS_THROUGH_A_PROXY, Key, keys
 from benchmarks.processes import BenchmarkError, Contestant
 from benchmarks.site import Site
 from tests.peers import find_peer
@@ -60,12 +60,13 @@ def measure(
         raise BenchmarkError(f"{name} is missing")
     place = run.place(name)
     site = Site(place / "site", HOT_PEOPLE, bundle=run.bundle)
-    hot = keys(site.people)
+    hot = keys(site.people)[:KEYS_THROUGH_A_PROXY]
     answer = documents.record(site, hot[:50], place / "recorded").answer
     load = wrk.write_requests(place / "requests", (client_request(site, key, header, written) for key in hot))
     hosts = tuple(sorted({target.host for person in site.people for target in person.targets} | {"localhost"}))
     started: list[Contestant] = []
     proxies: dict[str, Contestant] = {}
+    counted: list[metrics.Counts] = []
     try:
         backend = contestants.listener_noop(place / "backend", BACKEND, core=run.client_core)
         started.append(backend)
@@ -77,11 +78,11 @@ def measure(
             started.append(proxies[who])
         for who in WHO:
             proxies[who].wait_ready()
-        samples = rounds(run, proxies, load)
+        samples = rounds(run, proxies, load, sidecar=started[1], counted=counted)
     finally:
         for contestant in started:
             contestant.stop()
-    conclude(run, name, samples)
+    conclude(run, name, samples, counted)
 
 
 def client_request(site: Site, key: Key, header: bytes, written: Callable[[bytes], bytes] = base64_line) -> bytes:
@@ -105,21 +106,27 @@ def edited(text: str, changes: Mapping[str, str]) -> str:
     return text
 
 
-def rounds(run: Run, proxies: Mapping[str, Contestant], load: wrk.Load) -> dict[str, list[Measured]]:
-    """Ask through both in turn."""
+def rounds(
+    run: Run, proxies: Mapping[str, Contestant], load: wrk.Load, *, sidecar: Contestant, counted: list[metrics.Counts]
+) -> dict[str, list[Measured]]:
+    """Ask through both in turn, and count what the sidecar remembered."""
     samples: dict[str, list[Measured]] = {who: [] for who in proxies}
     for number in range(run.plan.nginx_rounds):
         for who in proxies if number % 2 == 0 else reversed(proxies):
             run.client(proxies[who], load, run.plan.warm_up)
+            before = metrics.read(sidecar.metrics)
             sample = run.client(proxies[who], load, run.plan.seconds)
+            if who == "us":
+                counted.append(metrics.read(sidecar.metrics) - before)
             samples[who].append(sample)
             run.say(f"  round {number + 1} {who:<5} p50 {sample.p50:>7,.0f} us  {told(sample)}")
     return samples
 
 
-def conclude(run: Run, name: str, samples: dict[str, list[Measured]]) -> None:
+def conclude(run: Run, name: str, samples: dict[str, list[Measured]], counted: list[metrics.Counts]) -> None:
     """Turn rounds into figures."""
     report = run.report
+    report.figure(f"{name}_hit_rate", metrics.share_remembered(counted))
     report.samples[name] = {who: [asdict(sample) for sample in found] for who, found in samples.items()}
     us, noop = samples["us"], samples["noop"]
     report.figure(f"{name}_rate", median([sample.rate for sample in us]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import astuple
 
 from benchmarks.processes import text_of
 
@@ -29,6 +31,11 @@ class Counts(msgspec.Struct, frozen=True):
     def hit_rate(self) -> float:
         """The share of decisions that were remembered."""
         return self.hits / max(1.0, self.hits + self.misses)
+
+
+def share_remembered(counts: Sequence[Counts]) -> float:
+    """Return the hit rate over several rounds."""
+    return Counts(*(sum(values) for values in zip(*map(astuple, counts), strict=True))).hit_rate
 
 
 def parse(text: str) -> Counts:

@@ -150,9 +150,7 @@ def conclude(run: Run, rounds: Rounds) -> None:
         report.figure(f"{name}_rate", median([sample.rate for sample in found]))
     for name in ("warm", "mixed"):
         report.figure(f"{name}_p99_us", median([sample.p99 for sample in rounds.samples[name]]))
-        counts = rounds.counts[name]
-        hits, misses = sum(c.hits for c in counts), sum(c.misses for c in counts)
-        report.figure(f"{name}_hit_rate", hits / max(1.0, hits + misses))
+        report.figure(f"{name}_hit_rate", metrics.share_remembered(rounds.counts[name]))
     for ours, theirs in (("cold", "opa"), ("warm", "opa"), ("warm", "noop"), ("mixed", "opa")):
         if theirs in rounds.samples:
             report.ratio(f"{ours}_vs_{theirs}", rounds.rates(ours), rounds.rates(theirs))

@@ -17,9 +17,9 @@ from typing import Any
 import yaml
 from msgspec.structs import asdict
 
-from benchmarks import contestants, documents, wrk
+from benchmarks import contestants, documents, metrics, wrk
 from benchmarks.bench import Measured, Run, told
-from benchmarks.data import HOT_PEOPLE, Key, keys
+from benchmarks.data import HOT_PEOPLE, KEYS_THROUGH_A_PROXY, Key, keys
 from benchmarks.processes import BenchmarkError, Contestant, free_port
 from benchmarks.site import Site
 from tests.peers import find_peer
@@ -36,7 +36,7 @@ def measure(run: Run) -> None:
         raise BenchmarkError("envoy is missing")
     place = run.place(NAME)
     site = Site(place / "site", HOT_PEOPLE, bundle=run.bundle)
-    hot = keys(site.people)[:500]  # so many that each is asked for again within a tick, also on a slow machine
+    hot = keys(site.people)[:KEYS_THROUGH_A_PROXY]
     answer = documents.record(site, hot[:50], place / "recorded").answer
     public = b"GET / HTTP/1.1\r\nHost: %b\r\nAccept: */*\r\n\r\n" % PUBLIC.encode()
     loads = {
@@ -46,6 +46,7 @@ def measure(run: Run) -> None:
     hosts = tuple(sorted({target.host for person in site.people for target in person.targets} | {PUBLIC}))
     started: dict[str, Contestant] = {}
     samples: dict[str, list[Measured]] = {}
+    counted: list[metrics.Counts] = []
     try:
         apps = {
             "http us": envoys_sidecar(site, place / "http-us", core=run.client_core, grpc=False),
@@ -62,11 +63,11 @@ def measure(run: Run) -> None:
             folder = place / f"envoy-{kind}-{who}"
             started[f"envoy {name}"] = envoy(run, folder, site, hosts, asked, grpc=kind == "grpc")
             started[f"envoy {name}"].wait_ready()
-        samples = rounds(run, started, loads)
+        samples = rounds(run, started, loads, counted)
     finally:
         for contestant in started.values():
             contestant.stop()
-    conclude(run, samples)
+    conclude(run, samples, counted)
 
 
 def client_request(site: Site, key: Key) -> bytes:
@@ -131,7 +132,9 @@ def envoy(
     )  # fmt: skip
 
 
-def rounds(run: Run, started: dict[str, Contestant], loads: dict[str, wrk.Load]) -> dict[str, list[Measured]]:
+def rounds(
+    run: Run, started: dict[str, Contestant], loads: dict[str, wrk.Load], counted: list[metrics.Counts]
+) -> dict[str, list[Measured]]:
     """Ask through each of the Envoys in turn."""
     names = [name.removeprefix("envoy ") for name in started if name.startswith("envoy ")]
     samples: dict[str, list[Measured]] = {name: [] for name in names}
@@ -139,15 +142,19 @@ def rounds(run: Run, started: dict[str, Contestant], loads: dict[str, wrk.Load])
         for name in names if number % 2 == 0 else reversed(names):
             through, load = started[f"envoy {name}"], loads[name.partition(" ")[0]]
             run.client(through, load, run.plan.warm_up)
+            before = metrics.read(started["http us"].metrics)
             sample = run.client(through, load, run.plan.seconds)
+            if name == "http us":
+                counted.append(metrics.read(started["http us"].metrics) - before)
             samples[name].append(sample)
             run.say(f"  round {number + 1} {name:<10} {told(sample)}")
     return samples
 
 
-def conclude(run: Run, samples: dict[str, list[Measured]]) -> None:
+def conclude(run: Run, samples: dict[str, list[Measured]], counted: list[metrics.Counts]) -> None:
     """Turn rounds into figures."""
     report = run.report
+    report.figure("envoy_http_hit_rate", metrics.share_remembered(counted))
     report.samples[NAME] = {name: [asdict(sample) for sample in found] for name, found in samples.items()}
     for kind in ("http", "grpc"):
         us, noop = samples[f"{kind} us"], samples[f"{kind} noop"]

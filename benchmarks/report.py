@@ -41,6 +41,12 @@ BARS: Mapping[str, Bar] = {
     "mixed_vs_opa": Bar("decisions of a 10,000-person site, against an OPA server", "x", ">=", 12),
     "warm_hit_rate": Bar("remembered decisions, hot set", "share", ">=", 0.95),
     "mixed_hit_rate": Bar("remembered decisions, whole site", "share"),
+    "nginx_hit_rate": Bar("remembered decisions through nginx", "share", ">=", 0.95),
+    "envoy_http_hit_rate": Bar("remembered decisions through Envoy over HTTP", "share", ">=", 0.95),
+    "caddy_hit_rate": Bar("remembered decisions through Caddy", "share", ">=", 0.95),
+    "haproxy_hit_rate": Bar("remembered decisions through HAProxy", "share", ">=", 0.95),
+    "apache_hit_rate": Bar("remembered decisions through Apache", "share", ">=", 0.95),
+    "traefik_hit_rate": Bar("remembered decisions through Traefik", "share", ">=", 0.95),
     "nginx_vs_noop": Bar("requests through nginx, against an auth app that decides nothing", "x", ">=", 0.9),
     "nginx_p99_vs_noop": Bar("p99 through nginx, against an auth app that decides nothing", "x", "<=", 1.3),
     "nginx_vs_alone": Bar("requests through nginx, against nginx without a question", "x"),
@@ -245,9 +251,7 @@ def table(document: Mapping[str, dict]) -> str:
     """Return the table that a run prints."""
     lines = [("figure", "measured", "bar", ""), *rows(document)]
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
-    return "\n".join(
-        f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:<{widths[2]}}  {d}".rstrip() for a, b, c, d in lines
-    )
+    return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:<{widths[2]}}  {d}".rstrip() for a, b, c, d in lines)
 
 
 def markdown(document: Mapping[str, dict]) -> str:

@@ -18,6 +18,7 @@ TOKEN_SECONDS = 3600
 ENFORCES = ("no_store", "no_download", "watermark", "protect_on_download")
 HOOK = b"/v1/hooks/nginx"
 
+
 class Site:
     """One folder with an installation, and everything its people need to ask."""
 
@@ -74,7 +75,6 @@ class Site:
         """Return the bytes nginx would send for a key."""
         return head(key) + self.blocks[key.person]
 
-
     def clone(self, folder: Path, *, port: int, admin_port: int, cache: bool = True) -> Path:
         """Copy the installation for one contestant and return its configuration: same keys, same bytes, its own log."""
         shutil.copytree(self.sandbox.folder, folder)
@@ -120,4 +120,3 @@ def replace(path: Path, record: object) -> None:
     temporary.write_bytes(msgspec.json.encode(record))
     temporary.chmod(0o600)
     os.replace(temporary, path)
-

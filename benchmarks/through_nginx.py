@@ -14,9 +14,9 @@ from statistics import median
 
 from msgspec.structs import asdict
 
-from benchmarks import contestants, documents, wrk
+from benchmarks import contestants, documents, metrics, wrk
 from benchmarks.bench import Measured, Run, told
-from benchmarks.data import HOT_PEOPLE, Key, keys
+from benchmarks.data import HOT_PEOPLE, KEYS_THROUGH_A_PROXY, Key, keys
 from benchmarks.processes import BenchmarkError, Contestant, free_port
 from benchmarks.site import Site
 from zt_engine.adapters.nginx_process import main_config
@@ -40,10 +40,11 @@ def measure(run: Run) -> None:
         raise BenchmarkError("nginx is missing")
     place = run.place(NAME)
     site = Site(place / "site", HOT_PEOPLE, bundle=run.bundle)
-    hot = keys(site.people)
+    hot = keys(site.people)[:KEYS_THROUGH_A_PROXY]
     answer = documents.record(site, hot[:50], place / "recorded").answer
     load = wrk.write_requests(place / "requests", (client_request(site, key) for key in hot))
     started: list[Contestant] = []
+    counted: list[metrics.Counts] = []
     try:
         us = contestants.sidecar("sidecar", site, place / "sidecar", core=run.client_core)
         noop = contestants.listener_noop(place / "noop", answer, core=run.client_core)
@@ -53,11 +54,11 @@ def measure(run: Run) -> None:
         started.append(nginx)
         for contestant in (us, noop, nginx):
             contestant.wait_ready()
-        samples = rounds(run, nginx, {"noop": noop, "us": us}, ports, load)
+        samples = rounds(run, nginx, {"noop": noop, "us": us}, ports, load, counted)
     finally:
         for contestant in started:
             contestant.stop()
-    conclude(run, samples)
+    conclude(run, samples, counted)
 
 
 def client_request(site: Site, key: Key) -> bytes:
@@ -116,7 +117,12 @@ def adapted(block: str, *, ask: bool) -> str:
 
 
 def rounds(
-    run: Run, nginx: Contestant, apps: dict[str, Contestant], ports: dict[str, int], load: wrk.Load
+    run: Run,
+    nginx: Contestant,
+    apps: dict[str, Contestant],
+    ports: dict[str, int],
+    load: wrk.Load,
+    counted: list[metrics.Counts],
 ) -> dict[str, list[Measured]]:
     """Measure the blocks in turn; an auth app that is not asked is stopped in its tracks."""
     samples: dict[str, list[Measured]] = {name: [] for name in ports}
@@ -127,15 +133,19 @@ def rounds(
             nginx.port = ports[name]
             with apps[name].running() if name in apps else nullcontext():
                 run.client(nginx, load, run.plan.warm_up)
+                before = metrics.read(apps["us"].metrics) if name == "us" else None
                 sample = run.client(nginx, load, run.plan.seconds)
+                if before is not None:
+                    counted.append(metrics.read(apps["us"].metrics) - before)
             samples[name].append(sample)
             run.say(f"  round {number + 1} {name:<6} {told(sample)}")
     return samples
 
 
-def conclude(run: Run, samples: dict[str, list[Measured]]) -> None:
+def conclude(run: Run, samples: dict[str, list[Measured]], counted: list[metrics.Counts]) -> None:
     """Turn rounds into figures."""
     report = run.report
+    report.figure("nginx_hit_rate", metrics.share_remembered(counted))
     report.samples[NAME] = {name: [asdict(sample) for sample in found] for name, found in samples.items()}
     us, noop, alone = samples["us"], samples["noop"], samples["alone"]
     report.figure("nginx_rate", median([sample.rate for sample in us]))
