@@ -15,7 +15,9 @@ from urllib.parse import quote_from_bytes
 
 from zt_engine.core.errors import InputError
 from zt_engine.core.generations import Generations
+from zt_engine.core.request import is_request_id
 from zt_engine.sidecar.app import DecisionApp, Pending
+from zt_engine.sidecar.authorize import Memory
 from zt_engine.sidecar.hooks.credentials import Credentials
 from zt_engine.sidecar.hooks.denials import MAX_HEADER_BYTES, Denials
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
@@ -29,6 +31,9 @@ USER = b"Variable-ZT_USER: zt\r\n"
 MAX_CERTIFICATE_BYTES = 12 * 1024
 HEAD_BYTES = 8 << 20
 CERTIFICATE_BYTES = 8 << 20
+KNOWN_BYTES = 48 << 20
+ENTRY_BYTES = 2500
+"""What an entry takes beside the values: the memory, the names, the table."""
 REFUSED = b"Status: 403 Forbidden\r\nCache-Control: no-store\r\nContent-Length: 0\r\nZt-Reason: %b\r\n\r\n"
 STRANGER, UNLOGGED = REFUSED % b"PEP_UNKNOWN", REFUSED % b"LOG_UNAVAILABLE"
 TYPE_HEADER = b"Zt-Type"
@@ -45,6 +50,8 @@ _HONEST = frozenset(
 )  # fmt: skip
 _NAMES = frozenset(b"HTTP_" + name.upper().replace("-", "_").encode() for name in RESERVED_NAMES)
 _OVERRIDES = frozenset(b"HTTP_" + name.upper().replace("-", "_").encode() for name in METHOD_OVERRIDES)
+_OWN = frozenset((b"UNIQUE_ID", b"REMOTE_PORT"))
+"""What differs in every question and says nothing to a decision."""
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n?")
 
 
@@ -59,15 +66,23 @@ class ApacheHook:
         self._certificates: Generations[bytes, bytes] = Generations(
             CERTIFICATE_BYTES, lambda key, value: len(key) + len(value) + 200
         )
+        self._known: Generations[tuple[bytes, ...], Memory] = Generations(
+            KNOWN_BYTES, lambda key, _: ENTRY_BYTES + sum(map(len, key))
+        )
         self.rewire(credentials, denials)
 
     def rewire(self, credentials: Credentials, denials: Denials) -> None:
         """Replace who may ask and what people are told, between two requests."""
         self._credentials = credentials
         self._denials = denials
+        self._known.clear()
 
     def ask(self, params: Mapping[bytes, bytes]) -> Pending | bytes:
-        """Decide one question; what a stranger is told comes at once, everything else waits for its turn."""
+        """Decide one question; what a stranger is told comes at once, everything else waits for its turn.
+
+        One that says what an earlier one said, but for what differs in every one, is not read again. As elsewhere
+        (`sidecar.repeats`) nothing follows about the decision: `Authorizer.stands` is asked each time.
+        """
         get = params.get
         try:
             credential = self._credentials.of(get(b"ZT_PEP_KEY", b""), hook=NAME, peer=None)
@@ -81,11 +96,20 @@ class ApacheHook:
         def encode(outcome: Outcome, decision: bytes) -> bytes:
             return self._encode(outcome, decision, number, (accept, languages, get(b"REQUEST_URI", b"")))
 
+        key = tuple(part for pair in params.items() if pair[0] not in _OWN for part in pair)
+
+        def keep(memory: Memory) -> None:
+            if is_request_id(number):
+                self._known.put(key, memory)
+
+        known = self._known.get(key)
+        if known is not None and is_request_id(number):
+            return self._app.again(known, number, encode, UNLOGGED, keep)
         try:
             request = self._prover.prove(NAME, self.read(params), credential)
         except InputError as error:
             return self._app.refuse(error.code, hook=NAME, number=_id(number), encode=encode, unlogged=UNLOGGED)
-        return self._app.submit(request, number, encode, UNLOGGED)
+        return self._app.submit(request, number, encode, UNLOGGED, keep=keep)
 
     def read(self, params: Mapping[bytes, bytes]) -> Sent:
         """Say what the parameters mean; raises InputError HOOK_HEADER_MISSING, HEADER_, METHOD_OVERRIDE or CERT_."""
