@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from tests.bundles import TINY, compiled
+from tests.forked import Forked
 from tests.hook_support import LoopThread
 from tests.peers import ROOT
 from zt_engine.adapters.dev_issuer import DevCertificate
@@ -246,13 +246,10 @@ class Process:
         self.sandbox = sandbox
         self.errors = sandbox.folder / f"{name}.stderr"
         self._stderr = self.errors.open("ab")
-        command = [sys.executable, "-c", "from zt_engine.cli import main; main()", "sidecar", "run"]
-        self.process = subprocess.Popen(
-            [*command, "--config", str(sandbox.config)],
-            stdin=subprocess.DEVNULL,
+        self.process = Forked(
+            ["sidecar", "run", "--config", str(sandbox.config)],
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,
-            cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
         )
 

@@ -1,4 +1,4 @@
-"""A process that writes decisions until it is killed: `python -m tests.integration.log_child FOLDER RUN`."""
+"""What a process does that writes decisions until it is killed; its arguments are FOLDER RUN."""
 
 from __future__ import annotations
 
@@ -23,6 +23,3 @@ def main() -> None:
             log.store_input(digest, b'{"turn":%d}' % (turn % 50))
         log.flush()
         os.write(1, "".join(f"{name}\n" for name in names).encode())
-
-
-main()

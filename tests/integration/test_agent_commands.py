@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from device_inventory.agent.state import Held, Home, Item, State, ca_name
 from device_inventory.notice import allowed
 from tests.fakes.agent_world import who
 from tests.fakes.control_plane_http import FakeControlPlane, problem
+from tests.forked import Forked
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.bootstrap.demo_provider import DemoProvider
 from zt_engine.bootstrap.demo_tls import write_server_certificate
@@ -31,7 +33,7 @@ from zt_engine.pages.registry import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = SystemClock()
-PROGRAM = [sys.executable, "-c", "from zt_engine.cli import main; main()", "agent"]
+PROGRAM = [sys.executable, "-c", "from zt_engine.cli import main; main()"]
 BROWSER = """#!{python}
 import sys, urllib.request
 with open({log!r}, "a") as file:
@@ -62,17 +64,24 @@ class Desk:
             "LANG": "C.UTF-8",
         }
 
-    def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, **more: str) -> Forked:
         """Run the program, without waiting for it."""
+        return Forked(self._words(words), env=self.environment | more, stdout=PIPE, stderr=PIPE, text=True)
+
+    def start_python(self, *words: str) -> subprocess.Popen[str]:
+        """Run the program as a person does whose command line everybody can read in /proc."""
         return subprocess.Popen(
-            [*PROGRAM, *words, "--home", str(self.home.path)],
+            [*PROGRAM, *self._words(words)],
             cwd=ROOT,
-            env=self.environment | more,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
             text=True,
         )
+
+    def _words(self, words: tuple[str, ...]) -> list[str]:
+        return ["agent", *words, "--home", str(self.home.path)]
 
     def run(self, *words: str, **more: str) -> tuple[int, str, str]:
         """Run the program; return its status and what it said."""
@@ -222,7 +231,7 @@ def test_a_report_by_hand_says_what_is_missing(desk: Desk) -> None:
 def test_killed_with_signal_9_at_a_step_it_ends_enrolled_when_run_again(desk: Desk, number: int) -> None:
     code = desk.plane.invite("tanaka")
     words = ("enroll", code, "--server", desk.plane.url, "--key", "file", "--yes")
-    started: list[subprocess.Popen[str]] = []
+    started: list[Forked] = []
     left = [number]
 
     def kill(method: str, path: str) -> None:
@@ -378,7 +387,7 @@ def test_invariant_10_no_secret_is_ever_said_logged_or_handed_to_another_program
     desk.run(*words)
     reported = threading.Event()
     desk.plane.after = lambda method, path: reported.set() if path == "/v1/reports" else None
-    process = desk.start("run", "--verbose")
+    process = desk.start_python("run", "--verbose")
     assert reported.wait(30)
     arguments = Path(f"/proc/{process.pid}/cmdline").read_text()
     process.send_signal(signal.SIGTERM)

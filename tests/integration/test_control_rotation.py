@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from typer.testing import CliRunner
 
 from tests.csr import make_csr
 from tests.est_support import opened
+from tests.forked import Forked
 from tests.stream_server import free_port
 from zt_engine.adapters.ca_keys import read_passphrase, rotate_authority
 from zt_engine.bootstrap.installation import Choices, install
@@ -28,7 +28,6 @@ from zt_engine.cli.main import app as commands
 from zt_engine.config import load_control
 
 ROOT = Path(__file__).resolve().parents[2]
-ZT = "from zt_engine.cli import main; main()"
 
 
 class Process:
@@ -41,13 +40,8 @@ class Process:
         self.settings = load_control(self.config, {})
         self.url = self.settings.control.public_url
         self.key = (folder / "keys/admin.key").read_text().strip()
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", ZT, "control", "run", "--config", str(self.config)],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        words = ["control", "run", "--config", str(self.config)]
+        self.process = Forked(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True)
         self.told("control.started")
 
     def told(self, event: str) -> dict[str, Any]:

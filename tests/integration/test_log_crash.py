@@ -6,25 +6,24 @@ import json
 import os
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+from tests.forked import Forked
 from tests.log_support import audit, event, open_log
 from zt_engine.adapters.log_reader import read_log
 from zt_engine.adapters.log_recovery import segments
 
 KILLS = 12
-ROOT = Path(__file__).resolve().parents[2]
 
 
-def answering_child(root: Path, run: int) -> subprocess.Popen[bytes]:
+def answering_child(root: Path, run: int) -> Forked:
     """A process that decides without end and reports each decision only after its flush, as the listener does."""
-    command = [sys.executable, "-m", "tests.integration.log_child", str(root), str(run)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+    words, target = [str(root), str(run)], "tests.integration.log_child:main"
+    return Forked(words, env=os.environ, stdout=subprocess.PIPE, target=target)
 
 
-def kill_after(child: subprocess.Popen[bytes], answers: int) -> list[str]:
+def kill_after(child: Forked, answers: int) -> list[str]:
     """Everything that the child had answered when it died; it dies at or soon after the given number of answers."""
     assert child.stdout is not None
     reader = child.stdout.fileno()

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_inventory.facts import CATALOGUE
+from tests import forked
 from tests.control_support import TENANT
+from tests.forked import Forked
 from tests.peers import ROOT
 from tests.sidecar_support import CASE, Client, Process, Reply, edit, installation, question, wait_for
 from tests.stream_server import enrolled, free_port
@@ -34,7 +35,6 @@ from zt_engine.bootstrap.sandbox import Device
 from zt_engine.control_plane.ledger import Ledger
 
 SECRET = "https://portal.example/secret"
-ZT = (sys.executable, "-c", "import sys; from zt_engine.cli import main; sys.argv[0] = 'zt'; main()")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 PATIENCE = 60.0
 
@@ -74,7 +74,7 @@ class Site:
         issued = Issued(folder, "laptop-1")
         self.laptop = Device("laptop-1", issued)  # type: ignore[arg-type]
         self._fill(issued)
-        self.control: subprocess.Popen[bytes] | None = None
+        self.control: Forked | None = None
 
     def _fill(self, issued: Issued) -> None:
         now = int(time.time())
@@ -89,10 +89,8 @@ class Site:
         store.close()
 
     def start_control(self) -> None:
-        self.control = subprocess.Popen(
-            [*ZT, "control", "run", "--config", str(self.sandbox.config)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT,
-        )  # fmt: skip
+        words = ["control", "run", "--config", str(self.sandbox.config)]
+        self.control = Forked(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
         wait_for(self._answers, "the control plane", seconds=PATIENCE)
 
     def _answers(self) -> bool:
@@ -112,13 +110,11 @@ class Site:
         headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": os.urandom(16).hex()}
         return httpx.request(method, self.url + path, json=body, headers=headers, trust_env=False, timeout=PATIENCE)
 
-    def join(self) -> subprocess.CompletedProcess[str]:
+    def join(self) -> tuple[int, str, str]:
         answer = self.call("POST", "/v1/sidecars/tokens", {"sidecar": "edge-1"})
         assert answer.status_code == 201, answer.text
-        return subprocess.run(
-            [*ZT, "sidecar", "join", answer.json()["token"], "--config", str(self.sandbox.config)],
-            capture_output=True, text=True, env=ENVIRONMENT, check=False,
-        )  # fmt: skip
+        words = ["sidecar", "join", answer.json()["token"], "--config", str(self.sandbox.config)]
+        return forked.run(words, env=ENVIRONMENT)
 
     def ask(self, client: Client, url: str) -> Reply:
         token = self.sandbox.token("tanaka", device=self.laptop)
@@ -136,9 +132,9 @@ def site(tmp_path: Path, opa: str) -> Iterator[Site]:
 
 def test_both_programs_from_joining_to_a_revocation_through_a_crash(site: Site) -> None:
     site.start_control()
-    joined = site.join()
-    assert joined.returncode == 0, joined.stderr
-    assert "edge-1" in joined.stdout
+    status, out, err = site.join()
+    assert status == 0, err
+    assert "edge-1" in out
 
     process = Process(site.sandbox).started()
     client = Client(process.address)
@@ -174,7 +170,7 @@ def test_both_programs_from_joining_to_a_revocation_through_a_crash(site: Site) 
 
 def test_a_successor_follows_before_it_takes_over_and_goes_on_writing_down(site: Site) -> None:
     site.start_control()
-    assert site.join().returncode == 0
+    assert site.join()[0] == 0
     first = Process(site.sandbox, name="first").started()
     client = Client(first.address)
     try:
