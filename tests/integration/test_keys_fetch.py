@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from tests.issuer import NOW
 from zt_engine.adapters.dev_issuer import DevIssuer
 from zt_engine.adapters.keys_fetch import HttpFetch
 from zt_engine.adapters.keys_jwks import Fetched, KeySource
+from zt_engine.bootstrap.demo_tls import write_server_certificate
 from zt_engine.core.errors import UnavailableError
 
 IDP = DevIssuer()
@@ -152,6 +156,34 @@ def test_a_server_that_is_down_keeps_the_last_good_set() -> None:
 
     assert source.keys(NOW + 3600).version == 1
     assert source.problem == "KEYS_UNREACHABLE"
+
+
+def test_an_operator_is_told_what_keeps_the_keys_away_and_where_but_nothing_a_server_said(tmp_path: Path) -> None:
+    _, certificate, key = write_server_certificate(tmp_path, ["127.0.0.1"], now=time.time())
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+
+    async def scene() -> tuple[UnavailableError, UnavailableError]:
+        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=tls)
+        port = server.sockets[0].getsockname()[1]
+        unbelieved = await failure(f"https://127.0.0.1:{port}/jwks?secret=planted")
+        server.close()
+        await server.wait_closed()
+        return unbelieved, await failure(f"http://127.0.0.1:{port}/jwks?secret=planted")
+
+    unbelieved, refused = asyncio.run(scene())
+
+    assert "certificate is not believed" in unbelieved.message and "ca_file" in unbelieved.hint
+    assert "refused" in refused.message.lower()
+    for error in (unbelieved, refused):
+        assert error.facts["code"] == "KEYS_UNREACHABLE"
+        assert error.where.endswith("/jwks") and "planted" not in str(error)
+
+
+async def failure(url: str) -> UnavailableError:
+    with pytest.raises(UnavailableError) as caught:
+        await HttpFetch(url)()
+    return caught.value
 
 
 def test_the_environment_names_no_proxy_for_keys(monkeypatch: pytest.MonkeyPatch) -> None:

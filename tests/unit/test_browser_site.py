@@ -64,18 +64,19 @@ LAPTOP = AUTHORITY.issue("laptop-1", now=NOW)
 DENIED, PAGE = DeniedPage(registry(), default_language="en"), SignOutPage(default_language="en")
 
 
-def site(desk: Desk) -> BrowserSignIn:
+def site(desk: Desk, *, denied: DeniedPage = DENIED, said: dict[str, Any] | None = None, **parts: Any) -> BrowserSignIn:
+    """`said` is what the session that the stream tells of says of its sign-in."""
     replica = Replica()
     known = SessionRecord(
         sid=SID, version=1, host="portal.example", issuer="https://idp.example", subject="tanaka", client_id="p",
-        claims={}, until=NOW + 900,
+        claims={}, until=NOW + 900, **(said or {}),
     )  # fmt: skip
     replica.state = type(replica.state)(replica.state.records.changed(Changes(sessions={SID: known})))
     certificates = DeviceCertificates()
     certificates.replace(AUTHORITY.pem, where="test")
     return BrowserSignIn(
         hooks=[NginxHook(Credentials([credential()]))], desk=desk, replica=replica, certificates=certificates,
-        clock=FakeClock(float(NOW)), denied=DENIED, page=PAGE,
+        clock=FakeClock(float(NOW)), denied=denied, page=PAGE, **parts,
     )  # fmt: skip
 
 

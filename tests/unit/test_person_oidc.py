@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.issuer import NOW, Published, config_for, jws, loaded, trusted
+from tests.issuer import NOW, Published, b64, config_for, jws, loaded, trusted
 from zt_engine.adapters.dev_issuer import DevIssuer, public_jwk
 from zt_engine.adapters.person_oidc import OidcPersons
 from zt_engine.adapters.tokens_jwt import TrustedIssuer
@@ -159,6 +159,16 @@ def test_without_keys_for_too_long_nobody_signs_in() -> None:
         PERSONS.verify(token(iat=NOW + 90_000, exp=NOW + 90_300), now=NOW + 90_000)
 
     assert caught.value.code == "KEYS_UNAVAILABLE"
+
+
+def test_a_signature_that_does_not_hold_makes_a_refresh_due_since_a_key_may_be_new_under_an_old_id() -> None:
+    config = config_for(IDP)
+    source = loaded(Published(IDP.jwks()), algorithms=config.algorithms)
+    signed, _, _ = token().rpartition(b".")
+
+    assert not source.due(NOW + 60)
+    assert refused(signed + b"." + b64(b"x" * 64), OidcPersons(TrustedIssuer(config, source))) == "TOKEN_SIGNATURE"
+    assert source.due(NOW + 60) and not source.due(NOW + 59)
 
 
 def test_groups_and_roles_are_read_where_the_token_speaks_for_them() -> None:

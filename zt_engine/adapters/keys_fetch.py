@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -108,7 +109,8 @@ class HttpFetch:
         except (TimeoutError, httpx.TimeoutException):
             raise self._failed("KEYS_TIMEOUT", f"no complete answer within {self._timeout:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
-            raise self._failed("KEYS_UNREACHABLE", type(error).__name__) from None
+            message, hint = _cause(error)
+            raise self._failed("KEYS_UNREACHABLE", message, hint) from None
 
     async def _read(self, response: httpx.Response) -> Fetched:
         if response.is_redirect:
@@ -126,6 +128,22 @@ class HttpFetch:
 
     def _failed(self, code: str, message: str, hint: str = "") -> UnavailableError:
         return UnavailableError(code, message, where=_shown(self._url), hint=hint)
+
+
+def _behind(error: BaseException) -> BaseException | None:
+    return error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
+
+
+def _cause(error: BaseException) -> tuple[str, str]:
+    """Return why nobody was reached, as the machine says it, and what an operator may do; never what a server sent."""
+    first = error
+    while inner := _behind(first):
+        first = inner
+    if isinstance(first, ssl.SSLCertVerificationError):
+        return f"its certificate is not believed: {first.verify_message}", "`ca_file` of the issuer names its CA"
+    if isinstance(first, OSError) and first.errno:
+        return os.strerror(first.errno) if first.errno > 0 else first.strerror or "", ""
+    return type(first).__name__, ""
 
 
 def _max_age(cache_control: str) -> int | None:

@@ -127,6 +127,7 @@ class BrowserSite:
             denied=wiring.denied,
             page=SignOutPage(default_language=self._settings.sidecar.language),
             more={**self._device_proofs(wiring), **self._keys(wiring)},
+            assurance=self._assurance,
         )
 
     def _keys(self, wiring: Wiring) -> Pages:

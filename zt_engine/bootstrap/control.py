@@ -184,7 +184,7 @@ class ControlProgram:
 
     async def _refresh_keys(self) -> None:
         for failure in await refresh_due(self.parts.sources, self.clock.now()):
-            log.error("keys.refused", code=failure.code, problem=failure.message, where=failure.where)
+            log.error("keys.refused", **failure.facts)
 
     async def _follow_authority(self) -> None:
         """Ask a CA elsewhere for the CAs it publishes, now and then, and more often while it does not answer."""

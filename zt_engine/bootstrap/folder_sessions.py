@@ -100,7 +100,7 @@ class FolderDesk:
         given: dict[str, Any] = {**told}
         done = await self._do(partial(self._sessions.finish, now=self._now(), **given))
         await self._take_up_one(done.sid)
-        return Finished(done.handle, done.sid, done.to, done.seconds)
+        return Finished(done.handle, done.sid, done.to, done.seconds, done.wish)
 
     async def refresh(self, sid: str) -> None:
         """Have a session refreshed, if it is time."""

@@ -331,7 +331,7 @@ class SidecarProgram:
 
     async def _report_keys(self, sources: tuple[KeySource, ...]) -> None:
         for failure in await refresh_due(sources, self.clock.now()):
-            log.error("keys.refused", code=failure.code, problem=failure.message, where=failure.where)
+            log.error("keys.refused", **failure.facts)
 
     async def _follow_keys(self) -> None:
         while True:

@@ -25,6 +25,7 @@ from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.jose import to_base64url
 from zt_engine.core.session import SessionRecord, sid_of
 from zt_engine.core.session import check_return as check_return  # noqa: PLC0414  (asked for here by others)
+from zt_engine.core.wish import Wish
 from zt_engine.ports.credentials import Person, SignInVerifier
 from zt_engine.ports.inventory import Transaction
 from zt_engine.ports.sessions import HeldSession, PendingSignIn, Sealer, SignInProvider, Tokens
@@ -46,6 +47,8 @@ KEY_LOOK: Final = 0.2
 MAX_HINT: Final = 3072
 """An ID token that is longer makes a URL that is too long for some."""
 _SWEEP: Final = 200
+_KEY_TURNED: Final = frozenset({"TOKEN_KEY_UNKNOWN", "TOKEN_SIGNATURE"})
+"""What a provider's new key looks like: under an id of its own, or under an old one."""
 
 
 class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +77,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     sid: str
     to: str
     seconds: int
+    wish: Wish
 
 
 class Sessions:
@@ -136,6 +140,7 @@ class Sessions:
             redirect_uri=redirect_uri,
             device_id=device_id,
             expires_at=now + SIGN_IN_SECONDS,
+            wish=Wish(acr_values=acr_values, max_age=max_age),
         )
         with self._plane.store.writing(self._plane.settings.tenant) as tx:
             tx.sessions.begin(pending)
@@ -179,7 +184,8 @@ class Sessions:
             before = tx.sessions.get(replaces) if replaces else None
             if before is not None and before.record.host == host:
                 give_way(tx, before, to=held.record.sid, now=now)
-        return Finished(handle=handle, sid=held.record.sid, to=pending.to, seconds=held.ends_at - now)
+        seconds = held.ends_at - now
+        return Finished(handle=handle, sid=held.record.sid, to=pending.to, seconds=seconds, wish=pending.wish)
 
     def _verified(self, id_token: bytes, now: int) -> Person:
         """Return who signed in; where the provider has turned its keys over, once the new ones are here."""
@@ -188,7 +194,7 @@ class Sessions:
             try:
                 return self._people.verify(id_token, now=now)
             except InputError as error:
-                if error.code != "TOKEN_KEY_UNKNOWN" or waited >= KEY_SECONDS:
+                if error.code not in _KEY_TURNED or waited >= KEY_SECONDS:
                     raise
             self._wait(KEY_LOOK)
             waited += KEY_LOOK

@@ -34,6 +34,12 @@ class ZtError(Exception):
         text += f": {self.message}" if self.message else ""
         return text + (f" ({self.hint})" if self.hint else "")
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What an operational log says of it."""
+        said = {"code": self.code, "problem": self.message, "where": self.where, "hint": self.hint}
+        return {name: text for name, text in said.items() if text}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:

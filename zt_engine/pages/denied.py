@@ -70,8 +70,14 @@ UNPROVEN = "DEVICE_UNPROVEN"
 """Said to a browser that is signed in and shows no device: confirming it (`/.zt/device`) may be all that is missing."""
 CONFIRMED = frozenset(("DEVICE_UNPROVEN", "DEVICE_UNKNOWN"))
 
-BEGIN_ANEW = ("SIGN_IN_STATE", "SIGN_IN_BROWSER", "SIGN_IN_DENIED", "SIGN_IN_CODE", "SIGN_IN_RETURN", "SIGN_IN_MIXED")
+BEGIN_ANEW = (
+    "SIGN_IN_STATE", "SIGN_IN_BROWSER", "SIGN_IN_DENIED", "SIGN_IN_CODE", "SIGN_IN_RETURN", "SIGN_IN_MIXED",
+    "SIGN_IN_UNMET", "TOKEN_",
+)  # fmt: skip
 """Of a sign-in that did not come to its end: its own page is no page to open again."""
+SIGNS_IN = (401, 503)
+"""Whoever has to sign in, and whoever was signing in where somebody did not answer."""
+UNMET = "SIGN_IN_UNMET"
 
 OWN_HANDS = frozenset({"auth", "report", "device"})
 """Kinds of reasons that the person can do something about; the command of any other kind is for an operator."""
@@ -162,7 +168,7 @@ class DeniedPage:
         language = language_of(accept_language, default=self._default)
         known = self._codes.get(code)
         entry, shown = (UNKNOWN, "DENIED") if known is None else (known, code)
-        way = sign_in if self._signs_in and (status == 401 or shown.startswith(BEGIN_ANEW)) else ""
+        way = sign_in if self._signs_in and (status in SIGNS_IN or shown.startswith(BEGIN_ANEW)) else ""
         helps = self._confirms and (shown in CONFIRMED or shown.startswith("DEVICE_PROOF_"))
         device = confirm if helps and not way else ""
         if not wants_page(accept):
@@ -196,6 +202,8 @@ class DeniedPage:
 
 def _kicker(code: str, status: int) -> str:
     """Return what stands above the reason: nobody who only has to sign in is told of a refusal."""
+    if code == UNMET:
+        return "step"
     if status != 401:
         return "title"
     return "enter" if code.startswith(("AUTH_REQUIRED", "SESSION_", "TOKEN_")) else "step"

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from zt_engine.core.session import SessionRecord
+from zt_engine.core.wish import Wish
 
 
 class PendingSignIn(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,8 @@ class PendingSignIn(msgspec.Struct, frozen=True, kw_only=True):
     device_id: str
     """The device whose certificate was shown when it began; empty without one."""
     expires_at: int
+    wish: Wish = Wish()
+    """What the provider was asked for beside a sign-in."""
 
     def __repr__(self) -> str:
         return f"PendingSignIn({self.state[:8]!r}, {self.host!r})"
@@ -168,6 +171,8 @@ class Finished(msgspec.Struct, frozen=True):
     sid: str
     to: str
     seconds: int
+    wish: Wish = Wish()
+    """What it was begun for: a step-up may come back without it."""
 
 
 class SignInDesk(Protocol):

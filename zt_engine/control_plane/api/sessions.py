@@ -104,7 +104,8 @@ def router(plane: ControlPlane) -> APIRouter:
             replaces=body.replaces,
             now=plane.now(),
         )
-        return {"handle": done.handle, "sid": done.sid, "to": done.to, "seconds": done.seconds}
+        wish = {"acr_values": done.wish.acr_values, "max_age": done.wish.max_age}
+        return {"handle": done.handle, "sid": done.sid, "to": done.to, "seconds": done.seconds, "wish": wish}
 
     @routes.post("/v1/sessions/{sid}/refresh", responses=problems(404))
     def refresh(sid: Sid, who: Caller) -> dict[str, Any]:

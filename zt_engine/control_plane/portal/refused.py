@@ -24,7 +24,14 @@ LOGIN: Final = "/.zt/login"
 _SIGN_IN: Final = frozenset({"SESSION_NOT_FOUND", "SESSION_FOREIGN"})
 """Whoever comes with this and only looks is sent to sign in."""
 _AGAIN: Final = frozenset(
-    {"SESSION_MALFORMED", "SESSION_DOUBLED", "PERSON_INACTIVE", "SUBJECT_REVOKED", "DEVICE_REVOKED"}
+    {
+        "DEVICE_REVOKED",
+        "KEYS_UNAVAILABLE",
+        "PERSON_INACTIVE",
+        "SESSION_DOUBLED",
+        "SESSION_MALFORMED",
+        "SUBJECT_REVOKED",
+    }
 )
 _STATUS: Final[Mapping[str, int]] = {
     "FORM_STALE": 403,
@@ -44,13 +51,13 @@ def refused(plane: ControlPlane, request: Request, error: ZtError | DeviceRecord
 
 def page_of(
     plane: ControlPlane, request: Request, code: str, *, status: int, visitor: object = None,
-    language: Language | None = None,
+    language: Language | None = None, onward: str = "",
 ) -> Response:  # fmt: skip
-    """Return the page that says what is wrong, and the one thing to do next."""
+    """Return the page that says what is wrong, and the one thing to do next; `onward` is where to sign in for it."""
     language = language or language_asked(plane, request)
     texts, entry = MESSAGE[language], registry().get(code)
     signs_in = code.startswith(("SESSION_", "SIGN_IN_", "TOKEN_")) or code in _AGAIN
-    target = f"{LOGIN}?to=/" if signs_in else "/"
+    target = onward or (f"{LOGIN}?to=/" if signs_in else "/")
     if code == "FORM_STALE":  # every page that is posted to can be opened
         target = quote(request.scope["path"], safe="/~%")
     text, hint = told(code, language)

@@ -6,7 +6,9 @@ import hmac
 import re
 import secrets
 from typing import Annotated, Final
+from urllib.parse import urlencode
 
+import structlog
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -16,6 +18,8 @@ from zt_engine.control_plane.portal.answers import html, page_router, see_other
 from zt_engine.control_plane.portal.headers import cookies_of
 from zt_engine.control_plane.portal.language import language_asked
 from zt_engine.control_plane.portal.parts import place_of, portal_of, sign_ins_of
+from zt_engine.control_plane.portal.refused import LOGIN, page_of
+from zt_engine.control_plane.sessions import Finished
 from zt_engine.core.cookies import SIGN_IN, SIGN_OUT, SIGN_OUT_SECONDS, gone, issued
 from zt_engine.core.errors import InputError
 from zt_engine.core.session import (
@@ -26,7 +30,10 @@ from zt_engine.core.session import (
     session_handle,
     sid_of,
 )
+from zt_engine.core.wish import unmet
 from zt_engine.pages.portal import SIGNED_OUT
+
+log = structlog.get_logger()
 
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 Text = Annotated[str, Query(max_length=4096)]
@@ -86,8 +93,14 @@ def router(plane: ControlPlane) -> APIRouter:
                 # The back button, or an answer that was opened twice: they are signed in.
                 return see_other("/")
             raise
+        cookie = issued(COOKIE.decode(), done.handle, seconds=done.seconds)
+        missing = _missing(plane, done)
+        if missing:
+            page = page_of(plane, request, "SIGN_IN_UNMET", status=403, onward=_onward(done))
+            page.headers.append("Set-Cookie", cookie)
+            return page
         # The ticket stays until its time: another tab may be on its way.
-        return see_other(done.to, issued(COOKIE.decode(), done.handle, seconds=done.seconds))
+        return see_other(done.to, cookie)
 
     @routes.get("/.zt/logout")
     def ask(request: Request) -> Response:
@@ -138,6 +151,22 @@ def _ended(plane: ControlPlane, request: Request) -> Response:
         answer.headers["Refresh"] = f"0; url={onward}"
         answer.headers.append("Set-Cookie", issued(SIGN_OUT.name, state, seconds=SIGN_OUT_SECONDS))
     return answer
+
+
+def _missing(plane: ControlPlane, done: Finished) -> tuple[str, ...]:
+    """Return what the sign-in was begun for and did not bring; how strong it is, no page of these asks."""
+    record = _held(plane, done.handle.encode())
+    missing = () if record is None else unmet(done.wish, record, {}, now=plane.now())
+    if missing and record is not None:
+        log.warning(
+            "sign_in.step_up_unmet", code="SIGN_IN_UNMET", missing=missing, auth_time=record.auth_time,
+            issuer=record.issuer, session=record.sid[:12], hint="it has to heed `max_age` and say `auth_time`",
+        )  # fmt: skip
+    return missing
+
+
+def _onward(done: Finished) -> str:
+    return f"{LOGIN}?{urlencode({'to': done.to, 'max_age': done.wish.max_age})}"
 
 
 def _held(plane: ControlPlane, handle: bytes) -> SessionRecord | None:

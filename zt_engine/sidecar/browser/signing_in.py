@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -21,18 +21,21 @@ import structlog
 
 from zt_engine.core.cookies import SIGN_IN, issued
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
+from zt_engine.core.identity import AssuranceTable
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.session import COOKIE, language_of_person, require_same_origin, session_handle, sid_of
+from zt_engine.core.wish import Wish, unmet
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports import CertificateVerifier, Clock
-from zt_engine.ports.sessions import SignInDesk
+from zt_engine.ports.sessions import Finished, SignInDesk
 from zt_engine.sidecar.browser.answers import answer, page
 from zt_engine.sidecar.browser.signing_out import SigningOut
 from zt_engine.sidecar.browser.visit import Page, Pages, RetoldError, Visit, value_of
 from zt_engine.sidecar.browser.wire import Raw
 from zt_engine.sidecar.hooks.credentials import Credential
 from zt_engine.sidecar.hooks.reading import HeaderHook, Sent, said_of_page
+from zt_engine.sidecar.hooks.signing import wished_link
 from zt_engine.sidecar.replica import Replica
 
 log = structlog.get_logger()
@@ -43,6 +46,7 @@ MAX_QUERY = 8192
 KNOWN_SECONDS = 5.0
 """How long a browser waits until its session is known here, so that its next request finds it."""
 LOOK_SECONDS = 0.02
+UNMET_HINT = "`assurance` of trust.yaml has to know what the provider says, and the provider has to say it"
 _SECRET = re.compile(r"[A-Za-z0-9_-]{0,128}")
 
 
@@ -52,7 +56,9 @@ class BrowserSignIn:
     def __init__(
         self, *, hooks: Sequence[HeaderHook], desk: SignInDesk, replica: Replica, certificates: CertificateVerifier,
         clock: Clock, denied: DeniedPage, page: SignOutPage, more: Pages | None = None,
+        assurance: Callable[[], AssuranceTable] = dict,
     ) -> None:  # fmt: skip
+        """`assurance` tells how strong the policy in force takes each sign-in to be; before one, nothing is judged."""
         self._hooks = hooks
         self._desk = desk
         self._replica = replica
@@ -60,6 +66,7 @@ class BrowserSignIn:
         self._now = clock.now
         self._denied = denied
         self._page = page
+        self._assurance = assurance
         own: dict[tuple[bytes, bytes], Page] = {
             (b"GET", LOGIN): self._login,
             (b"GET", CALLBACK): self._callback,
@@ -78,9 +85,7 @@ class BrowserSignIn:
             error = caught
         if error.code == "PEP_UNKNOWN":
             return answer(401, b"", ("WWW-Authenticate", 'Zt-Pep-Key realm="zt"'))
-        event = "browser.refusal_shown" if isinstance(error, RetoldError) else "browser.refused"
-        log.info(event, code=error.code, problem=error.message)
-        return self._refusal(error, raw)
+        return self._refused(error, raw)
 
     def _visit(self, raw: Raw) -> tuple[Visit, Page]:
         """Prove who asks for which page, and return both."""
@@ -133,19 +138,26 @@ class BrowserSignIn:
             # A script could do nothing with a sign-in but begin it: forty of them would.
             raise InputError("AUTH_REQUIRED", "a page's script cannot sign anybody in")
         request, values = visit.request, visit.query
-        age = values.get("max_age", "")
-        begun = await self._desk.begin(
-            {
-                **self._place(request),
-                "scheme": request.target.scheme,
-                "authority": request.target.origin.decode().partition("://")[2],
-                "to": values.get("to", "/"),
-                "ticket": SIGN_IN.read(visit.sent.cookie),
-                "address": request.client_ip,
-                "acr_values": values.get("acr_values", "")[:512],
-                "max_age": int(age) if age.isascii() and age.isdigit() and len(age) < 9 else None,
-            }
+        age, to = values.get("max_age", ""), values.get("to", "/")
+        wish = Wish(
+            acr_values=values.get("acr_values", "")[:512],
+            max_age=int(age) if age.isascii() and age.isdigit() and len(age) < 9 else None,
         )
+        try:
+            begun = await self._desk.begin(
+                {
+                    **self._place(request),
+                    "scheme": request.target.scheme,
+                    "authority": request.target.origin.decode().partition("://")[2],
+                    "to": to,
+                    "ticket": SIGN_IN.read(visit.sent.cookie),
+                    "address": request.client_ip,
+                    "acr_values": wish.acr_values,
+                    "max_age": wish.max_age,
+                }
+            )
+        except UnavailableError as error:
+            return self._refused(error, visit.raw, way=wished_link(to, wish))
         cookie = issued(SIGN_IN.name, begun.ticket, seconds=begun.seconds)
         return answer(302, b"", ("Location", begun.location), ("Set-Cookie", cookie))
 
@@ -170,9 +182,25 @@ class BrowserSignIn:
                 return page(self._page.already(accept_language=visit.language), self._page.security_policy)
             raise
         await self._known(done.sid)
-        session = issued(COOKIE.decode(), done.handle, seconds=done.seconds)
+        session = ("Set-Cookie", issued(COOKIE.decode(), done.handle, seconds=done.seconds))
+        missing = self._missing(done)
+        if missing:
+            # The page asked for would only ask again: a person who is signed in is told what did not come back.
+            without = InputError("SIGN_IN_UNMET", f"the identity provider did not say {', '.join(missing)}")
+            return self._refused(without, visit.raw, session, way=wished_link(done.to, done.wish))
         # The ticket stays until its time: another tab may be on its way.
-        return answer(303, b"", ("Location", done.to), ("Set-Cookie", session))
+        return answer(303, b"", ("Location", done.to), session)
+
+    def _missing(self, done: Finished) -> tuple[str, ...]:
+        """Return what the sign-in was begun for and did not bring, for the operator's log as well."""
+        record = self._replica.sessions.get(done.sid)
+        missing = () if record is None else unmet(done.wish, record, self._assurance(), now=self._now())
+        if missing and record is not None:
+            log.warning(
+                "sign_in.step_up_unmet", code="SIGN_IN_UNMET", missing=missing, acr=record.acr, amr=record.amr,
+                auth_time=record.auth_time, issuer=record.issuer, session=record.sid[:12], hint=UNMET_HINT,
+            )  # fmt: skip
+        return missing
 
     def _signed_in(self, request: AccessRequest) -> bool:
         record = self._replica.sessions.get(sid_of(request.session)) if request.session else None
@@ -192,7 +220,9 @@ class BrowserSignIn:
         while sid not in self._replica.sessions and loop.time() < until:  # noqa: ASYNC110  (records ring no bell)
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _refusal(self, error: ZtError, raw: Raw) -> bytes:
+    def _refused(self, error: ZtError, raw: Raw, *more: tuple[str, str], way: str = "/.zt/login?to=/") -> bytes:
+        event = "browser.refusal_shown" if isinstance(error, RetoldError) else "browser.refused"
+        log.info(event, code=error.code, problem=error.message)
         status = 503 if isinstance(error, UnavailableError) else 401 if error.code == "AUTH_REQUIRED" else 403
         refusal = self._denied.render(
             code=error.code,
@@ -200,13 +230,14 @@ class BrowserSignIn:
             status=status,
             accept=value_of(raw, b"accept"),
             accept_language=value_of(raw, b"accept-language"),
-            sign_in="/.zt/login?to=/",
+            sign_in=way,
         )
         challenge = (("WWW-Authenticate", "Bearer"),) if status == 401 else ()
         return answer(
             status,
             refusal.body,
             *challenge,
+            *more,
             ("Content-Type", refusal.content_type),
             ("Content-Language", refusal.language),
             ("Content-Security-Policy", self._denied.security_policy),

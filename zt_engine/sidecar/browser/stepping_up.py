@@ -18,6 +18,7 @@ from zt_engine.core.identity import AssuranceTable
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.session import SessionRecord, require_same_origin, sid_of
 from zt_engine.core.webauthn import PHR, PHRH
+from zt_engine.core.wish import UNKNOWN, Wish
 from zt_engine.ports import CertificateVerifier, Clock
 from zt_engine.ports.webauthn import StepUpDesk
 from zt_engine.sidecar.browser.answers import answer
@@ -32,9 +33,6 @@ KNOWN_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.02
 GIVEN_UP: Final = frozenset({"PASSKEY_NONE", "PASSKEY_OFF", "SESSION_NOT_FOUND"})
 """What a sign-in at the provider helps against."""
-MAX_ASKED: Final = 16
-UNKNOWN: Final = 2**31
-"""Above every level: what the table does not know is only enough for itself."""
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ASKED: Final = ("to", "acr_values", "max_age")
 
@@ -132,7 +130,7 @@ def enough(acr_values: str, record: SessionRecord, table: AssuranceTable) -> tup
 
     A session says what was proven last: one that signed in more strongly is not made to say less.
     """
-    asked = acr_values.split()[:MAX_ASKED]
+    asked = Wish(acr_values=acr_values).levels
     said = max(table.get(name, 0) for name in (record.acr, *record.amr, ""))
 
     def is_enough(name: str) -> bool:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from zt_engine.core.errors import InputError
 from zt_engine.core.session import check_return
+from zt_engine.core.wish import Wish
 
 MAX_TARGET = 2048
 """It stands twice in a page, among other things; signing in itself takes longer ones."""
@@ -30,6 +31,13 @@ def sign_in_link(to: str, challenge: str) -> str:
     """
     page = "/.zt/step-up?" if _TOO_WEAK in challenge else "/.zt/login?"
     return page + urlencode({"to": way_back(to), **dict(_WANTED.findall(challenge))})
+
+
+def wished_link(to: str, wish: Wish) -> str:
+    """Return the way to ask the identity provider once more for what it did not say, and to come back."""
+    age = {} if wish.max_age is None else {"max_age": wish.max_age}
+    acr = {"acr_values": wish.acr_values} if wish.acr_values else {}
+    return "/.zt/login?" + urlencode({"to": way_back(to), **acr, **age})
 
 
 def device_link(to: str) -> str:
