@@ -16,6 +16,9 @@ from tests.peers import find_peer
 
 AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 """The rules of axe-core that JIS X 8341-3 AA and its successors ask for, and those that only make pages better."""
+MAIN_ACTIONS = """() => [...document.querySelectorAll('main .act, main button[type=submit]')]
+    .filter(one => !one.matches('.quiet, .grave') && one.checkVisibility()).map(one => one.innerText)"""
+"""What a page asks its reader to do: one thing. What is quieter, and what is grave, stands beside it."""
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 900}
 SHOTS = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
@@ -69,11 +72,11 @@ def profile(browser: Browser, *, language: str = "ja", **options: Any) -> Iterat
 
 
 def findings(page: Page) -> list[str]:
-    """What axe-core finds in a page, as `rule: element` lines: none is right."""
+    """What axe-core finds in a page, as `rule: element` lines, and a second main action: none is right."""
     answer = Axe().run(page, options={"runOnly": {"type": "tag", "values": AA}}).response
-    return [
-        f"{rule['id']}: {node['html'][:200]}" for rule in answer["violations"] for node in rule["nodes"]
-    ]  # fmt: skip
+    found = [f"{rule['id']}: {node['html'][:200]}" for rule in answer["violations"] for node in rule["nodes"]]
+    actions: list[str] = page.evaluate(MAIN_ACTIONS)
+    return found + ([f"more than one main action: {actions}"] if len(actions) > 1 else [])
 
 
 def screenshot(page: Page, name: str) -> None:

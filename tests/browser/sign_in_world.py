@@ -1,9 +1,8 @@
 """People in a browser, with everything real: `zt init`, `zt control run` and `zt sidecar run` as processes, nginx and
 Caddy as `zt hook` prints them, an OpenID provider, and the backend that they protect.
 
-The provider is oidc-provider-mock: it signs real tokens and checks PKCE and the redirect, but asks for no password, and
-neither `acr_values` nor `max_age` move it. So a test reads off the browser what was asked of it, and says beforehand
-what it is going to answer (`says`).
+What the provider is going to answer a test says beforehand (`says`). The control plane is served over TLS, so that its
+pages are there as well: people enroll devices and register keys in this world.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
@@ -26,9 +26,10 @@ from playwright.sync_api import Page
 from typer.testing import CliRunner
 
 from device_inventory.facts import CATALOGUE
-from tests.control_support import TENANT, a_device
+from tests.control_support import TENANT, a_device, held_key
 from tests.e2e.lab import Backend
 from tests.peers import ROOT, find_peer
+from tests.providers import Provider
 from tests.proxies.process import ProxyProcess
 from tests.sidecar_support import wait_for
 from tests.stream_server import free_port
@@ -62,6 +63,10 @@ key_file = "keys/caddy.key"
 issuer = "{issuer}"
 client_id = "portal-browser"
 secret_file = "keys/client.secret"
+
+[enrollment]
+issuer = "{issuer}"
+client_id = "zt-agent"
 """
 HOME_PAGE = b"<!doctype html><html lang=en><title>Wiki</title><h1>The wiki of the corp</h1>"
 
@@ -69,11 +74,12 @@ HOME_PAGE = b"<!doctype html><html lang=en><title>Wiki</title><h1>The wiki of th
 class World:
     """One company. `address` has where each proxy listens."""
 
-    def __init__(self, folder: Path, issuer: str) -> None:
+    def __init__(self, folder: Path, provider: Provider) -> None:
         self.folder = folder
-        self.issuer = issuer
+        self.provider = provider
+        self.issuer = provider.issuer
         self.config = folder / "zt/zt.toml"
-        self.control = f"http://127.0.0.1:{(port := free_port())}"
+        self.control = f"https://localhost:{(port := free_port())}"
         self.backend = Backend()
         answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%b"
         for name in ("home", "home?page=2", "home?a=1&b=%C3%A9", "other", "a", "b"):
@@ -84,10 +90,10 @@ class World:
         try:
             self._start("control")
             wait_for(lambda: self._answers(f"{self.control}/healthz"), "the control plane", seconds=90)
-            settings = load(self.config, {"ZT_CONTROL_PLANE__URL": self.control})
-            join_once(settings, self.control, None)
+            known = {"ZT_CONTROL_PLANE__URL": self.control, "ZT_CONTROL_PLANE__CA_FILE": str(self.control_ca)}
+            join_once(load(self.config, known), self.control, self.control_ca)
             self.register("tanaka", groups=["staff"])
-            self._start("sidecar", ZT_CONTROL_PLANE__URL=self.control)
+            self._start("sidecar", **known)
             self.address = {"nginx": self._nginx(), "caddy": self._caddy()}
             wait_for(self._ready, "the sidecar", seconds=90)
         except BaseException:
@@ -103,7 +109,8 @@ class World:
         assert result.exit_code == 0, result.output
         text = self.config.read_text(encoding="utf-8")
         browser = f'[sidecar]\nbrowser_listen = ["unix:{self.folder}/browser.sock"]\n'
-        text = text.replace("[sidecar]\n", browser, 1).replace('listen = "127.0.0.1:9443"', f'listen = "{listen}"', 1)
+        served = f'listen = "{listen}"\nurl = "{self.control}"\n' + self._certified()
+        text = text.replace("[sidecar]\n", browser, 1).replace('listen = "127.0.0.1:9443"\n', served, 1)
         self.config.write_text(text + SETTINGS.format(issuer=self.issuer), encoding="utf-8")
         for name, secret in (
             ("caddy.key", "c" * 32),
@@ -114,6 +121,13 @@ class World:
             path.touch(mode=0o600)
             path.write_text(secret)
         self.authority, *self.certificate = write_server_certificate(self.folder / "tls", [HOST], now=time.time())
+
+    def _certified(self) -> str:
+        ca, chain, key = write_server_certificate(self.folder / "control-tls", ["localhost"], now=time.time())
+        chain.write_bytes(chain.read_bytes() + ca.read_bytes())  # agents learn the CA from it, by its pin
+        self.control_ca = ca
+        lines = f'cert_file = "{chain}"\nkey_file = "{key}"\nca_file = "{ca}"\n'
+        return lines + 'organisation = "○○省"\nhelp_contact = "ヘルプデスク 内線 1234"\n'
 
     def _start(self, program: str, **environ: str) -> None:
         with (self.folder / f"{program}.out").open("ab") as output:
@@ -158,7 +172,7 @@ class World:
     def _answers(self, url: str) -> bool:
         assert all(process.poll() is None for process in self._processes), self.said("control")
         try:
-            return httpx.get(url, trust_env=False, timeout=2).is_success
+            return httpx.get(url, trust_env=False, timeout=2, verify=False).is_success
         except httpx.HTTPError:
             return False
 
@@ -173,9 +187,19 @@ class World:
         """Where a page is behind a proxy."""
         return f"https://{HOST}:{self.address[kind][1]}{path}"
 
+    def _administrator(self) -> ControlClient:
+        return ControlClient(self.control, key=read_key(self.config.parent / ADMIN_KEY), ca_file=self.control_ca)
+
+    def invite(self, person: str) -> str:
+        """Invite somebody to enroll a device of the company; return the link."""
+        client = self._administrator()
+        made = client.post("v1", "invitations", body={"subject": person, "ownership": "corp", "ceiling": 200})
+        client.close()
+        return str(made["link"])
+
     def register(self, person: str, **fields: Any) -> None:
         """Have somebody in the directory."""
-        client = ControlClient(self.control, key=read_key(self.config.parent / ADMIN_KEY))
+        client = self._administrator()
         body = {"status": "active", "groups": [], "compartments": [], "clearance": 200, "org": "", "valid_until": None}
         client.put("v1", "subjects", self.issuer, person, body={**body, "employment": "employee", **fields})
         client.close()
@@ -191,15 +215,18 @@ class World:
         (name,) = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         return signing.issue(device_id, now=time.time()), str(name.value)
 
-    def lend(self, device_id: str, person: str) -> None:
-        """Have a device in the inventory that somebody holds, as an enrollment leaves one."""
+    def lend(self, device_id: str, person: str, *, x5t: str = "") -> None:
+        """Have a device in the inventory that somebody holds, as an enrollment leaves one, `x5t` being its key."""
+        now = int(time.time())
+        key = held_key(device_id, not_after=now + 86_400)
+        key = msgspec.structs.replace(key, x5t=x5t or key.x5t)
         with contextlib.closing(opened_store(load_control(self.config, {}))) as store, store.writing(TENANT) as tx:
-            device = a_device(device_id, owner=person, assigned=(person,))
-            Ledger(CATALOGUE)(tx, device, before=None, actor="system", action="device.enrolled", now=int(time.time()))
+            device = a_device(device_id, owner=person, assigned=(person,), keys=(key,), report_received_at=now - 60)
+            Ledger(CATALOGUE)(tx, device, before=None, actor="system", action="device.enrolled", now=now)
 
     def lost(self, device_id: str) -> None:
         """Have the help desk report it lost."""
-        client = ControlClient(self.control, key=read_key(self.config.parent / ADMIN_KEY))
+        client = self._administrator()
         client.post("v1", "devices", device_id, "lost", body={"reason": "left on a train"})
         client.close()
 
@@ -230,9 +257,9 @@ class Prompts:
 
 
 @contextmanager
-def world(folder: Path, issuer: str) -> Iterator[World]:
+def world(folder: Path, provider: Provider) -> Iterator[World]:
     """A world that ends."""
-    made = World(folder, issuer)
+    made = World(folder, provider)
     try:
         yield made
     finally:

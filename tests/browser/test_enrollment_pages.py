@@ -1,11 +1,8 @@
-"""From the invitation to the first day with a device, in a real Chromium, with the real agent and a real provider."""
+"""The pages of an enrollment in a real Chromium; the whole way, agent and all, is in `test_sign_in_journey.py`."""
 
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,16 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import httpx
-import oidc_provider_mock
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.chromium import DESKTOP, PHONE, chromium, findings, profile, screenshot
+from tests.browser.enrolling import Clicks
 from tests.control_support import NOW, URL
 from tests.hook_support import LoopThread
-from tests.peers import ROOT
 from tests.portal_enroll_support import DISK, LINUX, PATCH, Office
-from tests.sidecar_support import wait_for
+from tests.providers import provider
 from tests.stream_server import free_port
 from zt_engine.bootstrap.control import ControlProgram
 from zt_engine.bootstrap.demo_tls import write_server_certificate
@@ -30,23 +26,17 @@ from zt_engine.bootstrap.installation import Choices, install
 from zt_engine.config import load_control
 
 PERSON = "tanaka"
-MOST_CLICKS = 5
 PATIENCE = 60_000
 """Milliseconds for a page: the agent works beside it on the same machine."""
 ONLY_TO_LOOK_AT = frozenset({"unknown", "approval", "left", "welcome"})
 """What other pages have all the parts of."""
-BROWSER = """#!/bin/sh
-printf '%s\\n' "$1" > {handed}.new && mv {handed}.new {handed}
-"""
-"""What the agent calls to open a browser: it hands the address to the Chromium of the test."""
 
 
 class Ministry:
-    """A control plane over TLS, the provider people sign in at, and the machine that is enrolled: this one."""
+    """A control plane over TLS, and the provider people sign in at."""
 
     def __init__(self, folder: Path, issuer: str) -> None:
         self.folder = folder / "zt"
-        self.machine = folder / "machine"
         self.url = f"https://localhost:{(port := free_port())}"
         now = time.time()
         keys = httpx.get(f"{issuer}/jwks", trust_env=False).content
@@ -103,86 +93,9 @@ class Ministry:
         return str(made.json()["link"])
 
 
-class Agent:
-    """The agent on a machine, as the person runs it: one command, and what it asks answered with yes."""
-
-    def __init__(self, folder: Path, command: str, language: str) -> None:
-        folder.mkdir(parents=True)
-        programs = folder / "bin"
-        programs.mkdir()
-        self._handed = folder / "handed"
-        self._write(programs / "xdg-open", BROWSER.format(handed=shlex.quote(str(self._handed))))
-        self._write(
-            programs / "zt", f"#!/bin/sh\nexec {sys.executable} -c 'from zt_engine.cli import main; main()' \"$@\"\n"
-        )
-        self._environment = {
-            "PATH": f"{programs}:/usr/bin:/bin",
-            "HOME": str(folder),
-            "PYTHONPATH": str(ROOT),
-            "LANG": {"ja": "ja_JP.UTF-8", "en": "C.UTF-8"}[language],
-        }
-        self._process = self._start(command)
-
-    def _start(self, command: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            ["/bin/sh", "-c", command],
-            cwd=self._environment["HOME"],
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def report(self) -> None:
-        """Report once more, as the page says; without asking for updates again, which takes a machine seconds."""
-        process = self._start("zt agent report --quick")
-        said, _ = process.communicate(timeout=120)
-        assert process.returncode in (0, 1), said
-
-    @staticmethod
-    def _write(path: Path, text: str) -> None:
-        path.write_text(text)
-        path.chmod(0o755)
-
-    def address(self) -> str:
-        """Where it wants the person to sign in."""
-        wait_for(lambda: self._handed.exists() or self._process.poll() is not None, "an address", seconds=60)
-        assert self._handed.exists(), self._process.communicate()[0]
-        return self._handed.read_text().strip()
-
-    def finish(self) -> str:
-        """Answer its question, and wait until it is done."""
-        said, _ = self._process.communicate("y\n", timeout=120)
-        assert self._process.returncode == 0, said
-        return said
-
-
-class Clicks:
-    """Counts what a person presses."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-
-    def __call__(self, page: Page, name: str) -> None:
-        self.done.append(name)
-        page.get_by_role("button", name=name, exact=True).or_(page.get_by_role("link", name=name, exact=True)).click()
-
-
 @pytest.fixture(scope="module")
-def provider() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        # Out of the box it knows only clients with a secret; an agent is a public client (RFC 8252, 8.4).
-        methods = ["none", "client_secret_basic", "client_secret_post"]
-        patch.setattr("oidc_provider_mock._app.AuthorizationCodeGrant.TOKEN_ENDPOINT_AUTH_METHODS", methods)
-        users = [oidc_provider_mock.User(sub=PERSON), oidc_provider_mock.User(sub="suzuki")]
-        with oidc_provider_mock.run_server_in_thread(require_nonce=True, user_claims=users) as server:
-            yield f"http://127.0.0.1:{server.server_port}"
-
-
-@pytest.fixture(scope="module")
-def ministry(tmp_path_factory: pytest.TempPathFactory, provider: str) -> Iterator[Ministry]:
-    with Ministry(tmp_path_factory.mktemp("ministry"), provider) as one:
+def ministry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ministry]:
+    with provider(PERSON) as issuing, Ministry(tmp_path_factory.mktemp("ministry"), issuing.issuer) as one:
         yield one
 
 
@@ -195,47 +108,6 @@ def browser() -> Iterator[Browser]:
 def sign_in(page: Page, press: Clicks, person: str = PERSON) -> None:
     """Press the one button of the provider that says who one is."""
     press(page, person)
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")  # the provider's own
-def test_from_the_invitation_to_the_welcome_it_takes_five_clicks_and_one_command(
-    ministry: Ministry, browser: Browser, tmp_path: Path
-) -> None:
-    press = Clicks()
-    with profile(browser, language="ja", permissions=["clipboard-read", "clipboard-write"]) as context:
-        context.set_default_timeout(PATIENCE)
-        page = context.new_page()
-        page.goto(ministry.invite())
-        assert page.get_by_label("招待のリンクまたはコード").input_value()
-        assert page.locator("h1").inner_text() == "端末登録の招待が届きました"
-        press(page, "サインインして進む")
-        sign_in(page, press)
-        page.wait_for_url("**/enroll/notice")
-        press(page, "確認しました。次へ")
-        command = page.get_by_label("実行するコマンド").input_value()
-        press(page, "コピーして次へ")
-        page.wait_for_url("**/enroll/progress/*")
-        assert page.evaluate("navigator.clipboard.readText()") == command
-
-        agent = Agent(tmp_path / "machine", command, "ja")
-        tab = context.new_page()
-        tab.goto(agent.address())
-        sign_in(tab, press)
-        tab.close()
-        # It looks again by itself, and nobody presses anything.
-        page.get_by_role("heading", name="端末のターミナルで、収集する情報に同意してください").wait_for()
-        agent.finish()
-        page.get_by_role("heading", name="接続できました。").wait_for()
-
-        assert len(press.done) <= MOST_CLICKS, press.done
-        assert findings(page) == []
-
-        press(page, "再確認")
-        page.get_by_text("端末からの新しい報告は、まだ届いていません").wait_for()
-        agent.report()
-        press(page, "再確認")
-        page.get_by_text("新しい報告を確認しました").wait_for()
 
 
 @pytest.mark.timeout(300)
@@ -323,7 +195,7 @@ def test_no_page_keeps_anybody_out_and_at_320_pixels_nothing_is_cut_off(browser:
     with ThreadPoolExecutor(1) as aside:  # Playwright's own loop runs in this thread
         shown = aside.submit(every_page, language).result()
     faults: dict[str, list[str]] = {}
-    with profile(browser, language=language) as context:
+    with profile(browser, language=language, color_scheme="light" if language == "ja" else "dark") as context:
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
         blocked: list[str] = []

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import oidc_provider_mock
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
 from tests.browser.chromium import ARGUMENTS, DESKTOP, PHONE, driving, findings, launched, profile, program, screenshot
+from tests.browser.enrolling import Agent, Clicks
 from tests.browser.managed import managed
 from tests.browser.sign_in_world import HOST, KINDS, PAGE, Prompts, World, world
+from tests.providers import provider
 from tests.sidecar_support import wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the provider, whose thread is in this process
 RULES = f"--host-resolver-rules=MAP {HOST} 127.0.0.1"
 TITLE = "The wiki of the corp"
 SESSION = "__Host-zt-session"
+MOST_CLICKS = 5
+PATIENCE = 60_000
+"""Milliseconds for a page: the agent works beside it on the same machine."""
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     program()
-    with (
-        oidc_provider_mock.run_server_in_thread(require_nonce=True) as server,
-        world(tmp_path_factory.mktemp("site"), f"http://127.0.0.1:{server.server_port}") as made,
-    ):
+    with provider("tanaka") as issuing, world(tmp_path_factory.mktemp("site"), issuing) as made:
         yield made
+        assert issuing.redeemed > 0 and issuing.refused == 0  # of PKCE, which it checks each time
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,60 @@ def sign_in(page: Page) -> None:
     """Go the way that a refusal shows."""
     page.click("a.act")
     at_the_provider(page)
+
+
+@pytest.mark.timeout(300)
+def test_from_the_invitation_to_the_first_pages_behind_two_proxies_it_takes_five_clicks_one_command_and_one_prompt(
+    browser: Browser, site: World, tmp_path: Path
+) -> None:
+    press = Clicks()
+    site.says("tanaka", amr=["pwd", "otp"], acr="mfa")
+    site.provider.remembers = True  # as providers do: who signed in with this browser is not asked again
+    try:
+        with profile(browser, language="ja", permissions=["clipboard-read", "clipboard-write"]) as context:
+            context.set_default_timeout(PATIENCE)
+            page = context.new_page()
+            prompts = Prompts(page, site.issuer)
+            page.goto(site.invite("tanaka"))
+            assert page.get_by_label("招待のリンクまたはコード").input_value()
+            assert page.locator("h1").inner_text() == "端末登録の招待が届きました"
+            press(page, "サインインして進む")
+            press(page, "tanaka")  # at the provider
+            page.wait_for_url("**/enroll/notice")
+            press(page, "確認しました。次へ")
+            command = page.get_by_label("実行するコマンド").input_value()
+            press(page, "コピーして次へ")
+            page.wait_for_url("**/enroll/progress/*")
+            assert page.evaluate("navigator.clipboard.readText()") == command
+
+            agent = Agent(tmp_path / "machine", command, "ja")
+            tab = context.new_page()
+            also = Prompts(tab, site.issuer)
+            tab.goto(agent.address())  # it opens this by itself, and the provider knows who it is
+            # The first page looks again by itself, and nobody presses anything.
+            page.get_by_role("heading", name="端末のターミナルで、収集する情報に同意してください").wait_for()
+            agent.finish()
+            page.get_by_role("heading", name="接続できました。").wait_for()
+            assert findings(page) == []
+            progress = page.url
+
+            page.goto(site.url("nginx"))
+            press(page, "サインインする")
+            assert (page.url, page.inner_text("h1")) == (site.url("nginx"), TITLE)
+            page.goto(site.url("caddy"))
+            assert (page.url, page.inner_text("h1")) == (site.url("caddy"), TITLE)
+
+            assert len(press.done) <= MOST_CLICKS, press.done
+            assert len(prompts.seen) == 1 and also.seen == []
+
+            page.goto(progress)
+            press(page, "再確認")
+            page.get_by_text("端末からの新しい報告は、まだ届いていません").wait_for()
+            agent.report()
+            press(page, "再確認")
+            page.get_by_text("新しい報告を確認しました").wait_for()
+    finally:
+        site.provider.remembers = False
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,6 +163,57 @@ def test_a_step_up_asks_for_what_is_missing_once_and_returns_to_the_page_asked_f
     assert (page.url, page.inner_text("h1")) == (site.url(kind, PAGE + "?page=2"), TITLE)
     assert asked["acr_values"] == ["mfa"]
     assert len(prompts.seen) == 2  # one for each level
+
+
+def test_a_provider_that_does_not_say_what_was_asked_for_ends_at_a_page_and_not_in_circles(
+    person: BrowserContext, site: World
+) -> None:
+    site.says("tanaka", amr=["pwd"])  # and no `acr` at all
+    page = person.new_page()
+    prompts = Prompts(page, site.issuer)
+    page.goto(site.url("nginx", PAGE + "?page=2"))
+    sign_in(page)
+    assert page.inner_text("#code") == "MFA_REQUIRED"
+    sign_in(page)
+
+    assert page.inner_text("#code") == "SIGN_IN_UNMET" and findings(page) == []
+    screenshot(page, "sign-in-unmet-en")
+    assert "help desk" in page.inner_text("main") and len(prompts.seen) == 2
+    assert "sign_in.step_up_unmet" in site.said("sidecar")
+
+    site.says("tanaka", amr=["pwd", "otp"], acr="mfa")
+    sign_in(page)  # its link leads to the very page
+    assert (page.url, page.inner_text("h1")) == (site.url("nginx", PAGE + "?page=2"), TITLE)
+
+
+def test_a_key_registered_in_the_browser_is_the_step_up_behind_both_proxies_and_nobody_is_asked_for_more(
+    person: BrowserContext, site: World
+) -> None:
+    site.says("tanaka", amr=["pwd"], acr="pwd", auth_time=int(time.time()))
+    page = person.new_page()
+    prompts = Prompts(page, site.issuer)
+    with_key = person.new_cdp_session(page)
+    with_key.send("WebAuthn.enable")
+    with_key.send("WebAuthn.addVirtualAuthenticator", {"options": PLATFORM_KEY})
+    page.goto(f"{site.control}/my/keys/new")
+    at_the_provider(page)
+    page.get_by_label("Name of the key").fill("My laptop")
+    page.get_by_role("button", name="Begin").click()
+    page.get_by_role("status").get_by_text("registered").wait_for()
+
+    page.goto(site.url("nginx"))
+    sign_in(page)
+    assert page.inner_text("#code") == "MFA_REQUIRED"
+    page.click("a.act")
+    page.wait_for_url(f"{site.control}/step-up/*")
+    assert findings(page) == []
+    page.get_by_role("button").first.click()
+    page.wait_for_url(site.url("nginx"))
+
+    assert page.inner_text("h1") == TITLE
+    page.goto(site.url("caddy"))
+    assert page.inner_text("h1") == TITLE
+    assert len(prompts.seen) == 2  # one at each of the two hosts; the key is no prompt of the provider
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -166,18 +274,24 @@ def test_without_cookies_there_is_a_page_that_says_so_and_no_loop(
         context.close()
 
 
-def test_without_javascript_everything_is_the_same(browser: Browser, site: World) -> None:
+def test_without_javascript_and_without_a_mouse_everything_is_the_same(browser: Browser, site: World) -> None:
     site.says("tanaka", amr=["pwd", "otp"], acr="mfa")
     with profile(browser, language="ja", java_script_enabled=False) as context:
         page = context.new_page()
         page.goto(site.url("caddy"))
-        page.click("text=サインインする")
+        press_what_comes_first(page)
         at_the_provider(page)
         assert page.inner_text("h1") == TITLE
         page.goto(site.url("caddy", "/.zt/logout"))
-        page.click("text=サインアウトする")
+        press_what_comes_first(page)
 
-        assert "サインアウトしました" in page.inner_text("h1")
+        page.get_by_role("heading", name="サインアウトしました").wait_for()
+
+
+def press_what_comes_first(page: Page) -> None:
+    """By the keyboard: what a page is for comes before everything else that could be pressed."""
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
 
 
 def test_two_tabs_sign_in_at_once_and_both_come_back_to_their_page(person: BrowserContext, site: World) -> None:
@@ -229,6 +343,10 @@ def test_a_page_full_of_scripts_without_a_session_is_told_where_to_sign_in_and_g
     assert person.cookies() == []
 
 
+PLATFORM_KEY = {
+    "protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
+    "isUserVerified": True, "automaticPresenceSimulation": True,
+}  # fmt: skip
 SCENES = (("deny-sign-in", ()), ("step-up", ("pwd",)), ("deny-label", ("pwd", "otp")))
 """A picture, and by what somebody signed in before: nobody did, with too little, with enough for other pages."""
 
@@ -310,6 +428,7 @@ def test_a_managed_browser_shows_its_device_without_a_question_and_its_session_o
 ) -> None:
     site.says("tanaka", amr=["pwd", "otp"], acr="mfa")
     device, issuer = site.device("laptop-1")
+    site.lend("laptop-1", "tanaka", x5t=device.x5t)
     origin = site.url("nginx", "")
     chromium = managed(tmp_path, certificate=device.pem, key=device.key_pem, issuer=issuer, origin=origin)
     own = driver.chromium.launch(executable_path=chromium, args=[*ARGUMENTS, RULES])
@@ -319,9 +438,9 @@ def test_a_managed_browser_shows_its_device_without_a_question_and_its_session_o
             prompts = Prompts(page, site.issuer)
             page.goto(site.url("nginx"))  # a dialog would be answered by nobody, and this would never come to its end
             sign_in(page)
-            # Its certificate came along; the inventory of this world has no devices.
-            assert (page.url, page.inner_text("#code")) == (site.url("nginx"), "DEVICE_UNKNOWN")
+            assert (page.url, page.inner_text("h1")) == (site.url("nginx"), TITLE)
             assert len(prompts.seen) == 1
+            assert site.backend.received[-1].values("zt-device") == [b"laptop-1"]
             stolen = context.cookies()
     finally:
         own.close()

@@ -14,13 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import msgspec
-import oidc_provider_mock
 import pytest
 
 from tests.control_support import TENANT, Control
 from tests.e2e.lab import HOST, Lab
-from tests.hook_support import KEY, GateApp, LoopThread, credential, listening
+from tests.hook_support import END, KEY, GateApp, LoopThread, credential, listening
 from tests.peers import find_peer
+from tests.providers import Provider, provider
 from zt_engine.adapters.keys_fetch import key_source
 from zt_engine.adapters.nginx_process import listen_text
 from zt_engine.adapters.person_oidc import OidcPersons
@@ -30,7 +30,7 @@ from zt_engine.adapters.tokens_jwt import TrustedIssuer
 from zt_engine.bootstrap.demo_tls import write_server_certificate
 from zt_engine.bootstrap.device_certificates import DeviceCertificates
 from zt_engine.control_plane.sessions import SessionRules, Sessions
-from zt_engine.core.decision import Decision
+from zt_engine.core.decision import Decision, Effect, Unmet
 from zt_engine.core.errors import InputError
 from zt_engine.core.issuer import IssuerConfig, IssuerMapping
 from zt_engine.core.session import SessionRecord, sid_of
@@ -39,12 +39,15 @@ from zt_engine.pages.registry import registry
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports.sessions import Begun, Finished
 from zt_engine.sidecar.browser.signing_in import BrowserSignIn
+from zt_engine.sidecar.browser.stepping_up import StepUp
 from zt_engine.sidecar.browser.wire import BrowserListener
+from zt_engine.sidecar.hooks.answers import deny_head
 from zt_engine.sidecar.hooks.credentials import Credentials
 from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.hooks.pages import DeniedPages
 from zt_engine.sidecar.replica import Changes, Replica
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the provider, whose thread is in this process
 CLIENT = "portal-browser"
 SESSION = "__Host-zt-session"
 
@@ -66,7 +69,7 @@ class Desk:
         given: dict[str, Any] = {**told}
         done = await asyncio.to_thread(self._sessions.finish, now=self._now(), **given)
         self.tell()
-        return Finished(done.handle, done.sid, done.to, done.seconds)
+        return Finished(done.handle, done.sid, done.to, done.seconds, done.wish)
 
     async def refresh(self, sid: str) -> None:
         self._sessions.refresh(sid, now=self._now())
@@ -98,7 +101,8 @@ class Desk:
 class Site:
     """nginx with TLS, a hook that denies whoever has no session, a sign-in desk, and a provider."""
 
-    def __init__(self, folder: Path, provider: str, *, onward: bool = False) -> None:
+    def __init__(self, folder: Path, issuing: Provider, *, onward: bool = False) -> None:
+        self.provider, provider = issuing, issuing.issuer
         self.control = Control()
         self.control.clock.advance(time.time() - self.control.clock.now())
         self.replica = Replica()
@@ -128,7 +132,10 @@ class Site:
             clock=self.control.clock,
             denied=DeniedPage(registry(), default_language="en", signs_in=True),
             page=SignOutPage(default_language="en"),
-        )
+            more=StepUp(
+                desk=None, replica=self.replica, certificates=DeviceCertificates(), clock=self.control.clock, table=dict
+            ).pages,
+        )  # fmt: skip
         self.thread = LoopThread()
         self.listener = self.thread.call(lambda: BrowserListener(sign_in))
         sock = listening()
@@ -192,12 +199,17 @@ class Resolved(httpx.BaseTransport):
         self._inner.close()
 
 
+TOO_OLD = Decision(effect=Effect.STEP_UP, reasons=("REAUTH_REQUIRED",), unmet=(Unmet("REAUTH_REQUIRED", max_age=300),))
+
+
 class Signed(GateApp):
     """Lets in whoever has a session; everybody else is to sign in."""
 
     def __init__(self, replica: Replica) -> None:
         super().__init__(credential())
         self._replica = replica
+        self.youngest = 0
+        """When a sign-in has to have been at the earliest; an older one is to be made anew."""
         page = DeniedPage(registry(), default_language="en", signs_in=True)
         self.pages = DeniedPages(page, Credentials([credential()]))
 
@@ -207,7 +219,10 @@ class Signed(GateApp):
         answer = super().answer(path, method, headers, names, uid, head)
         if len(self.authorised) > before:
             session = self.authorised[-1].session
-            if not session or sid_of(session) not in self._replica.sessions:
+            record = self._replica.sessions.get(sid_of(session)) if session else None
+            if record is not None and (record.auth_time or 0) < self.youngest:
+                return deny_head(TOO_OLD, scheme="", has_credential=True) + b"d-8" + END
+            if record is None:
                 self.deny = Decision.deny("AUTH_REQUIRED", step_up=True)
                 try:
                     return super().answer(path, method, headers, names, uid, head)
@@ -222,8 +237,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         if os.environ.get("CI"):
             pytest.fail("no nginx")
         pytest.skip(reason="no nginx on this machine")
-    with oidc_provider_mock.run_server_in_thread(require_nonce=True) as server:
-        found = Site(tmp_path_factory.mktemp("browser"), f"http://127.0.0.1:{server.server_port}")
+    with provider() as issuing:
+        found = Site(tmp_path_factory.mktemp("browser"), issuing)
         yield found
         found.close()
 
@@ -245,7 +260,6 @@ def link_of(page: httpx.Response) -> str:
     return found[1].replace("&amp;", "&")
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_browser_is_shown_the_way_signs_in_and_gets_the_page_it_asked_for(site: Site) -> None:
     with site.browser() as browser:
         refused = browser.get("/cases/1?page=2")
@@ -260,7 +274,6 @@ def test_a_browser_is_shown_the_way_signs_in_and_gets_the_page_it_asked_for(site
         assert browser.get("/cases/1?page=2").status_code == 200
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_an_answer_of_the_provider_counts_in_the_browser_that_asked_and_once(site: Site) -> None:
     with site.browser() as browser, site.browser() as thief:
         away = browser.get("/.zt/login?to=/cases/1")
@@ -280,7 +293,6 @@ def test_nobody_is_sent_elsewhere_after_signing_in(site: Site, to: str) -> None:
     assert (answer.status_code, "location" in answer.headers) == (403, False), answer.text
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_signing_out_takes_a_page_of_this_site_and_ends_the_session_at_once(site: Site) -> None:
     with site.browser() as browser:
         sign_in(browser, "/.zt/login?to=/")
@@ -324,3 +336,47 @@ def test_the_listener_answers_nobody_but_the_proxy(site: Site) -> None:
 
     assert answer.status_code in (401, 403)
     assert "location" not in answer.headers
+
+
+def test_a_page_that_wants_a_fresh_sign_in_asks_the_provider_for_one_and_is_opened_by_that_alone(site: Site) -> None:
+    def says(age: int) -> None:
+        claims = {"auth_time": int(time.time()) - age}
+        httpx.put(f"{site.provider.issuer}/users/tanaka", json=claims, trust_env=False).raise_for_status()
+
+    with site.browser() as browser:
+        says(4000)
+        sign_in(browser, "/.zt/login?to=/")
+        site.app.youngest = int(time.time()) - 300
+        try:
+            refused = browser.get("/cases/1?page=2")
+            assert refused.status_code == 401 and 'max_age="300"' in refused.headers["www-authenticate"]
+            asked = browser.get(link_of(refused), headers={"sec-fetch-site": "same-origin"}).headers["location"]
+            assert parse_qs(urlsplit(asked).query) == {"to": ["/cases/1?page=2"], "max_age": ["300"]}
+            away = browser.get(asked).headers["location"]
+            assert parse_qs(urlsplit(away).query)["max_age"] == ["300"]
+
+            told = sign_in(browser, asked)  # the provider takes no notice
+            assert (told.status_code, "SIGN_IN_UNMET" in told.text) == (403, True)
+            says(10)
+            back = sign_in(browser, link_of(told))
+            assert (back.status_code, back.headers["location"]) == (303, "/cases/1?page=2")
+            assert browser.get("/cases/1?page=2").status_code == 200
+        finally:
+            site.app.youngest = 0
+
+
+def test_a_code_of_somebody_else_s_sign_in_is_not_redeemed_here(site: Site) -> None:
+    """RFC 9700, 4.5: a code that an attacker got is put into the answer to a sign-in of their own."""
+    with site.browser() as victim, site.browser() as attacker:
+        backs = []
+        for browser, person in ((victim, "tanaka"), (attacker, "mallory")):
+            away = browser.get("/.zt/login?to=/cases/1").headers["location"]
+            backs.append(httpx.post(away, data={"sub": person}, trust_env=False).headers["location"])
+        codes = [re.search(r"code=([^&]+)", back) for back in backs]
+        assert codes[0] is not None and codes[1] is not None
+        refused, before = site.provider.refused, site.provider.redeemed
+        answer = attacker.get(backs[1].replace(codes[1][0], codes[0][0]))
+
+    assert (answer.status_code, "SIGN_IN_CODE" in answer.text) == (403, True)
+    assert SESSION not in str(answer.headers)
+    assert (site.provider.refused, site.provider.redeemed) == (refused + 1, before)

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
-import oidc_provider_mock
 import pytest
 
 from tests.e2e.test_browser_sign_in import SESSION, Site, sign_in
 from tests.peers import find_peer
+from tests.providers import provider
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -28,8 +28,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         if os.environ.get("CI"):
             pytest.fail("no nginx")
         pytest.skip(reason="no nginx on this machine")
-    with oidc_provider_mock.run_server_in_thread(require_nonce=True) as server:
-        found = Site(tmp_path_factory.mktemp("sessions"), f"http://127.0.0.1:{server.server_port}", onward=True)
+    with provider() as issuing:
+        found = Site(tmp_path_factory.mktemp("sessions"), issuing, onward=True)
         yield found
         found.close()
 
