@@ -183,6 +183,16 @@ def test_the_page_has_one_heading_landmarks_and_its_language(code: str, language
     assert "maximum-scale" not in (attributes["meta"].get("content") or "")
 
 
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_the_page_has_whom_to_ask_and_the_numbers_to_tell_them_each_selected_as_one(language: str) -> None:
+    body = page(language=language, decision="d-7-42").body.decode()
+    asked = TEXTS[language]["help"]
+
+    assert re.findall(r'<code id="(\w+)">([^<]*)</code>', body) == [("decision", "d-7-42"), ("code", "REPORT_NOW")]
+    assert f'{asked} <a href="https://help.example/zt?a=1&amp;b=2">' in body
+    assert re.search(r"dd code \{[^}]*user-select: all", body)
+
+
 def test_the_page_runs_nothing_fetches_nothing_and_sends_nothing() -> None:
     tags = Tags(page().body)
     attributes = [name for _, given_ in tags.attributes for name in given_]
