@@ -9,14 +9,20 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from typer.testing import CliRunner
 
 from zt_engine.adapters.approvals import read_approvers
+from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.bootstrap.installation import Choices, install
 from zt_engine.bootstrap.publishing_ground import believed_keys, source_of
 from zt_engine.bootstrap.publishing_sources import FolderSource
 from zt_engine.bootstrap.wiring import approver_pems
 from zt_engine.bootstrap.workbench import read_key
+from zt_engine.cli.main import app
 from zt_engine.config import load, load_control
+from zt_engine.core.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +62,37 @@ def test_the_example_of_publishing_signs_with_a_key_that_is_believed_and_follows
     assert settings.path(wanted.admin_key_file).is_file()
     assert isinstance(source, FolderSource)
     assert source.folder == installed / "policies/acme"
+
+
+def test_a_host_of_ones_own_stands_in_the_catalogue_at_its_service_and_nowhere_else(tmp_path: Path) -> None:
+    hosts = ("wiki=wiki.my.example", "wiki=notes.my.example", "crm.corp.example")
+    install(tmp_path / "zt", Choices(pack="corp", hosts=hosts), now=time.time())
+    catalogue = load_catalogue((tmp_path / "zt/policy/catalogue.yaml").read_bytes(), where="catalogue.yaml")
+
+    assert {"wiki.my.example", "notes.my.example", "crm.corp.example"} <= set(catalogue.hosts)
+    assert "wiki.corp.example" not in catalogue.hosts
+    assert catalogue.match("notes.my.example", "GET", "/pages/home").service == "wiki"
+    (proxy,) = load(tmp_path / "zt/zt.toml", {}).proxies
+    assert proxy.hosts == ("wiki.my.example", "notes.my.example", "crm.corp.example")
+
+
+def test_a_service_that_the_pack_has_not_is_named_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="INIT_SERVICE") as refused:
+        install(tmp_path / "zt", Choices(pack="corp", hosts=("intranet=wiki.my.example",)), now=time.time())
+
+    assert "wiki" in refused.value.hint and not (tmp_path / "zt").exists()
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_what_is_printed_fits_what_was_given(tmp_path: Path, language: str) -> None:
+    def printed(name: str, *words: str) -> str:
+        result = CliRunner().invoke(app, ["init", str(tmp_path / name), "--pack", "corp", "--lang", language, *words])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    plain = printed("a")
+    assert "[[issuers]]" in plain and "browser_listen" not in plain
+    known = printed("b", "--issuer", "https://idp.example", "--host", "wiki.my.example", "--host", "crm=crm.my.example")
+    assert "[[issuers]]" not in known and "browser_listen" in known and "[sign_in]" in known
+    assert "wiki.my.example" in known and "crm.my.example" not in known
+    assert "zt up" in known and (ROOT / "docs/browser-sign-in.md").is_file()

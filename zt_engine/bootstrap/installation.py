@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     admin_listen: str = "127.0.0.1:9192"
     control_listen: str = "127.0.0.1:9443"
     hosts: tuple[str, ...] = ()
+    """What the front proxy serves: `HOST`, or `SERVICE=HOST`, which the catalogue then says of that service too."""
     channel: str = "open"
     issuer: str = ""
     audience: str = ""
@@ -52,9 +54,11 @@ def install(folder: Path, choices: Choices, *, now: float, bundle: bytes | None 
         problem = Problem(code="INIT_NOT_EMPTY", message="the folder is not empty", where=str(folder), hint=hint)
         raise ConfigError((problem,))
     sources = pack_folder(choices.pack)
+    catalogue = catalogue_for(choices)
     bundle_key = BundleSigningKey.generate(f"bundle-{secrets.token_hex(4)}")
     files = {
         **_files(choices, sources, bundle_key, bundle or compiled_bundle(choices.pack), now),
+        "policy/catalogue.yaml": (catalogue, PUBLIC),
         **_control_files(),
     }
     for relative, (content, mode) in files.items():
@@ -75,6 +79,28 @@ def install(folder: Path, choices: Choices, *, now: float, bundle: bytes | None 
         file.write(authority.pem)
 
 
+def catalogue_for(choices: Choices) -> bytes:
+    """Return the pack's catalogue with the hosts that were chosen for its services; ConfigError INIT_SERVICE."""
+    text = _read(pack_folder(choices.pack) / "catalogue.yaml").decode()
+    chosen: dict[str, list[str]] = {}
+    for name, host in (one.split("=", 1) for one in choices.hosts if "=" in one):
+        chosen.setdefault(name, []).append(host)
+    for name, hosts in chosen.items():
+        line = re.search(rf"^  {re.escape(name)}:\n(?:    .*\n)*?    hosts: (\[.*\])$", text, re.MULTILINE)
+        if line is None:
+            hint = "services of the pack: " + ", ".join(re.findall(r"^  ([a-z_-]+):$", text, re.MULTILINE))
+            raise ConfigError((Problem(code="INIT_SERVICE", message=f"`{name}` is no service", hint=hint),))
+        text = f"{text[: line.start(1)]}[{', '.join(map(_toml, hosts))}]{text[line.end(1) :]}"
+    return text.encode()
+
+
+def unlisted(choices: Choices) -> tuple[str, ...]:
+    """Return the hosts that no service of the catalogue has: what comes for them is refused."""
+    lists = re.findall(r"^    hosts: \[(.*)\]$", catalogue_for(choices).decode(), re.MULTILINE)
+    listed = {host.strip(' "') for one in lists for host in one.split(",")}
+    return tuple(host for host in choices.hosts if "=" not in host and host not in listed)
+
+
 def _files(
     choices: Choices, sources: Path, bundle_key: BundleSigningKey, bundle: bytes, now: float
 ) -> Mapping[str, tuple[bytes, int]]:
@@ -92,7 +118,6 @@ def _files(
         "keys/device-ca.pem": (authority.key_pem, PRIVATE),
         "policy/device-cas.pem": (authority.pem, PUBLIC),
         "policy/bundle.tar.gz": (sign_bundle(bundle, bundle_key), PUBLIC),
-        "policy/catalogue.yaml": (_read(sources / "catalogue.yaml"), PUBLIC),
         "policy/trust.yaml": (_read(sources / "trust.yaml"), PUBLIC),
         "policy/devices/EXAMPLE.json.txt": (DEVICE_EXAMPLE.encode(), PUBLIC),
         "policy/subjects/EXAMPLE.json.txt": (SUBJECT_EXAMPLE.encode(), PUBLIC),
@@ -126,7 +151,7 @@ def configuration(choices: Choices, bundle_key: str) -> str:
         listen=_toml(choices.listen),
         admin=_toml(choices.admin_listen),
         control=_toml(choices.control_listen),
-        hosts=", ".join(map(_toml, choices.hosts)),
+        hosts=", ".join(_toml(host.rpartition("=")[2]) for host in choices.hosts),
         channel=choices.channel,
         bundle_key=bundle_key,
         issuer=issuer.format(

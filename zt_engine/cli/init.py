@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zt_engine.bootstrap.installation import Choices, install
+from zt_engine.bootstrap.installation import Choices, install, unlisted
 from zt_engine.cli.output import chosen_language, warn_if_edited
 
 NEXT = {
@@ -17,8 +17,8 @@ NEXT = {
 
   1. run the sidecar        zt sidecar run --config {folder}/zt.toml
   2. hook your proxy in     zt hook nginx --config {folder}/zt.toml --service SERVICE --backend 127.0.0.1:8080
-  3. name your systems      edit {folder}/policy/catalogue.yaml   (taken up by itself)
-  4. say who signs people in: `[[issuers]]` in {folder}/zt.toml
+  3. name your systems      edit {folder}/policy/catalogue.yaml   (taken up by itself){unlisted}
+{people}
   5. or run it with a control plane, to which people enroll their devices: `[enrollment]` in {folder}/zt.toml, then
                             zt up --config {folder}/zt.toml
                             zt device --config {folder}/zt.toml invite SUBJECT
@@ -28,19 +28,40 @@ NEXT = {
 
   1. サイドカーを起動する        zt sidecar run --config {folder}/zt.toml
   2. プロキシにつなぐ            zt hook nginx --config {folder}/zt.toml --service サービス --backend 127.0.0.1:8080
-  3. システムを登録する          {folder}/policy/catalogue.yaml を編集（自動で反映されます）
-  4. サインイン元を設定する      {folder}/zt.toml の [[issuers]]
+  3. システムを登録する          {folder}/policy/catalogue.yaml を編集（自動で反映されます）{unlisted}
+{people}
   5. 端末を登録できるようにする  {folder}/zt.toml の [enrollment] を設定し、コントロールプレーンとともに起動します
                                  zt up --config {folder}/zt.toml
                                  zt device --config {folder}/zt.toml invite 利用者
 """,
 }
 
+UNLISTED = {
+    "en": "\n                            {host} is in no service there yet: write it at `hosts` of one",
+    "ja": "\n                                 {host} は、どのサービスの hosts にもまだありません",
+}
+PEOPLE = {
+    "en": "  4. say who signs people in: `[[issuers]]` in {folder}/zt.toml",
+    "ja": "  4. サインイン元を設定する      {folder}/zt.toml の [[issuers]]",
+}
+BROWSERS = {
+    "en": """\
+  4. sign people in with a browser: `browser_listen` and `[sign_in]` in {folder}/zt.toml, then 5 in place of 1
+                            (docs/browser-sign-in.md)""",
+    "ja": """\
+  4. ブラウザーでサインインする  {folder}/zt.toml の browser_listen と [sign_in] を設定し、1 の代わりに 5 で起動
+                                 （docs/browser-sign-in.md）""",
+}
+"""The issuer is known already: what is left for people in a browser."""
+
 
 def init(
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
     pack: Annotated[str, typer.Option(help="The policy pack: corp or jp-gov.")] = "corp",
-    host: Annotated[list[str] | None, typer.Option(help="A host the proxy serves; may be repeated.")] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="A host the proxy serves; SERVICE=HOST names it in the catalogue too. May be repeated."),
+    ] = None,
     issuer: Annotated[str, typer.Option(help="The `iss` of your identity provider's tokens.")] = "",
     audience: Annotated[str, typer.Option(help="The `aud` that tokens for your systems carry.")] = "",
     jwks: Annotated[str, typer.Option(help="The provider's key set: an https URL or a file.")] = "",
@@ -64,4 +85,6 @@ def init(
     )
     warn_if_edited(pack, language)
     install(folder, choices, now=time.time())
-    typer.echo(NEXT[language].format(folder=folder), nl=False)
+    people = (BROWSERS if issuer else PEOPLE)[language].format(folder=folder)
+    left = "".join(UNLISTED[language].format(host=one) for one in unlisted(choices))
+    typer.echo(NEXT[language].format(folder=folder, people=people, unlisted=left), nl=False)
