@@ -73,7 +73,9 @@ def test_a_command_of_every_proxy_with_rules_is_looked_at() -> None:
 
 
 MORE = {
-    "caddy": ["--site"],
+    "caddy": ["--site", "--backend-http2"],
+    "traefik": ["--backend-http2"],
+    "envoy": ["--backend-http2"],
     "nginx": ["--listen", "127.0.0.1:8443"],
     "apache": ["--root", "/srv/httpd"],
 }

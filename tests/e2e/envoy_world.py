@@ -119,8 +119,12 @@ class EnvoyWorld:
     def bearer(self, device: Device | None) -> bytes:
         return b"Authorization: Bearer " + self.sandbox.token("tanaka", device=device).encode()
 
-    def connect(self, device: Device | None = None, *, lab: EnvoyLab | None = None) -> ssl.SSLSocket:
+    def connect(
+        self, device: Device | None = None, *, lab: EnvoyLab | None = None, protocols: tuple[str, ...] = ()
+    ) -> ssl.SSLSocket:
         context = ssl.create_default_context(cafile=str(self.authority))
+        if protocols:
+            context.set_alpn_protocols(list(protocols))
         if device is not None:
             context.load_cert_chain(self.sandbox.folder / f"clients/{device.device_id}.pem")
         plain = socket.create_connection((lab or self.lab).address, timeout=10)

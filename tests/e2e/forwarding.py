@@ -11,7 +11,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
@@ -76,9 +76,10 @@ class Front:
         certificates: Certificates | None = None,
         hook_socket: socket.socket | None = None,
         sidecar_address: str = "",
+        backend: Any = None,
     ) -> None:
         self.app = app
-        self.backend = Backend()
+        self.backend = backend or Backend()
         self.hook = Served(app, hook_socket or listening(), tls=hook_tls)
         self.certificates = certificates
         try:
@@ -100,7 +101,9 @@ class Front:
         self.close()
 
     @contextlib.contextmanager
-    def connected(self, identity: Issued | None = None, *, name: str = HOST.decode()) -> Iterator[socket.socket]:
+    def connected(
+        self, identity: Issued | None = None, *, name: str = HOST.decode(), protocols: Sequence[str] = ()
+    ) -> Iterator[socket.socket]:
         with socket.create_connection(self.proxy.address, timeout=10) as plain:
             if self.certificates is None:
                 yield plain
@@ -109,6 +112,8 @@ class Front:
             context.check_hostname = False
             if identity is not None:
                 context.load_cert_chain(*identity)
+            if protocols:
+                context.set_alpn_protocols(list(protocols))
             with context.wrap_socket(plain, server_hostname=name) as client:
                 yield client
 
@@ -129,10 +134,11 @@ def folded(name: str) -> str:
 class Impostor:
     """Somebody where the sidecar should be, who says what a test wants and hangs up."""
 
-    def __init__(self, answer: bytes) -> None:
+    def __init__(self, answer: bytes, *, tls: ssl.SSLContext | None = None) -> None:
         self.sock = listening()
         self.address = "{}:{}".format(*self.sock.getsockname())
-        self._answer = answer
+        self.answer = answer
+        self._tls = tls
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -142,8 +148,10 @@ class Impostor:
             except OSError:
                 return
             with client, contextlib.suppress(OSError):
-                client.recv(65536)
-                client.sendall(self._answer)
+                spoken = client if self._tls is None else self._tls.wrap_socket(client, server_side=True)
+                with spoken:
+                    spoken.recv(65536)
+                    spoken.sendall(self.answer)
 
     def close(self) -> None:
         self.sock.close()

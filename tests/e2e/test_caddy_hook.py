@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.forwarding import IMPOSTORS, Certificates, EncryptedContract, ForwardingContract, Front, Impostor
 from tests.e2e.lab import HOST
+from tests.e2e.multiplexed import GrpcBackend, GrpcContract, Http2Contract
 from tests.hook_support import KEY, GateApp, credential
 from tests.peers import find_peer
 from tests.proxies.caddy import CaddyLab
@@ -57,7 +58,19 @@ class TestCaddy(ForwardingContract):
     strips_connection = True
 
 
-class TestCaddyWithTls(EncryptedContract):
+class TestCaddyWithTls(EncryptedContract, Http2Contract):
+    pass
+
+
+@pytest.fixture(scope="module")
+def service(caddy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    folder = tmp_path_factory.mktemp("caddy-grpc")
+    how = {"site": {"backend_http2": True}, "backend": GrpcBackend()}
+    with started(caddy, folder, certificates=Certificates.made(folder / "tls"), **how) as running:
+        yield running
+
+
+class TestCaddyWithGrpc(GrpcContract):
     pass
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.e2e.envoy_world import PORTAL, EnvoyWorld
-from tests.e2e.lab import request
+from tests.e2e.lab import HOST, request
+from tests.e2e.multiplexed import HOSTILE, all_at_once
 from tests.hook_support import one_answer, status
 from tests.peers import find_peer
 from tests.proxies.asking import Inside
@@ -294,6 +296,26 @@ def test_the_obligation_no_store_overrules_the_backend(world: EnvoyWorld) -> Non
     )
 
     assert world.get(CASE + b"?kept", device=world.laptop).values("cache-control") == [b"no-store"]
+
+
+def test_over_http_2_nothing_reaches_the_backend_but_what_was_allowed_for_who_asks(world: EnvoyWorld) -> None:
+    token = (b"authorization", world.bearer(world.laptop).partition(b": ")[2])
+    before, logged = len(world.backend.received), len(world.events())
+
+    told = [
+        [*((key, value.replace(HOST, PORTAL).replace(b"/cases/1", CASE)) for key, value in sent), token]
+        for sent in HOSTILE.values()
+    ]
+    with contextlib.ExitStack() as stack:
+        answers = all_at_once(told, lambda: stack.enter_context(world.connect(world.laptop, protocols=("h2",))))
+
+    reached = world.backend.received[before:]
+    allowed = [event for event in world.events()[logged:] if event["effect"] == "allow"]
+    assert {item.values("zt-decision")[0].decode() for item in reached} == {event["decision_id"] for event in allowed}
+    for item in reached:
+        assert (item.line[0], item.line[1], item.values("host")) == (b"GET", CASE, [PORTAL])
+        assert item.values("zt-subject") == [b"tanaka"] and b"evil" not in item.head
+    assert answers.count(200) == len(reached)
 
 
 def test_invariant_1_whatever_reached_the_backend_was_allowed_in_the_log(world: EnvoyWorld) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.forwarding import Certificates, EncryptedContract, ForwardingContract, Front
+from tests.e2e.forwarding import IMPOSTORS, Certificates, EncryptedContract, ForwardingContract, Front, Impostor
 from tests.e2e.lab import HOST
+from tests.e2e.multiplexed import GrpcBackend, GrpcContract, Http2Contract
 from tests.hook_support import GateApp, credential
 from tests.peers import find_peer
 from tests.proxies.authority import Authority, Issued
@@ -51,7 +52,7 @@ class Inside:
 
 
 def started(traefik: Path, folder: Path, *, certificates: Certificates | None = None, **how: Any) -> Front:
-    inside = Inside(folder / "inside")
+    inside = how.pop("inside", None) or Inside(folder / "inside")
     config = {
         "host": HOST.decode(),
         "key": inside.shown(how.pop("shown", None)),
@@ -86,5 +87,37 @@ class TestTraefik(ForwardingContract):
     pass
 
 
-class TestTraefikWithTls(EncryptedContract):
+class TestTraefikWithTls(EncryptedContract, Http2Contract):
     pass
+
+
+@pytest.fixture(scope="module")
+def service(traefik: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    folder = tmp_path_factory.mktemp("traefik-grpc")
+    how = {"config": {"backend_http2": True}, "backend": GrpcBackend()}
+    with started(traefik, folder, certificates=Certificates.made(folder / "tls"), **how) as running:
+        yield running
+
+
+class TestTraefikWithGrpc(GrpcContract):
+    pass
+
+
+@pytest.fixture(scope="module")
+def fooled(traefik: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, Impostor]]:
+    """Traefik, and somebody with the sidecar's own certificate where the sidecar should be."""
+    folder = tmp_path_factory.mktemp("traefik-fooled")
+    inside = Inside(folder / "inside")
+    impostor = Impostor(b"", tls=inside.server())
+    with started(traefik, folder, inside=inside, sidecar_address=impostor.address) as running:
+        yield running, impostor
+    impostor.close()
+
+
+@pytest.mark.parametrize("answer", IMPOSTORS.values(), ids=IMPOSTORS)
+def test_h5_whatever_is_not_an_allow_lets_nobody_in(fooled: tuple[Front, Impostor], answer: bytes) -> None:
+    front, impostor = fooled
+    impostor.answer = answer
+
+    assert front.get().status in (302, 304, 500)
+    assert front.backend.received == []

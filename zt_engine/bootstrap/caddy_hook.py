@@ -30,6 +30,7 @@ def caddy_site(
     certificate: Path | None = None,
     certificate_key: Path | None = None,
     device_cas: Path | None = None,
+    backend_http2: bool = False,
     key_file: Path | None = None,
     alone: bool = True,
 ) -> CaddySite:
@@ -56,6 +57,7 @@ def caddy_site(
         certificate=absolute(certificate),
         certificate_key=absolute(certificate_key),
         device_cas=absolute(device_cas),
+        backend_http2=backend_http2,
         enforces=tuple(proxy.enforces),
         alone=alone,
         browser=tuple(map(_upstream, tuple(browser) or settings.sidecar.browser_listen)),

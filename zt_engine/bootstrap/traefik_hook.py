@@ -33,6 +33,7 @@ def traefik_config(
     certificate: Path | None = None,
     certificate_key: Path | None = None,
     device_cas: Path | None = None,
+    backend_http2: bool = False,
 ) -> TraefikConfig:
     """Return what the texts depend on; what is not given comes from the settings, as for nginx.
 
@@ -58,6 +59,7 @@ def traefik_config(
         certificate=absolute(certificate),
         certificate_key=absolute(certificate_key),
         device_cas=absolute(device_cas),
+        backend_http2=backend_http2,
         enforces=tuple(proxy.enforces),
         browser=tuple(browser) or named(settings.sidecar.browser_tls_listen),
     )

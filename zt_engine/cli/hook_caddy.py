@@ -10,7 +10,17 @@ import typer
 from zt_engine.bootstrap.caddy_hook import caddy_site, write_key_copy
 from zt_engine.bootstrap.nginx_hook import BACKEND, find_proxy
 from zt_engine.cli.hook_notes import tell_key_copy, tell_unenforced
-from zt_engine.cli.hook_options import Certificate, Config, DeviceCas, Lang, PrivateKey, ProxyName, ServerName, Service
+from zt_engine.cli.hook_options import (
+    BackendHttp2,
+    Certificate,
+    Config,
+    DeviceCas,
+    Lang,
+    PrivateKey,
+    ProxyName,
+    ServerName,
+    Service,
+)
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
 from zt_engine.sidecar.hooks.caddyfile import render
@@ -29,6 +39,7 @@ def caddy(
     certificate: Certificate = None,
     certificate_key: PrivateKey = None,
     device_cas: DeviceCas = None,
+    backend_http2: BackendHttp2 = False,
     key_file: Annotated[
         Path | None, typer.Option(help="Where Caddy finds the proxy's key. Default: a copy beside the key file.")
     ] = None,
@@ -52,6 +63,7 @@ def caddy(
         certificate=certificate,
         certificate_key=certificate_key,
         device_cas=device_cas,
+        backend_http2=backend_http2,
         key_file=key_file,
         alone=not site,
     )

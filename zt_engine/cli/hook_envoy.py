@@ -11,7 +11,17 @@ import typer
 from zt_engine.bootstrap.envoy_hook import envoy_config, write_key_environment
 from zt_engine.bootstrap.nginx_hook import BACKEND, find_proxy
 from zt_engine.cli.hook_notes import tell_unenforced
-from zt_engine.cli.hook_options import Certificate, Config, DeviceCas, Lang, PrivateKey, ProxyName, ServerName, Service
+from zt_engine.cli.hook_options import (
+    BackendHttp2,
+    Certificate,
+    Config,
+    DeviceCas,
+    Lang,
+    PrivateKey,
+    ProxyName,
+    ServerName,
+    Service,
+)
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
 from zt_engine.sidecar.hooks.envoy_config import SESSION_SECONDS, render
@@ -36,6 +46,7 @@ def envoy(
     certificate: Certificate = None,
     certificate_key: PrivateKey = None,
     device_cas: DeviceCas = None,
+    backend_http2: BackendHttp2 = False,
     client_certificate: Annotated[
         Path | None, typer.Option(help="With --grpc over TCP: what Envoy shows to the sidecar (PEM).")
     ] = None,
@@ -67,6 +78,7 @@ def envoy(
         certificate=certificate,
         certificate_key=certificate_key,
         device_cas=device_cas,
+        backend_http2=backend_http2,
         client_certificate=client_certificate,
         client_key=client_key,
         sidecar_ca=sidecar_ca,

@@ -18,4 +18,7 @@ PrivateKey = Annotated[Path | None, typer.Option(help="Its private key (PEM).")]
 DeviceCas = Annotated[
     Path | None, typer.Option(help="CAs of device certificates. Default: device-cas.pem of the policy folder.")
 ]
+BackendHttp2 = Annotated[
+    bool, typer.Option("--backend-http2", help="The backend speaks HTTP/2 without TLS, as services of gRPC do.")
+]
 Lang = Annotated[str | None, typer.Option(help="ja or en, for notes on standard error.")]

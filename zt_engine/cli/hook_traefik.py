@@ -10,7 +10,17 @@ import typer
 from zt_engine.bootstrap.nginx_hook import BACKEND, find_proxy
 from zt_engine.bootstrap.traefik_hook import FOLDER, traefik_config
 from zt_engine.cli.hook_notes import tell_unenforced
-from zt_engine.cli.hook_options import Certificate, Config, DeviceCas, Lang, PrivateKey, ProxyName, ServerName, Service
+from zt_engine.cli.hook_options import (
+    BackendHttp2,
+    Certificate,
+    Config,
+    DeviceCas,
+    Lang,
+    PrivateKey,
+    ProxyName,
+    ServerName,
+    Service,
+)
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
 from zt_engine.sidecar.hooks.traefik_config import render_dynamic, render_static
@@ -34,6 +44,7 @@ def traefik(
     certificate: Certificate = None,
     certificate_key: PrivateKey = None,
     device_cas: DeviceCas = None,
+    backend_http2: BackendHttp2 = False,
     folder: Annotated[Path, typer.Option(help="From which Traefik reads the services.")] = FOLDER,
     static: Annotated[
         bool, typer.Option("--static", help="Print what Traefik starts with, instead of the service.")
@@ -62,6 +73,7 @@ def traefik(
         certificate=certificate,
         certificate_key=certificate_key,
         device_cas=device_cas,
+        backend_http2=backend_http2,
     )
     text = render_static(printed) if static else render_dynamic(printed)
     tell_unenforced(language, chosen.name, printed.unenforced)

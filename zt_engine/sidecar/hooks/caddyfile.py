@@ -49,6 +49,8 @@ class CaddySite(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str = ""
     certificate_key: str = ""
     device_cas: str = ""
+    backend_http2: bool = False
+    """Whether the backend speaks HTTP/2 without TLS, as services of gRPC do."""
     enforces: tuple[str, ...] = ()
     alone: bool = True
     """Whether this is the whole Caddyfile; otherwise a site to be imported beside others."""
@@ -83,6 +85,7 @@ def render(site: CaddySite) -> str:
         certificate=site.certificate,
         certificate_key=site.certificate_key,
         device_cas=site.device_cas,
+        backend_http2=site.backend_http2,
         no_store="no_store" in site.enforces,
         identity=" ".join(("Zt-Decision", *IDENTITY_HEADERS)),
         literal=any(name.startswith("[") for name in site.server_names),

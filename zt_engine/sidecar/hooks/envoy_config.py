@@ -74,6 +74,8 @@ class EnvoyConfig(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str = ""
     certificate_key: str = ""
     device_cas: str = ""
+    backend_http2: bool = False
+    """Whether the backend speaks HTTP/2 without TLS, as services of gRPC do."""
     client_certificate: str = ""
     """What Envoy shows to the sidecar over gRPC, with `client_key`; `sidecar_ca` and `sidecar_name` say who answers."""
     client_key: str = ""

@@ -51,6 +51,8 @@ class TraefikConfig(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str = ""
     certificate_key: str = ""
     device_cas: str = ""
+    backend_http2: bool = False
+    """Whether the backend speaks HTTP/2 without TLS, as services of gRPC do."""
     enforces: tuple[str, ...] = ()
     browser: tuple[str, ...] = ()
     """Of `sidecar.browser_tls_listen`; empty where the sidecar signs nobody in."""

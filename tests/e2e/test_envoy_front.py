@@ -1,0 +1,89 @@
+"""A real Envoy with the printed configuration, asked over HTTP/2, and with somebody else in the sidecar's place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.forwarding import IMPOSTORS, Certificates, Front, Impostor
+from tests.e2e.lab import HOST
+from tests.e2e.multiplexed import GrpcBackend, GrpcContract, Http2Contract
+from tests.hook_support import KEY, GateApp, credential
+from tests.peers import find_peer
+from tests.proxies.envoy import EnvoyGrpcLab, EnvoyLab, Tls
+from zt_engine.sidecar.hooks.envoy import EnvoyHook
+
+
+@pytest.fixture(scope="module")
+def envoy() -> Path:
+    found = find_peer("envoy")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("the peer `envoy` is missing")
+        pytest.skip(reason="no envoy on this machine")
+    return found
+
+
+def started(envoy: Path, folder: Path, *, backend: GrpcBackend | None = None) -> Front:
+    certificates = Certificates.made(folder / "tls")
+
+    def start(sidecar: str, reached: str) -> EnvoyLab:
+        return EnvoyLab(
+            envoy, folder, sidecar_address=sidecar, backend_address=reached, host=HOST.decode(), key=KEY.decode(),
+            tls=Tls(*certificates.tls), backend_http2=backend is not None,
+        ).start()  # fmt: skip
+
+    app = GateApp(credential(hook="envoy"), hook=EnvoyHook)
+    return Front(start, app, certificates=certificates, backend=backend)
+
+
+@pytest.fixture(scope="module")
+def service(envoy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    with started(envoy, tmp_path_factory.mktemp("envoy-grpc"), backend=GrpcBackend()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def encrypted(envoy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    folder = tmp_path_factory.mktemp("envoy-tls")
+    with started(envoy, folder) as running:
+        yield running
+    assert running.hook.faults == []
+
+
+class TestEnvoyWithTls(Http2Contract):
+    grpc_denied = 200
+
+
+class TestEnvoyWithGrpc(GrpcContract):
+    pass
+
+
+@pytest.fixture(scope="module", params=[EnvoyLab, EnvoyGrpcLab], ids=["http", "grpc"])
+def fooled(
+    request: pytest.FixtureRequest, envoy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Front, Impostor]]:
+    folder = tmp_path_factory.mktemp("envoy-fooled")
+    impostor = Impostor(b"")
+
+    def start(sidecar: str, backend: str) -> EnvoyLab:
+        lab: EnvoyLab = request.param(
+            envoy, folder, sidecar_address=sidecar, backend_address=backend, host=HOST.decode()
+        )
+        return lab.start()
+
+    with Front(start, GateApp(credential(hook="envoy"), hook=EnvoyHook), sidecar_address=impostor.address) as running:
+        yield running, impostor
+    impostor.close()
+
+
+@pytest.mark.parametrize("answer", IMPOSTORS.values(), ids=IMPOSTORS)
+def test_h5_whatever_is_not_an_allow_lets_nobody_in(fooled: tuple[Front, Impostor], answer: bytes) -> None:
+    front, impostor = fooled
+    impostor.answer = answer
+
+    assert front.get().status in (302, 304, 500, 503)
+    assert front.backend.received == []
