@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ ALICE, BOB, EVE = (
 )
 JSON, FORM = b"Content-Type: application/json", b"Content-Type: application/x-www-form-urlencoded"
 GRPC = b"Content-Type: application/grpc"
+PARTS = b"Content-Type: multipart/form-data; boundary=----Form7x"
 
 
 class Asked(NamedTuple):
@@ -38,6 +40,13 @@ class Asked(NamedTuple):
     target: str
     headers: tuple[bytes, ...] = ()
     body: bytes = b""
+
+
+def parts_of(**given: bytes) -> bytes:
+    """Fields as a browser writes them into parts."""
+    mark = b"------Form7x"
+    head = b'%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+    return b"".join(head % (mark, name.encode(), value) for name, value in given.items()) + mark + b"--\r\n"
 
 
 CASES: dict[str, list[Asked]] = {
@@ -72,6 +81,8 @@ CASES: dict[str, list[Asked]] = {
         Asked("POST", "/t", (FORM,), b"amount=5&note=a+b"),
         Asked("POST", "/t", (FORM,), b"amount=5&amount=500"),
         Asked("POST", "/t", (JSON,)),
+        Asked("POST", "/t", (PARTS,), parts_of(amount=b"5", note=b"a b")),
+        Asked("POST", "/t", (PARTS,), parts_of(amount=b"500")),
     ],
     "networks": [
         Asked("GET", "/inside/x"),
@@ -146,6 +157,8 @@ def documented(asked: Asked) -> dict[str, Any]:
         headers["content-length"] = str(len(asked.body))
         if headers.get("content-type") == "application/json":
             body = json.loads(asked.body)
+        elif headers.get("content-type", "").startswith("multipart/"):
+            body = {name: [value] for name, value in re.findall(r'name="(\w+)"\r\n\r\n(.*)\r', asked.body.decode())}
         elif "form" in headers.get("content-type", ""):
             body = parse_qs(asked.body.decode())
     url = urlsplit(asked.target)

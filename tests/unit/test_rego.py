@@ -145,6 +145,7 @@ def test_json_with_two_readings_is_refused(body: str) -> None:
         {"content-type": "application/json", "content-encoding": "deflate"},
         {"content-type": "application/json", "content-encoding": "identity,gzip"},
         {"content-type": "multipart/form-data; boundary=x"},
+        {"content-type": "multipart/form-data; boundary=x", "content-encoding": "gzip"},
     ],
 )
 def test_a_body_that_its_headers_let_others_read_differently_is_refused(headers: dict[str, str]) -> None:

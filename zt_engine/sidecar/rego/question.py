@@ -17,6 +17,7 @@ import msgspec
 from zt_engine.core.errors import InputError
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.strict_json import read_value
+from zt_engine.sidecar.rego.parts import parts
 
 VERSION = {"encoding": "protojson", "ext_authz": "v3"}
 PARTIAL = "x-envoy-auth-partial-body"
@@ -93,8 +94,8 @@ def parsed_body(headers: Mapping[str, str], http: Mapping[str, Any]) -> tuple[An
         return None, True
     if not any(known in kind for known in (_JSON, _FORM, _PARTS)):
         return None, False
-    if _PARTS in kind:
-        raise InputError("REGO_BODY", "no two readers agree about `multipart/form-data`")
+    if _PARTS in kind and headers.get("content-encoding", "identity").lower() == "identity":
+        return parts(headers["content-type"], raw, _json), False
     if _ONE_TYPE.fullmatch(kind) is None or headers.get("content-encoding", "identity").lower() != "identity":
         raise InputError("REGO_BODY", "a body of more than one type, of another charset, or encoded")
     if _JSON in kind:
