@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from zt_engine.doctor.check import check
+from tests.peers import ROOT
+from zt_engine.doctor.check import CHECKS, check
+from zt_engine.pages.registry import registry
 
+NO_FINDINGS = {"DOCTOR_UNREADABLE", "DOCTOR_SYNTAX", "DOCTOR_TOO_LARGE", "DOCTOR_KIND_UNKNOWN"}
+"""Exit status 2: what could not be read."""
 HERE = Path(__file__).parent / "configurations"
 
 
@@ -82,3 +86,19 @@ def test_a_seed_is_found_exactly(folder: Path, seed: dict[str, Any], tmp_path: P
     for code, part in seed["finds"].items():
         assert part in found[code], report.findings
     assert seed.get("partly") or len(report.findings) == len(seed["finds"]), report.findings
+
+
+@pytest.mark.parametrize("kind", sorted(CHECKS))
+def test_every_finding_about_a_proxy_has_a_seed(kind: str) -> None:
+    sources = (ROOT / "zt_engine" / "doctor" / kind).glob("*.py")
+    found = {code for path in sources for code in re.findall(r'"(DOCTOR_\w+)"', path.read_text(encoding="utf-8"))}
+
+    seeded = {code for item in seeds() if item.values[0].name == kind for code in item.values[1]["finds"]}
+
+    assert seeded == found - NO_FINDINGS
+
+
+def test_every_code_of_the_page_is_found_in_some_proxy() -> None:
+    named = {name for name in registry() if name.startswith("DOCTOR_")}
+
+    assert {code for item in seeds() for code in item.values[1]["finds"]} == named - NO_FINDINGS

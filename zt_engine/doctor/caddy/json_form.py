@@ -76,7 +76,7 @@ def _routes(routes: Sequence[Node]) -> list[Directive]:
         matcher = () if set(names) <= {"host"} else (f"@{route.get('match').place.line}:{paths}",)
         handlers = [line for item in route.get("handle").elements for line in _handler(item)]
         for line in handlers:
-            if line.name == "reverse_proxy":
+            if line.name in ("reverse_proxy", "request_header"):
                 line.args = (*matcher, *line.args)
         found.append(Directive("route", matcher, route.place, handlers))
     return found

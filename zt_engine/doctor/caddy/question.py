@@ -127,4 +127,17 @@ def upgrades(config: CaddyConfig) -> Iterator[Finding]:
                 yield Finding("DOCTOR_UPGRADE_OPEN", item.place, "nothing looks at `Upgrade` before", write)
 
 
-RULES = (identity, told, waits, plaintext, upgrades)
+def spellings(config: CaddyConfig) -> Iterator[Finding]:
+    """Header names that a backend folds onto ours."""
+    for site in config.sites:
+        cleared = False
+        for step in site.steps:
+            item = step.directive
+            cleared = cleared or (item.name == "request_header" and item.first == "-*_*")
+            behind = step.question is not None and item.name == "reverse_proxy" and not is_question(item)
+            if behind and not cleared and "*_*" not in _set(item):
+                detail = "a client's `Zt_Subject` comes through beside `Zt-Subject`"
+                yield Finding("DOCTOR_HEADER_ALIASES", item.place, detail, "request_header -*_*")
+
+
+RULES = (identity, told, waits, plaintext, upgrades, spellings)
