@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from zt_engine.embed.asgi import App, Message, ZeroTrustASGI
+from zt_engine.embed.asgi import App, Message, ZeroTrustASGI, asked_of
 from zt_engine.embed.ruling import Asked, Ruling
 
 ALLOWED = Ruling(
@@ -88,3 +88,13 @@ def test_a_handshake_within_the_granted_label_and_what_follows_it_leave() -> Non
 
     assert sent(*messages) == messages
     assert sent({"type": "websocket.accept"}) == [{"type": "websocket.accept", "headers": []}]
+
+
+@pytest.mark.parametrize(
+    "change", [{"raw_path": None}, {"raw_path": b""}, {"raw_path": b"/other"}, {"path": "/ws/../other"}]
+)
+def test_a_server_that_does_not_say_what_was_asked_for_byte_by_byte_asks_for_nothing(change: dict[str, Any]) -> None:
+    scope = {"type": "http", "method": "GET", "path": "/ws", "raw_path": b"/ws", "query_string": b"a", "headers": []}
+
+    assert asked_of(scope).target == b"/ws?a"
+    assert asked_of({**scope, **change}).target in (b"", b"?a")

@@ -98,6 +98,18 @@ def test_a_prefix_from_a_client_s_header_does_not_make_another_path_of_an_open_o
     assert office.engine.decide(asked_of(environ)).reason == "HEADER_RESERVED"
 
 
+@pytest.mark.parametrize("target", [{}, {"RAW_URI": ""}, {"RAW_URI": "/pub"}, {"REQUEST_URI": "/pub/../cases/1"}])
+def test_a_server_that_hands_over_no_raw_target_or_another_one_is_refused(
+    office: Office, target: dict[str, str]
+) -> None:
+    environ = {
+        "REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": "/cases/1", "HTTP_HOST": "portal.example",
+        "wsgi.url_scheme": "https", "REMOTE_ADDR": "203.0.113.7", **target,
+    }  # fmt: skip
+
+    assert office.engine.decide(asked_of(environ)).reason == "PATH_AMBIGUOUS"
+
+
 def test_what_an_outer_proxy_says_of_the_client_is_neither_believed_nor_refused(office: Office) -> None:
     assert office.engine.decide(asked(office, more=[(b"x-forwarded-for", b"10.0.0.1")])).allowed
     assert not office.engine.decide(asked(office, more=[(b"x_forwarded_for", b"10.0.0.1")])).allowed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -12,7 +13,9 @@ from typer.testing import CliRunner
 
 from tests.peers import ROOT, find_peer
 from tests.proxies.authority import Authority
+from tests.proxies.process import free_port
 from tests.sidecar_support import installation
+from zt_engine.adapters.nginx_process import main_config
 from zt_engine.cli import hook
 
 PROXIES = re.compile(r"\[\[proxies\]\].*?\n\n", re.DOTALL)
@@ -40,19 +43,45 @@ def test_what_a_page_says_to_type_prints_a_configuration(kind: str, tmp_path: Pa
     sandbox.write("zt.toml", text.encode())
 
     server = Authority(tmp_path / "tls", "server").issue("portal", hosts=["portal.example"])
+    if kind == "haproxy":  # both in one file, or the key beside the certificate
+        (tmp_path / "tls" / f"{server.certificate.name}.key").write_bytes(server.key.read_bytes())
     given = {"--config": sandbox.config, "--certificate": server.certificate, "--certificate-key": server.key}
     typed = [str(given.get(option, word)) for option, word in zip(["", *words], words, strict=False)]
     result = CliRunner().invoke(hook.app, typed)
 
     assert result.exit_code == 0, (result.output, result.exception)
     assert "portal.example" in result.stdout and sandbox.pep_key not in result.stdout
-    caddy = find_peer("caddy")
-    if kind == "caddy" and caddy is not None:
-        file = tmp_path / "Caddyfile"
-        file.write_text(result.stdout, encoding="utf-8")
-        checked = subprocess.run(
-            [caddy, "validate", "--config", file, "--adapter", "caddyfile"],
-            capture_output=True, check=False, text=True, timeout=30, env={"HOME": str(tmp_path)},
-        )  # fmt: skip
-        assert checked.returncode == 0, checked.stderr
-        assert "not formatted" not in checked.stderr
+    if (command := check_of(kind, result.stdout, typed, sandbox.folder, tmp_path)) is None:
+        return
+    checked = subprocess.run(
+        command, capture_output=True, check=False, text=True, timeout=60, cwd=sandbox.folder,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert checked.returncode == 0, (checked.stdout, checked.stderr)
+    assert "not formatted" not in checked.stderr
+
+
+def check_of(kind: str, text: str, typed: list[str], settings: Path, folder: Path) -> list[str] | None:
+    """How the page lets the proxy itself read what was printed; None for Traefik, which reads when it starts."""
+    peer = find_peer("nginx (Debian)" if kind == "nginx" else kind)
+    if peer is None or kind == "traefik":
+        return None
+    file = folder / ("printed.yaml" if kind == "envoy" else "printed")
+    match kind:
+        case "nginx":  # `nginx -t` binds what it is told to listen on
+            text = re.sub(r"listen (?:\[::\]:)?443\b", lambda _: f"listen 127.0.0.1:{free_port()}", text)
+            text = main_config(peer, http=text, folder=folder)
+            command = [str(peer), "-t", "-p", f"{folder}/", "-e", f"{folder}/error.log", "-c", str(file)]
+        case "caddy":
+            command = [str(peer), "validate", "--config", str(file), "--adapter", "caddyfile"]
+        case "envoy":
+            read = f'set -a; . keys/pep.envoy.env; set +a; test -n "$ZT_PEP_KEY"; exec {peer} --mode validate'
+            command = ["bash", "-ec", f"{read} -c {file} --use-dynamic-base-id"]
+        case "haproxy":
+            text = re.sub(r"(?m)^ *(?:user|group) .*\n", "", text)  # of the distribution
+            command = [str(peer), "-c", "-f", str(file)]
+        case _:
+            text = CliRunner().invoke(hook.app, [*typed, "--root", str(folder)]).stdout
+            command = [str(peer), "-t", "-f", str(file)]
+    file.write_text(text, encoding="utf-8")
+    return command

@@ -196,6 +196,23 @@ def test_a_key_of_another_hook_does_not_count() -> None:
     assert code_of(SENT, credential=other) == "PEP_UNKNOWN"
 
 
+HOOKS = ("nginx", "caddy", "traefik", "envoy", "envoy_grpc", "haproxy", "apache")
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_what_a_proxy_shows_opens_its_own_hook_and_none_of_another_proxy(hook: str) -> None:
+    own = Credential(
+        name="p", hook=hook, channel="open", proof="key", key_digests=(key_digest(KEY),), uids=frozenset({7}),
+        names=frozenset({"front"}),
+    )  # fmt: skip
+    known = Credentials([own])
+    for key, peer in ((KEY, None), (b"", 7), (b"", ("front",))):
+        assert known.of(key, hook=hook, peer=peer) is own
+        for other in set(HOOKS) - {hook}:
+            with pytest.raises(InputError, match="credential"):
+                known.of(key, hook=other, peer=peer)
+
+
 def proxies(tmp_path: Path, *entries: dict[str, object]) -> Settings:
     for name, key in (("a", KEY), ("same", KEY + b"\n"), ("b", b"f" * 32), ("c", b"c" * 32)):
         (tmp_path / name).write_bytes(key)
