@@ -134,7 +134,9 @@ BARS: Mapping[str, Bar] = {
 
 README_FIGURES = (
     "cold_vs_opa", "warm_vs_opa", "warm_vs_noop", "mixed_vs_opa", "nginx_vs_noop", "nginx_p99_vs_noop", "rego_vs_opa",
-    "catalogue_us_10000", "conformance_pass_rate", "conformance_wrong",
+    "catalogue_us_10000", "envoy_http_vs_noop", "envoy_grpc_vs_noop", "caddy_vs_noop", "traefik_vs_noop",
+    "haproxy_vs_noop", "apache_vs_noop", "authzen_vs_opa", "authzen_vs_cerbos", "session_vs_bearer",
+    "conformance_pass_rate", "conformance_wrong",
 )  # fmt: skip
 
 
