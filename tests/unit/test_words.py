@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+import zt_engine.pages
 from zt_engine.pages.book import PageBook
 from zt_engine.pages.registry import registry
 
@@ -16,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 POLITE = re.compile(
     r"(?:です|ます|ません|ました|でした|ください|ましょう|でしょうか|ますか)(?:（[^）]*）)?(?:: [ -~]+)?"
 )
+JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 BEGINS = re.compile(r"[A-Z`{0-9]|(?:zt|nginx|trust\.yaml|python-pkcs11)\b|docs/")
 """A capital, or a name that has none."""
 BLAME = {
@@ -53,6 +57,40 @@ def test_japanese_ends_every_sentence_politely() -> None:
     ]
 
     assert rude == []
+
+
+def test_the_pages_speak_like_that_too() -> None:
+    """A label or a button is no sentence; what ends like one is. A list of what to tell ends its items in か."""
+    sentences = [
+        (module, sentence)
+        for module, text in written()
+        if JAPANESE.search(text)
+        for sentence in re.findall(r"[^。]+(?=。(?![^（]*）))", text)
+    ]
+    rude = [one for one in sentences if not re.search(POLITE.pattern + "$|[たるい]か$", one[1].strip())]
+    blaming = [
+        (module, text) for module, text in written() if BLAME["ja" if JAPANESE.search(text) else "en"].search(text)
+    ]
+
+    assert len(sentences) > 400
+    assert (rude, blaming) == ([], [])
+
+
+def written() -> Iterator[tuple[str, str]]:
+    """Every text of a page, and in which module it stands."""
+    for module in pkgutil.iter_modules(zt_engine.pages.__path__):
+        if not module.ispkg:
+            for value in vars(importlib.import_module(f"zt_engine.pages.{module.name}")).values():
+                yield from ((module.name, text) for text in texts_of(value))
+
+
+def texts_of(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for one in value.values():
+            yield from (one,) if isinstance(one, str) else texts_of(one)
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from (one,) if isinstance(one, str) else texts_of(one)
 
 
 def test_english_is_whole_sentences() -> None:
