@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from zt_engine.adapters.provider_oidc import ASSERTION_SECONDS, ASSERTION_TYPE, ClientProof, OidcProvider
-from zt_engine.core.errors import ConfigError, UnavailableError
+from zt_engine.core.errors import ConfigError, UnavailableError, ZtError
 
 NOW = 1_790_000_000.0
 ISSUER = "https://idp.example"
@@ -32,12 +32,13 @@ class Wire:
     def __init__(self, described: Any = DESCRIBED) -> None:
         self.described = described if isinstance(described, bytes) else json.dumps(described).encode()
         self.sent: list[dict[str, Any]] = []
+        self.answer = 200, b'{"id_token": "t", "refresh_token": "r"}'
 
     def send(self, method: str, url: str, *, seconds: float, **more: Any) -> tuple[int, bytes]:
         if url.endswith("/.well-known/openid-configuration"):
             return 200, self.described
         self.sent.append({"method": method, "url": url, **more})
-        return 200, b'{"id_token": "t", "refresh_token": "r"}'
+        return self.answer
 
 
 def provider(proof: ClientProof, wire: Wire) -> OidcProvider:
@@ -135,6 +136,28 @@ def test_a_description_of_somebody_else_or_of_an_unsafe_place_is_not_believed(de
         ask(provider(ClientProof("portal"), wire))
 
     assert wire.sent == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (200, b"<!doctype html><title>Maintenance</title>", "SIGN_IN_PROVIDER"),
+        (200, b'{"id_token": 7}', "SIGN_IN_PROVIDER"),
+        (500, b"", "SIGN_IN_PROVIDER"),
+        (429, b'{"error": "invalid_grant"}', "SIGN_IN_PROVIDER"),
+        (400, b"<html>", "SIGN_IN_PROVIDER"),
+        (400, b'{"error": "invalid_grant"}', "SIGN_IN_CODE"),
+        (401, b'{"error": "invalid_client"}', "SIGN_IN_CLIENT"),
+    ],
+)
+def test_whatever_answers_in_place_of_a_token_signs_nobody_in(status: int, body: bytes, code: str) -> None:
+    wire = Wire()
+    wire.answer = status, body
+    with pytest.raises(ZtError) as refused:
+        provider(ClientProof("portal"), wire).exchange("code", verifier="v", redirect_uri="https://portal.example/")
+
+    assert refused.value.code == code
+    assert wire.sent[0]["data"]["code_verifier"] == "v"
 
 
 def ask(client: OidcProvider) -> str:
