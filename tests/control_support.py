@@ -13,6 +13,7 @@ import httpx
 from device_inventory.facts import CATALOGUE
 from device_inventory.inventory import Device, HeldKey
 from tests.fakes.clock import FakeClock
+from tests.route_shapes import share_shapes
 from tests.store_support import memory_store
 from zt_engine.adapters.approvals import Approvers
 from zt_engine.adapters.control_records import StrictRecords
@@ -29,6 +30,7 @@ URL = "https://control.example"
 NOW = 1_790_000_000
 ROLES: tuple[Role, ...] = ("viewer", "helpdesk", "approver", "security", "owner")
 _KEYS = itertools.count()
+share_shapes()
 
 
 class FakeAdministrators:
