@@ -20,14 +20,21 @@ class Watcher:
     def __init__(self, site: Site, sidecar: InProcess, plane: Plane, clock: FakeClock | None = None) -> None:
         self.site, self.sidecar, self.plane = site, sidecar, plane
         self._now = clock.now if clock is not None else time.time
-        self.began = time.monotonic()
-        """Nothing that counts was heard much before this."""
+        self.heard_at = 0.0
+        """When a watermark was issued that the lease runs from."""
         self.stale_allows = 0
         self.last_mark = 0.0
         """The newest watermark that can have reached the sidecar, while the control plane is there."""
         self.cut = False
         self.lost_at = 0
         """The `seq` from which the device is lost; 0 while it is not."""
+
+    def hears(self) -> None:
+        """Wait until the lease runs from a watermark that is issued from now on."""
+        control, now = self.sidecar.program.control, time.time()
+        assert control is not None
+        wait_for(lambda: (control.lease.issued_at or 0.0) >= now, "a watermark")
+        self.heard_at = control.lease.issued_at or 0.0
 
     @property
     def acknowledged(self) -> int:

@@ -14,6 +14,7 @@ from tests.fakes.clock import FakeClock
 from tests.release_support import payload_of, published, seq_of, tell
 from tests.sidecar_support import in_process, logged, wait_for
 from tests.stream_server import Plane, Site
+from zt_engine.bootstrap import sidecar as programs
 from zt_engine.core.errors import InputError
 
 STRICT = (('"threshold": 0', '"threshold": 1000'),)
@@ -32,7 +33,7 @@ def plane(site: Site) -> Iterator[Plane]:
 
 
 def test_a_release_decides_from_the_next_request_on_and_survives_a_restart_where_the_folder_does_not(
-    site: Site, plane: Plane, opa: str
+    site: Site, plane: Plane, opa: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock(time.time())
     with in_process(site.sandbox, clock=clock) as sidecar:
@@ -49,6 +50,7 @@ def test_a_release_decides_from_the_next_request_on_and_survives_a_restart_where
         assert site.asked(sidecar) == "TRUST_LOW"
     assert logged(site.sandbox)[-1]["source"] == "control_plane"
     plane.close()
+    monkeypatch.setattr(programs, "REACH_SECONDS", 0.1)  # there is nobody to be reached
 
     with in_process(site.sandbox, clock=clock) as sidecar:
         assert (seq_of(sidecar), site.asked(sidecar)) == (1, "TRUST_LOW")

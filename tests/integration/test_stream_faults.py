@@ -26,6 +26,7 @@ from tests.stream_server import Plane, Site, free_port
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.replica_disk import ReplicaDisk
 from zt_engine.adapters.store_sql import open_store
+from zt_engine.bootstrap import sidecar as programs
 
 HOUR = 3600.0
 
@@ -158,6 +159,7 @@ def test_a_full_disk_that_loses_a_revocation_opens_nothing_after_the_next_start(
         assert "REPLICA_DISK" in str(sidecar.program.readiness()["problems"])
     watcher.cut = True
     plane.close()
+    monkeypatch.setattr(programs, "REACH_SECONDS", 0.1)  # there is nobody to be reached
 
     with in_process(site.sandbox, clock=clock) as again:
         assert site.asked(again) == "STALE_POLICY"

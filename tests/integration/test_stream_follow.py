@@ -12,6 +12,7 @@ from tests.fakes.clock import FakeClock
 from tests.sidecar_support import CASE, NOTE, PUBLIC, Client, in_process, question, wait_for
 from tests.stream_server import Plane, Site
 from tests.world import subject
+from zt_engine.bootstrap import sidecar as programs
 from zt_engine.bootstrap.joining import join
 from zt_engine.config import load
 from zt_engine.core.errors import ConfigError, InputError, UnavailableError
@@ -26,6 +27,11 @@ def site(tmp_path: Path, opa: str) -> Site:
 def plane(site: Site) -> Iterator[Plane]:
     with site.followed() as plane:
         yield plane
+
+
+def soon_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a sidecar begin without its control plane, which is gone, at once instead of after five seconds."""
+    monkeypatch.setattr(programs, "REACH_SECONDS", 0.1)
 
 
 def test_invariant_08_what_is_lost_or_revoked_is_denied_at_the_next_request(site: Site, plane: Plane) -> None:
@@ -93,13 +99,16 @@ def test_a_control_plane_that_comes_back_is_found_again(site: Site, plane: Plane
             again.close()
 
 
-def test_what_was_known_survives_a_restart_without_the_control_plane(site: Site, plane: Plane) -> None:
+def test_what_was_known_survives_a_restart_without_the_control_plane(
+    site: Site, plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = FakeClock(time.time())
     with in_process(site.sandbox, clock=clock) as sidecar:
         assert site.asked(sidecar) == "200"
         plane.lose("laptop-1")
         wait_for(lambda: site.asked(sidecar) == "DEVICE_REVOKED", "the denial", seconds=5)
     plane.close()
+    soon_alone(monkeypatch)
 
     with in_process(site.sandbox, clock=clock) as sidecar:
         assert site.asked(sidecar) == "DEVICE_REVOKED"
@@ -108,7 +117,9 @@ def test_what_was_known_survives_a_restart_without_the_control_plane(site: Site,
 
 
 @pytest.mark.parametrize("name", ["snapshot.jws", "batches.jws"])
-def test_a_replica_that_was_changed_on_the_disk_is_not_believed(site: Site, plane: Plane, name: str) -> None:
+def test_a_replica_that_was_changed_on_the_disk_is_not_believed(
+    site: Site, plane: Plane, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with in_process(site.sandbox) as sidecar:
         plane.lose("laptop-1")
         wait_for(lambda: site.asked(sidecar) == "DEVICE_REVOKED", "the denial", seconds=5)
@@ -117,6 +128,7 @@ def test_a_replica_that_was_changed_on_the_disk_is_not_believed(site: Site, plan
     raw = bytearray(kept.read_bytes())
     raw[len(raw) // 2] ^= 1
     kept.write_bytes(raw)
+    soon_alone(monkeypatch)
 
     with in_process(site.sandbox) as sidecar:
         control = sidecar.program.control
@@ -128,8 +140,11 @@ def test_a_replica_that_was_changed_on_the_disk_is_not_believed(site: Site, plan
             assert sidecar.program.replica.ready
 
 
-def test_a_sidecar_that_never_heard_anything_decides_nothing_above_c0(site: Site, plane: Plane) -> None:
+def test_a_sidecar_that_never_heard_anything_decides_nothing_above_c0(
+    site: Site, plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plane.close()
+    soon_alone(monkeypatch)
 
     with in_process(site.sandbox) as sidecar:
         token = site.sandbox.token("tanaka")
