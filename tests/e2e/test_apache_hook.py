@@ -32,9 +32,9 @@ from zt_engine.sidecar.turn import Turn
 
 
 class Gate(GateApp):
-    """The gate of the other hooks behind the entrances for hooks with a listener of their own."""
+    """The gate of the other hooks behind the entrances for hooks with a listener of their own; it remembers nothing."""
 
-    def submit(self, asked: AccessRequest, number: bytes, encode: Any, unlogged: bytes) -> Pending:
+    def submit(self, asked: AccessRequest, number: bytes, encode: Any, unlogged: bytes, *, keep: Any) -> Pending:
         self.calls += 1
         if self.deny is not None:
             outcome = refusal(self.deny, hook="apache", scheme="bearer")
