@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 from pathlib import Path
 
@@ -10,14 +12,32 @@ from hypothesis import HealthCheck, settings
 
 from tests.corpus.printed import matrix_of
 from tests.peers import FINDERS, find_peer
+from zt_engine.adapters import wasm_module
 
 settings.register_profile(
     "ci", derandomize=True, deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci")
 
+# The engine lets go of a compiled policy with its last user; here the next test decides by the same one. Modules that
+# tests write by hand are small, and are let go.
+_compile = wasm_module._compile
+_kept = functools.lru_cache(maxsize=16)(_compile)
+wasm_module._compile = lambda wasm: (_kept if len(wasm) > 2**16 else _compile)(wasm)
 
 UNIT = Path(__file__).resolve().parent / "unit"
+
+
+def pytest_collectstart() -> None:
+    """Collecting makes what stays: whether it is garbage need not be asked a thousand times."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what ten thousand tests are made of out of every later search for garbage: it is most of what is held."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
