@@ -150,6 +150,21 @@ def test_every_page_can_be_found_from_the_index() -> None:
     assert missing == set()
 
 
+def test_every_picture_is_shown_and_every_page_that_people_meet_has_one() -> None:
+    gallery = (ROOT / "docs/screens.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"screenshots/([\w-]+)\.png", gallery))
+    made = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/browser").glob("test_*.py"))
+
+    pictures = {path.stem for path in (ROOT / "docs/screenshots").glob("*.png")}
+    elsewhere = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+    assert shown <= pictures and not [name for name in pictures if f"screenshots/{name}.png" not in elsewhere]
+    for name in shown:  # a test takes each, under this name or put together from its parts
+        stem = re.sub(r"-(?:ja|en)(?:-.*)?$", "", name)
+        assert stem in made or stem.partition("-")[2] in made, name
+    journey = ("invitation", "notice", "install", "waiting", "left", "approval", "welcome")
+    assert {f"enroll-{page}" for page in journey} <= {name.rpartition("-")[0] for name in shown}
+
+
 def test_every_decision_record_is_listed() -> None:
     listed = set(re.findall(r"\]\((\d{4}-[^)]+)\)", text("docs/adr/README.md")))
 

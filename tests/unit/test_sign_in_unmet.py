@@ -70,6 +70,7 @@ def test_it_is_a_page_that_says_what_is_missing_what_to_do_and_whom_to_ask_and_l
     assert header(reply, b"Set-Cookie")[0].startswith(b"__Host-zt-session=" + b"h" * 43)  # she is signed in
     assert '<code id="code">SIGN_IN_UNMET</code>' in text and "https://help.example/" in text
     assert "help desk" in text and "One more step" in text
+    assert "come to the site" in text and "this page afterwards" not in text  # nobody comes back to a callback
     assert f'href="{link}"' in text
     (event,) = [one for one in logged if one["event"] == "sign_in.step_up_unmet"]
     assert event["missing"] == (("mfa",) if wish.acr_values else ("max_age",)) and event["hint"]
