@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import key_cost
 from tests.corpus.printed import matrix_of
 from tests.peers import FINDERS, find_peer
 from zt_engine.adapters import wasm_module
@@ -18,6 +19,7 @@ settings.register_profile(
     "ci", derandomize=True, deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci")
+key_cost.lower()
 
 # The engine lets go of a compiled policy with its last user; here the next test decides by the same one. Modules that
 # tests write by hand are small, and are let go.

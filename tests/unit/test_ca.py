@@ -21,9 +21,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import key_cost
 from tests.csr import make_csr, new_key
 from tests.est_support import authority_in_memory
 from tests.issuer import NOW
+from zt_engine.adapters import key_encryption
 from zt_engine.adapters.ca_keys import (
     Authority,
     backup_files,
@@ -46,8 +48,11 @@ HOUR = 3_600
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CA whose key lies as it does in service."""
     made = tmp_path_factory.mktemp("zt") / "ca"
-    create_authority(made, name="Device CA", passphrase=PASSPHRASE, now=NOW)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_encryption, "COST", key_cost.SHIPPED)
+        create_authority(made, name="Device CA", passphrase=PASSPHRASE, now=NOW)
     return made
 
 
@@ -371,6 +376,7 @@ def test_the_key_lies_encrypted_and_only_its_owner_reads_it(folder: Path) -> Non
     assert isinstance(load_pem_private_key(key.read_bytes(), PASSPHRASE), ec.EllipticCurvePrivateKey)
     shown = subprocess.run(["openssl", "asn1parse", "-in", str(key)], capture_output=True, text=True, check=True).stdout
     assert "scrypt" in shown
+    assert "INTEGER           :4000" in shown  # N = 16,384
     assert "aes-256-cbc" in shown
 
 
