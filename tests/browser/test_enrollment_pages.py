@@ -3,146 +3,26 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.chromium import DESKTOP, PHONE, chromium, findings, profile, screenshot
-from tests.browser.enrolling import Clicks
 from tests.control_support import NOW, URL
-from tests.hook_support import LoopThread
 from tests.portal_enroll_support import DISK, LINUX, PATCH, Office
-from tests.providers import provider
-from tests.stream_server import free_port
-from zt_engine.bootstrap.control import ControlProgram
-from zt_engine.bootstrap.demo_tls import write_server_certificate
-from zt_engine.bootstrap.installation import Choices, install
-from zt_engine.config import load_control
 
-PERSON = "tanaka"
 PATIENCE = 60_000
-"""Milliseconds for a page: the agent works beside it on the same machine."""
-ONLY_TO_LOOK_AT = frozenset({"unknown", "approval", "left", "welcome"})
-"""What other pages have all the parts of."""
-
-
-class Ministry:
-    """A control plane over TLS, and the provider people sign in at."""
-
-    def __init__(self, folder: Path, issuer: str) -> None:
-        self.folder = folder / "zt"
-        self.url = f"https://localhost:{(port := free_port())}"
-        now = time.time()
-        keys = httpx.get(f"{issuer}/jwks", trust_env=False).content
-        choices = Choices(
-            pack="jp-gov",
-            control_listen=f"127.0.0.1:{port}",
-            issuer=issuer,
-            audience="https://portal.example",
-            jwks="keys/jwks.json",
-        )
-        install(self.folder, choices, now=now)
-        ca, chain, key = write_server_certificate(folder / "tls", ["localhost"], now=now)
-        chain.write_bytes(chain.read_bytes() + ca.read_bytes())
-        for name, content in (
-            ("jwks.json", keys),
-            ("client.secret", b"a-secret-of-the-portal\n"),
-            ("session.key", b"k" * 32 + b"\n"),
-        ):
-            path = self.folder / "keys" / name
-            path.touch(mode=0o600)
-            path.write_bytes(content)
-        config = self.folder / "zt.toml"
-        text = config.read_text(encoding="utf-8")
-        served = f'url = "{self.url}"\ncert_file = "{chain}"\nkey_file = "{key}"\nca_file = "{ca}"\n'
-        served += 'organisation = "○○省"\nhelp_contact = "ヘルプデスク 内線 1234"\n'
-        before, section, after = text.partition("\n[control]")
-        assert section
-        text = before + section + after.replace("\n", f"\n{served}", 1)
-        text += f'\n[enrollment]\nissuer = "{issuer}"\nclient_id = "zt-agent"\n'
-        text += f'\n[sign_in]\nissuer = "{issuer}"\nclient_id = "portal"\nsecret_file = "keys/client.secret"\n'
-        config.write_text(text, encoding="utf-8")
-        self.thread = LoopThread()
-        self.program = ControlProgram(load_control(config, {}))
-        self.thread.run(self.program.start())
-        self.api = httpx.Client(
-            base_url=self.url,
-            verify=False,
-            trust_env=False,
-            headers={"Authorization": f"Bearer {(self.folder / 'keys/admin.key').read_text().strip()}"},
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.api.close()
-        self.thread.run(self.program.stop())
-        self.thread.close()
-
-    def invite(self, **changes: Any) -> str:
-        """Invite the person; return the link."""
-        body = {"subject": PERSON, "ownership": "corp", "ceiling": 200, **changes}
-        made = self.api.post("/v1/invitations", json=body, headers={"Idempotency-Key": os.urandom(8).hex()})
-        return str(made.json()["link"])
-
-
-@pytest.fixture(scope="module")
-def ministry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ministry]:
-    with provider(PERSON) as issuing, Ministry(tmp_path_factory.mktemp("ministry"), issuing.issuer) as one:
-        yield one
+"""Milliseconds for a page."""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as one:
         yield one
-
-
-def sign_in(page: Page, press: Clicks, person: str = PERSON) -> None:
-    """Press the one button of the provider that says who one is."""
-    press(page, person)
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")  # the provider's own
-def test_without_scripts_one_pastes_and_the_back_button_and_a_second_tab_are_at_the_right_place(
-    ministry: Ministry, browser: Browser
-) -> None:
-    press, link = Clicks(), ministry.invite()
-    with profile(browser, language="en", java_script_enabled=False) as context:
-        context.set_default_timeout(PATIENCE)
-        page = context.new_page()
-        page.goto(link)
-        page.get_by_label("Link or code of your invitation").fill(link)
-        press(page, "Sign in and go on")
-        page.wait_for_url("**/oauth2/authorize*")
-        assert "code=" + link.partition("code=")[2][:26] not in page.url, "the provider is not told the code"
-        sign_in(page, press)
-        page.wait_for_url("**/enroll/notice")
-        press(page, "I have read this. Continue")
-        assert page.get_by_label("The command").input_value().startswith("zt agent enroll ")
-        press(page, "Copy and continue")
-        page.wait_for_url("**/enroll/progress/*")
-        waiting = page.url.rstrip("?")
-        page.go_back()
-        assert page.url == f"{ministry.url}/enroll/install"
-        tab = context.new_page()
-        tab.goto(f"{waiting}?pause=1")
-        tab.get_by_text("Refreshing is paused.").wait_for()
-        tab.goto(f"{ministry.url}/.zt/logout")
-        press(tab, "Sign out")
-        page.reload()
-        page.wait_for_url("**/oauth2/authorize*")
-
-
-# -- every page, in both languages
 
 
 class Shown(NamedTuple):
@@ -202,8 +82,6 @@ def test_no_page_keeps_anybody_out_and_at_320_pixels_nothing_is_cut_off(browser:
         page.on("console", lambda said: blocked.append(said.text) if "Content Security" in said.text else None)
         page.route("**/*", lambda route: serve(route, shown))
         for name in shown:
-            if name in ONLY_TO_LOOK_AT and not os.environ.get("SCREENSHOTS"):
-                continue
             page.goto(f"{URL}/{name}")
             faults[name] = findings(page)
             page.set_viewport_size({"width": 320, "height": 640})

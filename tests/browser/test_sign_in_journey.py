@@ -122,6 +122,37 @@ def test_from_the_invitation_to_the_first_pages_behind_two_proxies_it_takes_five
         site.provider.remembers = False
 
 
+@pytest.mark.timeout(300)
+def test_enrolling_without_scripts_one_pastes_the_link_and_the_back_button_and_a_second_tab_lead_right(
+    browser: Browser, site: World
+) -> None:
+    press, link = Clicks(), site.invite("tanaka")
+    with profile(browser, language="en", java_script_enabled=False) as context:
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.goto(link)
+        page.get_by_label("Link or code of your invitation").fill(link)
+        press(page, "Sign in and go on")
+        page.wait_for_url("**/oauth2/authorize*")
+        assert "code=" + link.partition("code=")[2][:26] not in page.url, "the provider is not told the code"
+        press(page, "tanaka")
+        page.wait_for_url("**/enroll/notice")
+        press(page, "I have read this. Continue")
+        assert page.get_by_label("The command").input_value().startswith("zt agent enroll ")
+        press(page, "Copy and continue")
+        page.wait_for_url("**/enroll/progress/*")
+        waiting = page.url.rstrip("?")
+        page.go_back()
+        assert page.url == f"{site.control}/enroll/install"
+        tab = context.new_page()
+        tab.goto(f"{waiting}?pause=1")
+        tab.get_by_text("Refreshing is paused.").wait_for()
+        tab.goto(f"{site.control}/.zt/logout")
+        press(tab, "Sign out")
+        page.reload()
+        page.wait_for_url("**/oauth2/authorize*")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_is_asked_for_refused_signed_in_to_and_shown_with_one_prompt(
     person: BrowserContext, site: World, kind: str
@@ -143,14 +174,13 @@ def test_a_page_is_asked_for_refused_signed_in_to_and_shown_with_one_prompt(
     assert cookies[SESSION]["httpOnly"] and cookies[SESSION]["secure"] and cookies[SESSION]["sameSite"] == "Lax"
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_step_up_asks_for_what_is_missing_once_and_returns_to_the_page_asked_for(
-    person: BrowserContext, site: World, kind: str
+    person: BrowserContext, site: World
 ) -> None:
     site.says("tanaka", amr=["pwd"], acr="pwd")
     page = person.new_page()
     prompts = Prompts(page, site.issuer)
-    page.goto(site.url(kind, PAGE + "?page=2"))
+    page.goto(site.url("caddy", PAGE + "?page=2"))
     sign_in(page)
     assert page.inner_text("#code") == "MFA_REQUIRED"
     assert findings(page) == []
@@ -160,12 +190,12 @@ def test_a_step_up_asks_for_what_is_missing_once_and_returns_to_the_page_asked_f
     asked = parse_qs(urlsplit(page.url).query)
     at_the_provider(page)
 
-    assert (page.url, page.inner_text("h1")) == (site.url(kind, PAGE + "?page=2"), TITLE)
+    assert (page.url, page.inner_text("h1")) == (site.url("caddy", PAGE + "?page=2"), TITLE)
     assert asked["acr_values"] == ["mfa"]
     assert len(prompts.seen) == 2  # one for each level
 
 
-def test_a_provider_that_does_not_say_what_was_asked_for_ends_at_a_page_and_not_in_circles(
+def test_a_step_up_that_comes_back_without_what_was_asked_for_ends_at_a_page_not_in_circles_and_then_returns(
     person: BrowserContext, site: World
 ) -> None:
     site.says("tanaka", amr=["pwd"])  # and no `acr` at all
