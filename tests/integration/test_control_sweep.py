@@ -65,8 +65,8 @@ def sent(control: Control, case: Any, *, who: str | None) -> httpx.Response:
     return control.raw(prepared.method or "GET", prepared.path_url, body, headers)
 
 
-def swept(control: Control, operation: Any, mode: GenerationMode, *, who: str | None) -> list[str]:
-    """Return what was surprising about the answers to one operation."""
+def swept(control: Control, operation: Any, mode: GenerationMode) -> list[str]:
+    """Return what was surprising about the answers to one operation, given to nobody known and to an owner."""
     documented = {HTTPStatus(int(status)) for status in operation.definition.raw["responses"]}
     public = (operation.method.upper(), operation.path) in PUBLIC
     surprises: list[str] = []
@@ -86,9 +86,14 @@ def swept(control: Control, operation: Any, mode: GenerationMode, *, who: str | 
         turn += 1
         if turn % 2:
             case.path_parameters.update({name: REAL[name] for name in case.path_parameters if name in REAL})
+        # Making a case takes longer than answering it.
+        for who in (None, "owner"):
+            look(case, who)
+
+    def look(case: Any, who: str | None) -> None:
         answer = sent(control, case, who=who)
         status = HTTPStatus(answer.status_code)
-        where = f"{operation.method.upper()} {operation.path}: {status.value} {answer.text[:300]}"
+        where = f"{operation.method.upper()} {operation.path} as {who}: {status.value} {answer.text[:300]}"
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.SERVICE_UNAVAILABLE:
             surprises.append(where)
         elif status not in documented | ALWAYS:
@@ -103,15 +108,12 @@ def swept(control: Control, operation: Any, mode: GenerationMode, *, who: str | 
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("who", ["owner", None], ids=["owner", "nobody"])
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["fitting", "unfitting"])
-def test_no_answer_is_a_surprise(
-    control: Control, operations: list[Any], mode: GenerationMode, who: str | None
-) -> None:
+def test_no_answer_is_a_surprise(control: Control, operations: list[Any], mode: GenerationMode) -> None:
     surprises = []
     for operation in operations:
         # Where nothing can be sent nothing can be unfitting.
         with suppress(Unsatisfiable):
-            surprises += swept(control, operation, mode, who=who)
+            surprises += swept(control, operation, mode)
 
     assert surprises == []
