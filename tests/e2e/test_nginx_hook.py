@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -629,20 +630,28 @@ class Silent:
     def __init__(self, answer: bytes = b"") -> None:
         self.sock = listening()
         self.answer = answer
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._kept: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
-        kept = []
         while True:
             try:
                 client, _ = self.sock.accept()
             except OSError:
                 return
-            kept.append(client)
-            client.recv(65536)
-            if self.answer:
-                client.sendall(self.answer)
-                client.close()
+            self._kept.append(client)
+            with contextlib.suppress(OSError):
+                client.recv(65536)
+                if self.answer:
+                    client.sendall(self.answer)
+                    client.close()
+
+    def close(self) -> None:
+        self.sock.shutdown(socket.SHUT_RDWR)  # which, other than closing it, ends an accept in another thread
+        self._thread.join(10)
+        for sock in (self.sock, *self._kept):
+            sock.close()
 
 
 IMPOSTORS = {
@@ -664,7 +673,7 @@ def test_h5_whatever_is_not_an_allow_is_refused(nginx: Path, tmp_path: Path, ans
     with Lab(nginx, tmp_path, sidecar=(address,)) as lab:
         assert lab.get().status in (500, 502, 504)
         assert lab.backend.received == []
-    impostor.sock.close()
+    impostor.close()
 
 
 class Down(GateApp):
