@@ -224,12 +224,6 @@ class World:
             device = a_device(device_id, owner=person, assigned=(person,), keys=(key,), report_received_at=now - 60)
             Ledger(CATALOGUE)(tx, device, before=None, actor="system", action="device.enrolled", now=now)
 
-    def lost(self, device_id: str) -> None:
-        """Have the help desk report it lost."""
-        client = self._administrator()
-        client.post("v1", "devices", device_id, "lost", body={"reason": "left on a train"})
-        client.close()
-
     def says(self, person: str, **claims: Any) -> None:
         """Have the provider say this of a person from now on."""
         httpx.put(f"{self.issuer}/users/{person}", json=claims, trust_env=False).raise_for_status()

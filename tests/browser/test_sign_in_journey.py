@@ -430,7 +430,12 @@ def test_a_loss_ends_what_may_be_open_on_the_device_at_each_browser_s_next_reque
     site.lend("laptop-9", "tanaka")
     site.says("suzuki", amr=["pwd", "otp"], acr="mfa")
     site.says("tanaka", amr=["pwd", "otp"], acr="mfa")
-    with profile(browser) as one, profile(browser, viewport=PHONE) as two, profile(browser) as stranger:
+    with (
+        profile(browser) as one,
+        profile(browser, viewport=PHONE) as two,
+        profile(browser) as stranger,
+        profile(browser, language="en", viewport=PHONE) as reporter,
+    ):
         opened = []
         for context, person, kind in (
             (one, "tanaka", "nginx"),
@@ -444,13 +449,19 @@ def test_a_loss_ends_what_may_be_open_on_the_device_at_each_browser_s_next_reque
             assert page.inner_text("h1") == TITLE
             opened.append(page)
 
-        site.lost("laptop-9")
+        report = reporter.new_page()  # from any other device
+        report.goto(f"{site.control}/my/devices/laptop-9/lost")
+        at_the_provider(report)
+        report.get_by_role("button", name="Report it lost").click()
+        report.get_by_role("heading", name="This device is reported lost").wait_for()
 
         def status(page: Page) -> int:
             answer = page.reload()
             return 0 if answer is None else answer.status
 
         wait_for(lambda: [status(page) for page in opened] == [401, 401, 200], "the refusals")
+        report.reload()  # who reported it is not signed out
+        report.get_by_role("heading", name="This device is reported lost").wait_for()
 
 
 def test_a_managed_browser_shows_its_device_without_a_question_and_its_session_opens_nothing_elsewhere(
