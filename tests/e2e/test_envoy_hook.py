@@ -298,7 +298,9 @@ def test_the_obligation_no_store_overrules_the_backend(world: EnvoyWorld) -> Non
     assert world.get(CASE + b"?kept", device=world.laptop).values("cache-control") == [b"no-store"]
 
 
-def test_over_http_2_nothing_reaches_the_backend_but_what_was_allowed_for_who_asks(world: EnvoyWorld) -> None:
+def test_over_http_2_nothing_reaches_the_backend_but_what_was_allowed_for_who_asks(both: EnvoyWorld) -> None:
+    """Asked over gRPC; over HTTP it is held to the same by `test_envoy_front.py`."""
+    world, both.lab = both, both.labs["grpc"]
     token = (b"authorization", world.bearer(world.laptop).partition(b": ")[2])
     before, logged = len(world.backend.received), len(world.events())
 
