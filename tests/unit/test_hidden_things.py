@@ -47,7 +47,7 @@ class Site:
         world.publish()
         told = SessionRecord(
             sid=sid_of(HANDLE), version=1, host=HOST.decode(), issuer=ISSUER, subject="fujii", client_id="portal",
-            claims={}, acr="mfa", amr=("pwd", "otp"), auth_time=NOW - 60, until=NOW + 900,
+            claims={"locale": "ja-JP"}, acr="mfa", amr=("pwd", "otp"), auth_time=NOW - 60, until=NOW + 900,
         )  # fmt: skip
         situation = world.replica.situation
         assert situation is not None
@@ -68,12 +68,15 @@ class Site:
         )  # fmt: skip
         self.apache = ApacheHook(self.app, shown, Denials(page), meters)
 
-    def ask(self, kind: str, target: bytes, accept: bytes) -> bytes:
+    def ask(self, kind: str, target: bytes, accept: bytes, languages: bytes = b"en") -> bytes:
         """What a proxy is answered, with the page that nginx asks for in a second request."""
         if kind == "apache":
-            (answer,) = self.app.seal([self.apache.ask(_params(target, accept))])
+            (answer,) = self.app.seal(
+                [self.apache.ask({**_params(target, accept), b"HTTP_ACCEPT_LANGUAGE": languages})]
+            )
             return answer
         path, headers = _question(kind, target, accept)
+        headers[b"Accept-Language"] = languages
         peer = (NAME,) if kind == "traefik" else None
         line = b"GET %b HTTP/1.1\r\n\r\n" % path
         pending: Any = self.app.answer(path, b"GET", {**headers, b"": b""}, tuple(headers), peer, line)
@@ -81,7 +84,9 @@ class Site:
         reason = re.search(rb"\r\nZt-Reason: ([A-Z_]+)\r\n", answer)
         if kind != "nginx" or reason is None:
             return answer
+        own = re.search(rb"\r\nZt-Language: ([^\r]*)\r\n", answer)
         shown = {b"Zt-Pep-Key": KEY, b"Zt-Reason": reason[1], b"Zt-Decision": b"d", b"X-Original-URI": target}
+        shown |= {b"Accept-Language": languages, b"Zt-Language": b"" if own is None else own[1]}
         more: Any = self.app.answer(PATH, b"GET", {**shown, b"Accept": accept, b"": b""}, tuple(shown), None)
         return answer + (more if isinstance(more, bytes) else b"".join(self.app.seal([more])))
 
@@ -130,3 +135,19 @@ def test_what_is_hidden_and_what_is_not_there_have_one_answer_but_for_the_decisi
     assert b"COMPARTMENT_MISSING" in hidden and b"eagle" not in hidden
     assert ids.sub(b"N", hidden) == ids.sub(b"N", nothing)
     assert hidden != nothing  # each has a number of its own
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refusal_is_in_the_language_asked_for_else_in_the_person_s_own_behind_every_proxy(
+    site: Site, kind: str
+) -> None:
+    """Fujii's ID token says Japanese; the sidecar's own default is English."""
+    for languages, expected in (
+        (b"en", b"en"),
+        (b"ja", b"ja"),
+        (b"de, fr", b"ja"),
+        (b"", b"ja"),
+        (b"de, en;q=0.1", b"en"),
+    ):
+        refused = site.ask(kind, b"/tickets/eagle/1", PAGE, languages)
+        assert b'<html lang="%b">' % expected in refused, languages

@@ -121,6 +121,11 @@ def language_of(accept_language: str, *, default: str) -> str:
     return found
 
 
+def spoken_by(accept_language: str, person: str) -> str:
+    """Return what a browser asks for, and behind all of that the language that is the person's own."""
+    return ", ".join(filter(None, (accept_language, person and f"{person};q=0.001")))
+
+
 def wants_page(accept: str) -> bool:
     """Whether a person asks. Browsers name HTML; a program that names nothing, or anything, gets JSON."""
     page = data = 0.0

@@ -12,6 +12,7 @@ from zt_engine.core.bundle import UNLISTED, entrypoint
 from zt_engine.core.classification import Label
 from zt_engine.core.judgement import Circumstances, undisputed, weigh
 from zt_engine.core.policy_input import assemble, digest, fragment, trust_fragment
+from zt_engine.core.session import language_of_person
 from zt_engine.core.situation import Applied, Situation, Target, registered
 from zt_engine.core.trust import TrustScore, combine
 from zt_engine.pages.denied import UNPROVEN
@@ -129,6 +130,7 @@ class Deliberation:
                 scheme=principal.scheme,
                 has_credential=principal.has_credential,
                 told=UNPROVEN if principal.unproven and lacks_device(decision, policy.kinds) else "",
+                language="" if principal.session is None else language_of_person(principal.session.claims),
             )
         as_of = frozen.as_of if still and frozen is not None else None
         named = members(

@@ -8,6 +8,7 @@ import msgspec
 
 from zt_engine.core.errors import InputError
 from zt_engine.core.request import AccessRequest
+from zt_engine.pages.denied import spoken_by
 from zt_engine.sidecar.browser.wire import Raw
 from zt_engine.sidecar.hooks.reading import Sent
 
@@ -32,8 +33,7 @@ class Visit(msgspec.Struct, frozen=True):
     @property
     def language(self) -> str:
         """What the browser says in `Accept-Language`, and behind all of that the person's own."""
-        said = value_of(self.raw, b"accept-language")
-        return ", ".join((*filter(None, (said,)), f"{self.person};q=0.001")) if self.person else said
+        return spoken_by(value_of(self.raw, b"accept-language"), self.person)
 
     @property
     def accept(self) -> str:

@@ -83,18 +83,24 @@ def allow_head(identity: Identity, *, label: str, trust: int, obligations: str, 
     )
 
 
-def deny_head(decision: Decision, *, scheme: str, has_credential: bool, told: str = "") -> bytes:
-    """Return the answer 401 or 403 up to the value of Zt-Decision. `told` is said instead of the first reason."""
+def deny_head(
+    decision: Decision, *, scheme: str, has_credential: bool, told: str = "", language: str = ""
+) -> bytes:  # fmt: skip
+    """Return the answer 401 or 403 up to the value of Zt-Decision. `told` is said instead of the first reason.
+
+    `language` is the person's own, for whom the browser asks for none of ours.
+    """
+    spoken = f"Zt-Language: {language}\r\n" if language else ""
     reason = told or (decision.reasons[0] if decision.reasons else "INTERNAL_ERROR")
     if decision.effect is not Effect.STEP_UP:
         return (
             "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
-            f"Zt-Reason: {reason}\r\nZt-Decision: "
+            f"{spoken}Zt-Reason: {reason}\r\nZt-Decision: "
         ).encode("ascii")
     challenge = www_authenticate(decision, scheme=scheme, has_credential=has_credential)
     return (
         "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
-        f"WWW-Authenticate: {challenge}\r\nZt-Reason: {reason}\r\nZt-Decision: "
+        f"WWW-Authenticate: {challenge}\r\n{spoken}Zt-Reason: {reason}\r\nZt-Decision: "
     ).encode("ascii")
 
 

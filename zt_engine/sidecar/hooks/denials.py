@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterable, Mapping
 
 from zt_engine.core.generations import Generations
-from zt_engine.pages.denied import DeniedPage
+from zt_engine.pages.denied import DeniedPage, language_of, spoken_by
 from zt_engine.sidecar.hooks.signing import device_link, sign_in_link
 
 MAX_PAGES = 1024
 MAX_HEADER_BYTES = 1024
 _STATUS = slice(9, 12)
 _REASON = re.compile(rb"\r\nZt-Reason: ([A-Z][A-Z0-9_]{0,63})\r\n")
+_LANGUAGE = re.compile(rb"\r\nZt-Language: ([A-Za-z0-9-]{2,48})\r\n")
 MARK = "0-decision-0"
 """Stands for the decision's id while a page is kept."""
 SIGN_IN, DEVICE = "0-sign-in-0", "0-device-0"
@@ -62,8 +63,10 @@ class Denials:
 
         `ways`: marks stand in it for the links that help; a proxy that tells of no session has none.
         """
-        found = _REASON.search(head)
+        found, own = _REASON.search(head), _LANGUAGE.search(head)
         code = found[1] if found is not None else b""
+        if own is not None and not language_of(languages.decode("latin-1"), default=""):
+            languages = spoken_by(languages.decode("latin-1"), own[1].decode("ascii")).encode("latin-1")
         # The text is part of the key: a new bundle may say something else of the same code.
         key = (head[_STATUS], code, accept, languages, ways, self._page.entry(code.decode("ascii")))
         kept = self._kept.get(key)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from zt_engine.core.errors import InputError
-from zt_engine.pages.denied import DeniedPage
+from zt_engine.pages.denied import DeniedPage, spoken_by
 from zt_engine.sidecar.admin import response
 from zt_engine.sidecar.hooks.credentials import Credentials, Peer
 from zt_engine.sidecar.hooks.signing import device_link, sign_in_link
@@ -18,6 +18,7 @@ from zt_engine.sidecar.hooks.signing import device_link, sign_in_link
 PATH = b"/v1/pages/denied"
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _ID = re.compile(r"[A-Za-z0-9-]{0,64}")
+_TAG = re.compile(r"[A-Za-z0-9-]{0,48}")
 NO_PAGE = response(401, b"", "text/plain", 'WWW-Authenticate: Zt-Pep-Key realm="zt"')
 """What is answered to whoever shows no credential."""
 
@@ -44,13 +45,14 @@ class DeniedPages:
         code, decision = text(values, b"zt-reason"), text(values, b"zt-decision")
         status = 401 if challenge else 403
         code = code if _CODE.fullmatch(code) else ""
+        own = text(values, b"zt-language")
         decision = decision if _ID.fullmatch(decision) else ""
         refusal = self._page.render(
             code=code,
             decision=decision,
             status=status,
             accept=text(values, b"accept"),
-            accept_language=text(values, b"accept-language"),
+            accept_language=spoken_by(text(values, b"accept-language"), own if _TAG.fullmatch(own) else ""),
             sign_in=sign_in_link(text(values, b"x-original-uri"), challenge),
             confirm=device_link(text(values, b"x-original-uri")),
         )

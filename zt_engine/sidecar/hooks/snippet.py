@@ -88,7 +88,7 @@ def render(block: NginxBlock) -> str:
         browser=block.browser,
         no_store="no_store" in block.enforces,
         identity=[(name, variable_of(name)) for name in ("Zt-Decision", *IDENTITY_HEADERS)],
-        answers=[(name, variable_of(name)) for name in ("Zt-Decision", "Zt-Reason", *IDENTITY_HEADERS)],
+        answers=[(name, variable_of(name)) for name in ("Zt-Decision", "Zt-Reason", "Zt-Language", *IDENTITY_HEADERS)],
         backend_cleared=backend_cleared(),
         hook_cleared=hook_cleared(),
         browser_cleared=titles((*FORWARDED, *FRAMING)),
