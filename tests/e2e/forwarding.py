@@ -24,6 +24,7 @@ from zt_engine.core.decision import Decision, Obligation
 from zt_engine.core.errors import InputError
 from zt_engine.core.request import canonical_path
 from zt_engine.sidecar.hooks.answers import obligations_list
+from zt_engine.sidecar.hooks.reading import Paths
 
 HTML, JSON = b"Accept: text/html", b"Accept: application/json"
 UPGRADE = (
@@ -169,7 +170,26 @@ IMPOSTORS = {
 """What may be said at the sidecar's address without anybody getting in."""
 
 
-class ForwardingContract:
+class PathsContract:
+    """What a hook states of its proxy is what that proxy does; `hook` is the class that states it."""
+
+    hook: ClassVar[Any]
+
+    @pytest.mark.parametrize("target", [b"/x/../cases/1", b"//cases/1", b"/cases/./1", b"/cases/%31"])
+    def test_a_path_is_put_right_or_refused_as_the_hook_states_it(self, front: Front, target: bytes) -> None:
+        before = len(front.backend.received)
+
+        answer = front.get(target)
+
+        reached = [received.line[1] for received in front.backend.received[before:]]
+        if self.hook.paths is Paths.TIDIED:
+            assert (answer.status, reached) == (200, [b"/cases/1"])
+            assert front.app.authorised[-1].target.path == "/cases/1"
+        else:
+            assert (answer.status, answer.values("zt-reason"), reached) == (403, [b"PATH_AMBIGUOUS"], [])
+
+
+class ForwardingContract(PathsContract):
     """The rules of a safe hook, for a proxy of which a module has a `front` in plain HTTP."""
 
     strips_connection: ClassVar[bool] = False

@@ -120,6 +120,8 @@ def encrypted(apache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 class TestApache(ForwardingContract):
+    hook = ApacheHook
+
     @pytest.mark.parametrize("named", [b"close, Zt-Subject", b"zt-decision", b"keep-alive,X-Forwarded-For", b"Host"])
     def test_nobody_takes_the_identity_away_on_the_way_to_the_backend(self, front: Front, named: bytes) -> None:
         """httpd takes away what a client names in `Connection`, so whoever names one of ours is refused."""

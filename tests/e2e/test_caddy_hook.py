@@ -55,6 +55,7 @@ def encrypted(caddy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 class TestCaddy(ForwardingContract):
+    hook = CaddyHook
     strips_connection = True
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.forwarding import IMPOSTORS, Certificates, Front, Impostor
+from tests.e2e.forwarding import IMPOSTORS, Certificates, Front, Impostor, PathsContract
 from tests.e2e.lab import HOST
 from tests.e2e.multiplexed import GrpcBackend, GrpcContract, Http2Contract
 from tests.hook_support import KEY, GateApp, credential
@@ -56,6 +56,14 @@ def encrypted(envoy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 class TestEnvoyWithTls(Http2Contract):
     grpc_denied = 200
+
+
+class TestEnvoyPaths(PathsContract):
+    hook = EnvoyHook
+
+    @pytest.fixture
+    def front(self, encrypted: Front) -> Front:
+        return encrypted
 
 
 class TestEnvoyWithGrpc(GrpcContract):

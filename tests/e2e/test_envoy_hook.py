@@ -22,6 +22,9 @@ from tests.proxies.asking import Inside
 from tests.proxies.envoy import EnvoyLab
 from tests.sidecar_support import Process, wait_for
 from zt_engine.cli import hook
+from zt_engine.sidecar.hooks.envoy import EnvoyHook
+from zt_engine.sidecar.hooks.envoy_grpc import EnvoyGrpcHook
+from zt_engine.sidecar.hooks.reading import Paths
 
 HTML, JSON = b"Accept: text/html", b"Accept: application/json"
 CASE = b"/cases/123"
@@ -187,6 +190,7 @@ def test_what_servers_read_differently_is_refused(world: EnvoyWorld, target: byt
 def test_a_path_is_put_right_once_and_the_backend_gets_what_was_judged(world: EnvoyWorld, target: bytes) -> None:
     answer = world.get(target, device=world.laptop)
 
+    assert EnvoyHook.paths is EnvoyGrpcHook.paths is Paths.TIDIED
     assert answer.status == 200
     assert world.backend.received[-1].line[1] == CASE
     assert world.events()[-1]["route"] == "/cases/{case_id}"

@@ -53,6 +53,8 @@ def encrypted(haproxy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 class TestHaproxy(ForwardingContract):
+    hook = HaproxyHook
+
     def test_more_headers_than_the_sidecar_reads_are_refused_with_a_reason(self, front: Front) -> None:
         """HAProxy itself refuses more than 101; the question never grows with what a client sends."""
         before, calls = len(front.backend.received), front.app.calls

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.e2e.forwarding import PathsContract
 from tests.e2e.lab import HOST, Answer, Backend, Lab, request
 from tests.hook_support import (
     KEY,
@@ -34,6 +35,7 @@ from tests.hook_support import (
 from zt_engine.core.decision import Decision, Obligation
 from zt_engine.core.errors import UnavailableError
 from zt_engine.sidecar.hooks.answers import obligations_list
+from zt_engine.sidecar.hooks.nginx import NginxHook
 from zt_engine.sidecar.hooks.snippet import NginxBlock
 from zt_engine.sidecar.listener import Limits
 
@@ -63,6 +65,14 @@ def as_identity(lab: Lab) -> Iterator[dict[str, object]]:
     yield lab.app.identity
     lab.app.identity.clear()
     lab.app.identity.update(before)
+
+
+class TestPaths(PathsContract):
+    hook = NginxHook
+
+    @pytest.fixture
+    def front(self, lab: Lab) -> Lab:
+        return lab
 
 
 # -- H1 to H16

@@ -84,7 +84,7 @@ def encrypted(traefik: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 class TestTraefik(ForwardingContract):
-    pass
+    hook = TraefikHook
 
 
 class TestTraefikWithTls(EncryptedContract, Http2Contract):

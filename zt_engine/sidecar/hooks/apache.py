@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 from urllib.parse import quote_from_bytes
 
 from zt_engine.core.errors import InputError
@@ -21,7 +22,7 @@ from zt_engine.sidecar.authorize import Memory
 from zt_engine.sidecar.hooks.credentials import Credentials
 from zt_engine.sidecar.hooks.denials import MAX_HEADER_BYTES, Denials
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
-from zt_engine.sidecar.hooks.reading import Prover, Sent
+from zt_engine.sidecar.hooks.reading import Paths, Prover, Sent
 from zt_engine.sidecar.meters import Meters
 from zt_engine.sidecar.outcomes import Outcome
 
@@ -57,6 +58,8 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERT
 
 class ApacheHook:
     """Answers questions. One event loop, no awaiting: a decision is one call."""
+
+    paths: ClassVar[Paths] = Paths.VERBATIM
 
     def __init__(self, app: DecisionApp, credentials: Credentials, denials: Denials, meters: Meters) -> None:
         self._app = app

@@ -11,7 +11,7 @@ import re
 
 from zt_engine.core.errors import InputError
 from zt_engine.sidecar.hooks.headers import Family
-from zt_engine.sidecar.hooks.reading import HeaderHook, Sent
+from zt_engine.sidecar.hooks.reading import HeaderHook, Paths, Sent
 
 PATH = b"/v1/hooks/envoy"
 
@@ -32,6 +32,7 @@ class EnvoyHook(HeaderHook):
 
     name = "envoy"
     path = PATH
+    paths = Paths.TIDIED
     appends = True
     any_method = True
     family = FAMILY

@@ -7,6 +7,8 @@ connection: a user id or a certificate.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from zt_engine.core.decision import Decision, Effect
 from zt_engine.core.errors import InputError
 from zt_engine.core.generations import Generations
@@ -21,7 +23,7 @@ from zt_engine.sidecar.hooks.credentials import Credentials, Peer
 from zt_engine.sidecar.hooks.denials import MARK, Denials, wished
 from zt_engine.sidecar.hooks.envoy_repeats import GrpcRepeats, Kept, Key, key_of
 from zt_engine.sidecar.hooks.headers import Family, Layouts
-from zt_engine.sidecar.hooks.reading import Prover, Sent
+from zt_engine.sidecar.hooks.reading import Paths, Prover, Sent
 from zt_engine.sidecar.outcomes import Outcome
 from zt_engine.sidecar.rego.rules import AskedRule, RegoOutcome, RegoRules
 from zt_engine.sidecar.rego.verdict import NOTHING
@@ -69,6 +71,8 @@ class Parts:
 
 class EnvoyGrpcHook:
     """Answers messages. One event loop, no awaiting: a decision is one call."""
+
+    paths: ClassVar[Paths] = Paths.TIDIED
 
     def __init__(self, app: DecisionApp, credentials: Credentials, denials: Denials, rules: RegoRules) -> None:
         self._app = app

@@ -7,6 +7,7 @@ rule about targets, hosts, methods, credentials and certificates, is the same fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import ClassVar
 
 import msgspec
@@ -36,6 +37,15 @@ MAX_ADDRESS = 256
 _SAFE = frozenset(name.encode() for name in SAFE_METHODS)
 """Targets and addresses that were proven once. They are bounded, so that inventing more, for which nobody has to sign
 in, costs time and not memory."""
+
+
+class Paths(Enum):
+    """What a proxy does to the path of a request before it asks. The backend gets what was asked about either way."""
+
+    VERBATIM = "verbatim"
+    """Nothing: what has two readings comes as it was sent, and is refused."""
+    TIDIED = "tidied"
+    """Dot segments are resolved, `//` is one slash and needless escapes are undone, for sidecar and backend alike."""
 
 
 class Sent(msgspec.Struct, gc=False):
@@ -129,6 +139,7 @@ class HeaderHook:
     """Where the proxy asks. A hook whose proxy appends something to it (`appends`) is handed the rest."""
     appends: ClassVar[bool] = False
     family: ClassVar[Family]
+    paths: ClassVar[Paths] = Paths.VERBATIM
     id_line: ClassVar[bytes] = ID_LINE
     """How the line begins that differs in every request; empty where the proxy sends none."""
     any_method: ClassVar[bool] = False

@@ -12,7 +12,7 @@ import secrets
 from zt_engine.sidecar.hooks.certificates import ForwardedCertificates
 from zt_engine.sidecar.hooks.credentials import Credentials
 from zt_engine.sidecar.hooks.headers import Family
-from zt_engine.sidecar.hooks.reading import HeaderHook, Sent
+from zt_engine.sidecar.hooks.reading import HeaderHook, Paths, Sent
 
 PATH = b"/v1/hooks/traefik"
 
@@ -37,6 +37,7 @@ class TraefikHook(HeaderHook):
 
     name = "traefik"
     path = PATH
+    paths = Paths.TIDIED
     family = FAMILY
     id_line = b""
 
