@@ -1,4 +1,4 @@
-"""A process that uses a store until it is killed: `python -m tests.integration.store_child TASK URL RUN`."""
+"""What a process does that uses a store until it is killed; its arguments are TASK URL RUN."""
 
 from __future__ import annotations
 
@@ -94,7 +94,3 @@ def main() -> None:
         halt(store, run)
     else:
         sequence(store)
-
-
-if __name__ == "__main__":
-    main()

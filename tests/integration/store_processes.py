@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
-from functools import partial
-from pathlib import Path
 
-from tests.postgres import end_with_parent
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.forked import Forked
 
 
 class Child:
     """One process of `store_child`."""
 
     def __init__(self, task: str, url: str, run: str = "") -> None:
-        command = [sys.executable, "-m", "tests.integration.store_child", task, url, run]
-        self._process = subprocess.Popen(
-            command,
+        self._process = Forked(
+            [task, url, run],
+            env=os.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=ROOT,
-            preexec_fn=partial(end_with_parent, signal.SIGKILL),  # noqa: PLW1509
+            target="tests.integration.store_child:main",
         )
         self._received = b""
 

@@ -19,6 +19,8 @@ import pytest
 
 from device_inventory.agent.spool import Spool, write_spool
 from device_inventory.agent.state import Home
+from tests import forked
+from tests.forked import Forked
 from tests.integration import tpm_lab
 from tests.peers import ROOT, find_peer
 from zt_engine.adapters.clock_system import SystemClock
@@ -92,13 +94,8 @@ class Installation:
 
     def __enter__(self) -> Self:
         self.provider.__enter__()
-        self._control = subprocess.Popen(
-            [sys.executable, "-c", ZT, "control", "run", "--config", str(self.config)],
-            cwd=ROOT,
-            env=self.environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        words = ["control", "run", "--config", str(self.config)]
+        self._control = Forked(words, env=self.environment, stderr=subprocess.PIPE, text=True)
         assert self._control.stderr is not None
         for line in self._control.stderr:
             if "control.started" in line:
@@ -112,6 +109,8 @@ class Installation:
         self.provider.__exit__()
 
     def run(self, python: str, *words: str) -> tuple[int, str, str]:
+        if python == sys.executable:
+            return forked.run(list(words), env=self.environment)
         done = subprocess.run(
             [python, "-c", ZT, *words],
             cwd=ROOT,

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.integration.store_processes import Child
+from tests.sidecar_support import wait_for
 from tests.store_support import ON_DISK, TENANT, opened, store_url
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.adapters.store_sql.outbox import SqlOutbox
@@ -128,7 +129,7 @@ def test_of_two_sequencers_one_is_killed_and_the_other_goes_on_where_it_stood(ki
                 children[-1].wait_for(2)
         finally:
             said = [line for child in children for line in child.kill()]
-        fence = store.elect()
+        fence = wait_for(store.elect, "the office: PostgreSQL hears of the end of a client in its own time")
         while store.sequence(TENANT, fence=fence, limit=500):
             pass
 

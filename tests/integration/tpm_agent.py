@@ -1,6 +1,6 @@
 """`zt agent` on a machine whose posture is set and whose clock runs ahead, with tpm2-pytss of another environment.
 
-Usage: tpm_agent.py SITE_PACKAGES SECONDS COMMAND... SITE_PACKAGES comes last in the path: only what is nowhere else is
+Its arguments are SITE_PACKAGES SECONDS COMMAND... SITE_PACKAGES comes last in the path: only what is nowhere else is
 taken from there.
 """
 
@@ -21,6 +21,3 @@ def run() -> None:
     agent._machine = lambda _folder: machine
     sys.argv = ["zt", "agent", *sys.argv[3:]]
     main()
-
-
-run()

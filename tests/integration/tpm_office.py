@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ import httpx
 from device_inventory.device import DeviceRecord
 from device_inventory.device_json import read_device
 from device_inventory.inventory import Device
+from tests import forked
 from tests.integration.tpm_lab import Tpm
 from tests.peers import ROOT, find_peer
 from zt_engine.adapters.clock_system import SystemClock
@@ -30,7 +30,6 @@ from zt_engine.bootstrap.installation import ADMIN_KEY, Choices, install
 from zt_engine.config import load_control
 from zt_engine.ports.inventory import DeviceFilter
 
-CHILD = Path(__file__).with_name("tpm_agent.py")
 PATIENCE = 100
 TENANT = "default"
 PERSON = "tanaka"
@@ -167,24 +166,8 @@ class Laptop:
         python = find_peer("tpm2-pytss")
         assert python is not None
         packages = next(python.parent.parent.glob("lib/python3.*/site-packages"))
-        done = subprocess.run(
-            [
-                sys.executable,
-                str(CHILD),
-                str(packages),
-                str(self.office.clock.seconds),
-                *words,
-                "--home",
-                str(self.home),
-            ],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
+        given = [str(packages), str(self.office.clock.seconds), *words, "--home", str(self.home)]
+        return forked.run(given, env=self._environment, target="tests.integration.tpm_agent:run")
 
     def enroll(self, *more: str) -> tuple[int, str, str]:
         where = ("--server", self.office.url, "--key", "tpm", "--tpm", self.tpm.tcti)
