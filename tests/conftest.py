@@ -49,6 +49,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.disable_socket)
 
 
+def pytest_unconfigure() -> None:
+    """Let go of compiled policies while there is still somebody to free them."""
+    _kept.cache_clear()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which peers were not found, so that a skipped comparison is never silent."""
     missing = [name for name in FINDERS if find_peer(name) is None]
