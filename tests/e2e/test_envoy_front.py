@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.forwarding import IMPOSTORS, Certificates, Front, Impostor, PathsContract
-from tests.e2e.lab import HOST
+from tests.e2e.forwarding import IMPOSTORS, SWITCHED, UPGRADE, Certificates, Front, Impostor, PathsContract
+from tests.e2e.lab import HOST, request
 from tests.e2e.multiplexed import GrpcBackend, GrpcContract, Http2Contract
-from tests.hook_support import KEY, GateApp, credential
+from tests.hook_support import KEY, GateApp, credential, until_closed
 from tests.peers import find_peer
 from tests.proxies.envoy import EnvoyGrpcLab, EnvoyLab, Tls
 from zt_engine.sidecar.hooks.envoy import EnvoyHook
@@ -33,7 +33,7 @@ def started(envoy: Path, folder: Path, *, backend: GrpcBackend | None = None) ->
     def start(sidecar: str, reached: str) -> EnvoyLab:
         return EnvoyLab(
             envoy, folder, sidecar_address=sidecar, backend_address=reached, host=HOST.decode(), key=KEY.decode(),
-            tls=Tls(*certificates.tls), backend_http2=backend is not None,
+            tls=Tls(*certificates.tls), backend_http2=backend is not None, session=1,
         ).start()  # fmt: skip
 
     app = GateApp(credential(hook="envoy"), hook=EnvoyHook)
@@ -56,6 +56,19 @@ def encrypted(envoy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 class TestEnvoyWithTls(Http2Contract):
     grpc_denied = 200
+
+
+def test_h15_what_was_authorised_once_ends_with_the_session(encrypted: Front) -> None:
+    encrypted.backend.answers |= {
+        b"/socket": SWITCHED, b"/download": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nfirst",
+    }  # fmt: skip
+    with encrypted.connected() as socket, encrypted.connected() as download:
+        socket.sendall(request(b"/socket", *UPGRADE))
+        download.sendall(request(b"/download"))
+        spoken, loaded = until_closed(socket), until_closed(download)
+
+    assert spoken.startswith(b"HTTP/1.1 101") and spoken.endswith(b"hello")
+    assert loaded.startswith(b"HTTP/1.1 200") and loaded.endswith(b"first")
 
 
 class TestEnvoyPaths(PathsContract):
