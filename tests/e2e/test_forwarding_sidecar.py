@@ -7,20 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.proxied_sidecar import SidecarContract, World
+from tests.e2e.proxied_sidecar import SidecarContract, World, serving
 from tests.proxies.asking import Inside
-from tests.sidecar_support import running
 
 KINDS = ("caddy", "traefik")
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, opa: str) -> Iterator[World]:
-    made = World(request.param, tmp_path_factory.mktemp(request.param), opa)
-    with running(made.sandbox):
-        made.start()
+    with serving(request.param, tmp_path_factory.mktemp(request.param), opa) as made:
         yield made
-    made.close()
 
 
 class TestSidecar(SidecarContract):
@@ -33,18 +29,17 @@ class TestSidecar(SidecarContract):
         for copy in world.sandbox.folder.glob("keys/*.caddy.key"):
             assert copy.stat().st_mode & 0o077 == 0
 
-    @pytest.mark.parametrize("alone", KINDS, indirect=True)
-    def test_h5_a_sidecar_that_is_stopped_killed_and_started_again_lets_nobody_pass(self, alone: World) -> None:
-        self.is_not_let_past_a_broken_sidecar(alone, silent=5 if alone.kind == "caddy" else 0, gone=5)
+    def test_h5_a_sidecar_that_is_stopped_killed_and_started_again_lets_nobody_pass(self, world: World) -> None:
+        self.is_not_let_past_a_broken_sidecar(world, silent=5 if world.kind == "caddy" else 0, gone=5)
 
-    @pytest.mark.parametrize("alone", KINDS, indirect=True)
-    def test_a_wrong_key_or_certificate_of_the_proxy_opens_nothing(self, alone: World, tmp_path: Path) -> None:
-        def spoil() -> None:
-            if alone.kind == "caddy":
-                next(alone.sandbox.folder.glob("keys/*.caddy.key")).write_text("x" * 32)
-            else:
-                other = Inside(tmp_path / "other")
-                (alone.folder / "inside/front.crt").write_bytes(other.front.certificate.read_bytes())
-                (alone.folder / "inside/front.key").write_bytes(other.front.key.read_bytes())
+    def test_a_wrong_key_or_certificate_of_the_proxy_opens_nothing(self, world: World, tmp_path: Path) -> None:
+        if world.kind == "caddy":
+            wrong = {next(world.sandbox.folder.glob("keys/*.caddy.key")): b"x" * 32}
+        else:
+            other = Inside(tmp_path / "other").front
+            wrong = {
+                world.folder / "inside/front.crt": other.certificate.read_bytes(),
+                world.folder / "inside/front.key": other.key.read_bytes(),
+            }
 
-        self.opens_nothing(alone, spoil, frozenset({401, 500}))
+        self.opens_nothing(world, wrong, frozenset({401, 500}))

@@ -16,8 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.e2e.lab import Answer, Backend, request
-from tests.e2e.proxied_sidecar import SidecarContract
-from tests.e2e.proxied_sidecar import World as Printed
+from tests.e2e.proxied_sidecar import SidecarContract, serving
 from tests.hook_support import LoopThread, one_answer
 from zt_engine.adapters.nginx_process import NginxProcess, listen_text, reserve
 from zt_engine.bootstrap.demo_tls import write_server_certificate
@@ -312,8 +311,5 @@ def test_when_the_sidecar_has_stopped_nobody_gets_in(nginx: Path, tmp_path: Path
 
 
 def test_h5_a_sidecar_that_is_stopped_killed_and_started_again_lets_nobody_pass(tmp_path: Path, opa: str) -> None:
-    printed = Printed("nginx (Debian)", tmp_path / "nginx", opa)
-    try:
+    with serving("nginx (Debian)", tmp_path / "nginx", opa) as printed:
         SidecarContract().is_not_let_past_a_broken_sidecar(printed, silent=5, gone=5)
-    finally:
-        printed.close()

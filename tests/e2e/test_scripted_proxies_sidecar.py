@@ -6,19 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.proxied_sidecar import SidecarContract, World
-from tests.sidecar_support import running
+from tests.e2e.proxied_sidecar import SidecarContract, World, serving
 
 KINDS = ("haproxy", "apache")
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, opa: str) -> Iterator[World]:
-    made = World(request.param, tmp_path_factory.mktemp(request.param), opa)
-    with running(made.sandbox):
-        made.start()
+    with serving(request.param, tmp_path_factory.mktemp(request.param), opa) as made:
         yield made
-    made.close()
 
 
 class TestSidecar(SidecarContract):
@@ -33,18 +29,15 @@ class TestSidecar(SidecarContract):
         for include in world.sandbox.folder.glob("keys/*.apache.conf"):
             assert include.stat().st_mode & 0o077 == 0
 
-    @pytest.mark.parametrize("alone", KINDS, indirect=True)
-    def test_h5_a_sidecar_that_is_stopped_killed_and_started_again_lets_nobody_pass(self, alone: World) -> None:
-        self.is_not_let_past_a_broken_sidecar(alone, silent=1 if alone.kind == "haproxy" else 0, gone=2)
+    def test_h5_a_sidecar_that_is_stopped_killed_and_started_again_lets_nobody_pass(self, world: World) -> None:
+        self.is_not_let_past_a_broken_sidecar(world, silent=1 if world.kind == "haproxy" else 0, gone=2)
 
-    @pytest.mark.parametrize("alone", KINDS, indirect=True)
-    def test_a_wrong_key_of_the_proxy_opens_nothing(self, alone: World) -> None:
-        def spoil() -> None:
-            wrong = "x" * 32
-            if alone.kind == "haproxy":
-                (alone.sandbox.folder / "keys/pep.key").write_text(wrong)
-            else:
-                include = next(alone.sandbox.folder.glob("keys/*.apache.conf"))
-                include.write_text(f'SetEnvIfExpr "true" ZT_PEP_KEY={wrong}\n')
+    def test_a_wrong_key_of_the_proxy_opens_nothing(self, world: World) -> None:
+        key = b"x" * 32
+        if world.kind == "haproxy":
+            wrong = {world.sandbox.folder / "keys/pep.key": key}
+        else:
+            include = next(world.sandbox.folder.glob("keys/*.apache.conf"))
+            wrong = {include: b'SetEnvIfExpr "true" ZT_PEP_KEY=%b\n' % key}
 
-        self.opens_nothing(alone, spoil, frozenset({403, 503}))
+        self.opens_nothing(world, wrong, frozenset({403, 503}))
