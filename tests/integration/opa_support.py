@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import textwrap
+from functools import cache
 from pathlib import Path
 
 from zt_engine.adapters.opa_binary import OpaBinary
+from zt_engine.adapters.opa_memory import OpaMemory
+from zt_engine.ports import OpaTool
 
 META = """\
 # METADATA
@@ -97,5 +100,7 @@ def write_pack(root: Path, **changes: str | None) -> Path:
     return root / "tiny"
 
 
-def tool(opa: str) -> OpaBinary:
-    return OpaBinary(Path(opa))
+@cache
+def tool(opa: str) -> OpaTool:
+    """The real `opa`, which judges the same bytes once in a test process."""
+    return OpaMemory(OpaBinary(Path(opa)))

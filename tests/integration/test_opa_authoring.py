@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.opa_support import FILES, META, layer, tool, write_pack
 from zt_engine.adapters.engine_wasm import WasmEngine
+from zt_engine.adapters.opa_binary import OpaBinary
 from zt_engine.authoring.build import build, main_module
 from zt_engine.authoring.check import Checked, check
 from zt_engine.authoring.pack import read_pack
@@ -401,8 +402,9 @@ def test_entrypoints_name_exactly_the_layers_that_must_answer(opa: str, tmp_path
 
 
 def test_the_same_sources_build_the_same_bytes_wherever_they_lie(opa: str, tmp_path: Path) -> None:
-    one = build(read_pack(write_pack(tmp_path / "a")), tool(opa))
-    other = build(read_pack(write_pack(tmp_path / "b")), tool(opa))
+    # Each asks `opa` for itself.
+    one = build(read_pack(write_pack(tmp_path / "a")), OpaBinary(Path(opa)))
+    other = build(read_pack(write_pack(tmp_path / "b")), OpaBinary(Path(opa)))
 
     assert one == other
     changed = build(read_pack(write_pack(tmp_path / "c", **plus(BASELINE, "\n"))), tool(opa))

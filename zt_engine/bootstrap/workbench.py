@@ -15,6 +15,7 @@ from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.adapters.engine_opa import OpaEngine
 from zt_engine.adapters.engine_wasm import WasmEngine
 from zt_engine.adapters.opa_binary import OpaBinary, find_opa
+from zt_engine.adapters.opa_memory import OpaMemory
 from zt_engine.adapters.opa_process import serve_bundle
 from zt_engine.adapters.trust_yaml import load_trust
 from zt_engine.authoring.build import build
@@ -58,7 +59,7 @@ class Workbench:
         """`opa` is the setting OPA, None to look for one as `_found` does; raises ConfigError OPA_MISSING."""
         self._step = step
         self._executable = opa_executable(opa)
-        self._opa = OpaBinary(self._executable)
+        self._opa = OpaMemory(OpaBinary(self._executable))
 
     def check(self, folder: Path) -> Checked:
         """Return a pack with everything that is wrong with it."""
