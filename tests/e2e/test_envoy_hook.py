@@ -412,7 +412,7 @@ def test_over_tcp_envoy_is_known_by_its_certificate_and_another_one_is_nobody(en
         folder.mkdir()
         inside = Inside(folder)
         shown = inside.front if name == "ours" else inside.authority.issue("stranger", hosts=["other.internal"])
-        world = EnvoyWorld(envoy, folder, inside=inside, shown=shown)
+        world = EnvoyWorld(envoy, folder, inside=inside, shown=shown, asking=("grpc",))
         try:
             answers[name] = world.get(CASE, device=world.laptop, lab=world.labs["grpc"]).status, len(world.events())
         finally:
