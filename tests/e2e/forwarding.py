@@ -170,10 +170,37 @@ IMPOSTORS = {
 """What may be said at the sidecar's address without anybody getting in."""
 
 
-class PathsContract:
-    """What a hook states of its proxy is what that proxy does; `hook` is the class that states it."""
+class ProxyContract:
+    """What holds behind every proxy, whichever way it asks; `hook` is the class that is asked."""
 
     hook: ClassVar[Any]
+
+    @pytest.fixture
+    def identity(self, front: Front) -> Iterator[dict[str, Any]]:
+        """Who asks, as a test wants it; put back after it."""
+        before = dict(front.app.identity)
+        yield front.app.identity
+        front.app.identity.clear()
+        front.app.identity.update(before)
+
+    def test_h4_the_largest_identity_passes(self, front: Front, identity: dict[str, Any]) -> None:
+        identity["groups"] = tuple(f"group-{number:04}" for number in range(360))
+        identity["assertion"] = "a" * 4000
+
+        answer = front.get()
+
+        received = front.backend.received[-1]
+        assert answer.status == 200
+        assert len(received.values("zt-groups")[0]) > 3900 and received.values("zt-assertion") == [b"a" * 4000]
+
+    def test_h4_whoever_is_nobody_is_nobody_at_the_backend(self, front: Front, identity: dict[str, Any]) -> None:
+        identity.update(subject="", device="", groups=())
+
+        answer = front.get()
+
+        received = front.backend.received[-1]
+        assert answer.status == 200
+        assert [received.values(name) for name in ("zt-subject", "zt-device", "zt-groups")] in ([[]] * 3, [[b""]] * 3)
 
     @pytest.mark.parametrize("target", [b"/x/../cases/1", b"//cases/1", b"/cases/./1", b"/cases/%31"])
     def test_a_path_is_put_right_or_refused_as_the_hook_states_it(self, front: Front, target: bytes) -> None:
@@ -189,7 +216,7 @@ class PathsContract:
             assert (answer.status, answer.values("zt-reason"), reached) == (403, [b"PATH_AMBIGUOUS"], [])
 
 
-class ForwardingContract(PathsContract):
+class ForwardingContract(ProxyContract):
     """The rules of a safe hook, for a proxy of which a module has a `front` in plain HTTP."""
 
     strips_connection: ClassVar[bool] = False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.forwarding import IMPOSTORS, SWITCHED, UPGRADE, Certificates, Front, Impostor, PathsContract
+from tests.e2e.forwarding import IMPOSTORS, SWITCHED, UPGRADE, Certificates, Front, Impostor, ProxyContract
 from tests.e2e.lab import HOST, request
 from tests.e2e.multiplexed import GrpcBackend, GrpcContract, Http2Contract
 from tests.hook_support import KEY, GateApp, credential, until_closed
@@ -71,7 +71,7 @@ def test_h15_what_was_authorised_once_ends_with_the_session(encrypted: Front) ->
     assert loaded.startswith(b"HTTP/1.1 200") and loaded.endswith(b"first")
 
 
-class TestEnvoyPaths(PathsContract):
+class TestEnvoy(ProxyContract):
     hook = EnvoyHook
 
     @pytest.fixture

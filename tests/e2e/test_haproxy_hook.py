@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from tests.e2e.forwarding import Certificates, EncryptedContract, ForwardingContract, Front
 from tests.e2e.lab import HOST, request
-from tests.hook_support import KEY, GateApp, one_answer
+from tests.hook_support import KEY, GateApp, credential, one_answer
 from tests.peers import find_peer
 from tests.proxies.haproxy import HaproxyLab
 from zt_engine.sidecar.hooks.haproxy import HaproxyHook
@@ -150,3 +151,20 @@ def test_h2_with_another_key_haproxy_is_nobody(haproxy: Path, tmp_path: Path) ->
 
         assert answer.status == 503 and answer.values("www-authenticate") == []
         assert front.app.refused == ["PEP_UNKNOWN"] and front.backend.received == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_over_a_unix_socket_haproxy_needs_no_key(haproxy: Path, tmp_path: Path, known: bool) -> None:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(str(tmp_path / "zt.sock"))
+    sock.listen(16)
+    app = GateApp(credential(hook="haproxy", uids=[os.getuid() + (not known)]), hook=HaproxyHook)
+
+    def start(sidecar: str, backend: str) -> HaproxyLab:
+        place = {"sidecar_address": sidecar, "backend_address": backend, "host": HOST.decode()}
+        return HaproxyLab(haproxy, tmp_path / "haproxy", key=b"", **place)
+
+    with Front(start, app, hook_socket=sock, sidecar_address=f"unix:{tmp_path}/zt.sock") as front:
+        assert front.get().status == (200 if known else 503)
+        assert [item.proof for item in app.authorised] == (["socket"] if known else [])
+        assert len(front.backend.received) == known
