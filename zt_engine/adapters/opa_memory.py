@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from threading import Lock
 
+from zt_engine.core.generations import Generations
 from zt_engine.ports import OpaOutput, OpaTool
 
 JUDGING = frozenset({"build", "capabilities", "check", "inspect", "parse"})
 """What is remembered. A test is run whenever somebody asks for it."""
-KEPT = 1000
+KEPT_BYTES = 64 << 20
 
 
 class OpaMemory:
@@ -21,19 +23,25 @@ class OpaMemory:
 
     def __init__(self, opa: OpaTool) -> None:
         self._opa = opa
-        self._known: dict[bytes, OpaOutput] = {}
+        self._lock = Lock()
+        self._known: Generations[bytes, OpaOutput] = Generations(KEPT_BYTES, lambda _, said: 200 + _size(said))
 
     def run(self, *arguments: str, files: Mapping[str, bytes], collect: tuple[str, ...] = ()) -> OpaOutput:
         """Return what `opa` says; see `OpaTool`. What raises is asked again."""
         if not arguments or arguments[0] not in JUDGING:
             return self._opa.run(*arguments, files=files, collect=collect)
         asked = _digest(arguments, files, collect)
-        known = self._known.get(asked)
+        with self._lock:
+            known = self._known.get(asked)
         if known is None:
             known = self._opa.run(*arguments, files=files, collect=collect)
-            if len(self._known) < KEPT:
-                self._known[asked] = known
+            with self._lock:
+                self._known.put(asked, known)
         return known
+
+
+def _size(said: OpaOutput) -> int:
+    return len(said.stdout) + len(said.stderr) + sum(map(len, said.made.values()))
 
 
 def _digest(arguments: tuple[str, ...], files: Mapping[str, bytes], collect: tuple[str, ...]) -> bytes:
