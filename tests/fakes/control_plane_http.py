@@ -105,6 +105,7 @@ class FakeControlPlane:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # the body is written apart from the head
             timeout = 10
 
             def do_GET(self) -> None:

@@ -81,6 +81,7 @@ class StrictProvider:
 class _Handler(BaseHTTPRequestHandler):
     provider: StrictProvider
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # the body is written apart from the head
 
     def do_GET(self) -> None:
         self._answer(200, json.dumps(self.provider.described()).encode())
