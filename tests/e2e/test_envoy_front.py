@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,10 +63,10 @@ def test_h15_what_was_authorised_once_ends_with_the_session(encrypted: Front) ->
     encrypted.backend.answers |= {
         b"/socket": SWITCHED, b"/download": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nfirst",
     }  # fmt: skip
-    with encrypted.connected() as socket, encrypted.connected() as download:
-        socket.sendall(request(b"/socket", *UPGRADE))
+    with encrypted.connected() as upgraded, encrypted.connected() as download:
+        upgraded.sendall(request(b"/socket", *UPGRADE))
         download.sendall(request(b"/download"))
-        spoken, loaded = until_closed(socket), until_closed(download)
+        spoken, loaded = until_closed(upgraded), until_closed(download)
 
     assert spoken.startswith(b"HTTP/1.1 101") and spoken.endswith(b"hello")
     assert loaded.startswith(b"HTTP/1.1 200") and loaded.endswith(b"first")
@@ -108,3 +109,20 @@ def test_h5_whatever_is_not_an_allow_lets_nobody_in(fooled: tuple[Front, Imposto
 
     assert front.get().status in (302, 304, 500, 503)
     assert front.backend.received == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_over_a_unix_socket_envoy_needs_no_key(envoy: Path, tmp_path: Path, known: bool) -> None:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(str(tmp_path / "zt.sock"))
+    sock.listen(16)
+    app = GateApp(credential(hook="envoy", uids=[os.getuid() + (not known)]), hook=EnvoyHook)
+
+    def start(sidecar: str, backend: str) -> EnvoyLab:
+        place = {"sidecar_address": sidecar, "backend_address": backend, "host": HOST.decode()}
+        return EnvoyLab(envoy, tmp_path, **place).start()
+
+    with Front(start, app, hook_socket=sock, sidecar_address=f"unix:{tmp_path}/zt.sock") as front:
+        assert front.get().status == (200 if known else 401)
+        assert [item.proof for item in app.authorised] == (["socket"] if known else [])
+        assert len(front.backend.received) == known
