@@ -75,13 +75,22 @@ class TestCaddyWithGrpc(GrpcContract):
     pass
 
 
-@pytest.mark.parametrize("answer", IMPOSTORS.values(), ids=IMPOSTORS)
-def test_h5_whatever_is_not_an_allow_lets_nobody_in(caddy: Path, tmp_path: Path, answer: bytes) -> None:
-    impostor = Impostor(answer)
-    with started(caddy, tmp_path, sidecar_address=impostor.address) as front:
-        assert front.get().status in (302, 304, 500, 502, 504)
-        assert front.backend.received == []
+@pytest.fixture(scope="module")
+def fooled(caddy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, Impostor]]:
+    """Caddy, and somebody where the sidecar should be."""
+    impostor = Impostor(b"")
+    with started(caddy, tmp_path_factory.mktemp("caddy-fooled"), sidecar_address=impostor.address) as running:
+        yield running, impostor
     impostor.close()
+
+
+@pytest.mark.parametrize("answer", IMPOSTORS.values(), ids=IMPOSTORS)
+def test_h5_whatever_is_not_an_allow_lets_nobody_in(fooled: tuple[Front, Impostor], answer: bytes) -> None:
+    front, impostor = fooled
+    impostor.answer = answer
+
+    assert front.get().status in (302, 304, 500, 502, 504)
+    assert front.backend.received == []
 
 
 @pytest.mark.parametrize("known", [True, False])
