@@ -74,13 +74,17 @@ class Machine:
         finally:
             client.close()
 
-    def signed_in(self, one: InProcess) -> str:
-        """Sign in and return the cookie."""
-        away = self.visit(one, "https://portal.example/.zt/login?to=/cases/1")
+    def come_back(self, one: InProcess, wish: str = "") -> Reply:
+        """Go to the provider, sign in there, and return what one comes back to."""
+        away = self.visit(one, f"https://portal.example/.zt/login?to=/cases/1{wish}")
         assert away.status == 302, away
         ticket = set_cookie(away, "__Host-zt-login")
         back = httpx.post(away.header("Location") or "", data={"sub": "tanaka"}, trust_env=False).headers["location"]
-        home = self.visit(one, back, cookies=ticket)
+        return self.visit(one, back, cookies=ticket)
+
+    def signed_in(self, one: InProcess) -> str:
+        """Sign in and return the cookie."""
+        home = self.come_back(one)
         assert (home.status, home.header("Location")) == (303, "/cases/1"), home
         return set_cookie(home, SESSION)
 
@@ -116,6 +120,8 @@ def test_a_browser_signs_in_is_known_after_a_restart_and_signs_out(machine: Mach
     first = started()
     cookie = machine.signed_in(first)
     assert machine.ask(first, cookie).status == 200
+    without = machine.come_back(first, "&acr_values=phr")  # which this provider never says
+    assert (without.status, b"SIGN_IN_UNMET" in without.body) == (403, True)
     first.refresh()  # the folder says nothing of sessions, and ends none
     assert machine.ask(first, cookie).status == 200
     started.made.pop().close()
