@@ -15,6 +15,7 @@ from typing import Any, cast
 import uvloop
 
 from zt_engine.sidecar.app import Pending
+from zt_engine.sidecar.fastcgi import pairs
 from zt_engine.sidecar.fastcgi_listener import FastcgiServer
 from zt_engine.sidecar.hooks.apache import USER
 from zt_engine.sidecar.turn import Turn
@@ -28,8 +29,9 @@ class NoopAuthorizer:
         variables = (b"Variable-%b: %b\r\n" % (name.upper().replace(b"-", b"_"), value) for name, _, value in lines)
         self._answer = b"Status: 200 OK\r\n" + USER + b"".join(variables) + b"\r\n"
 
-    def ask(self, params: dict[bytes, bytes]) -> Pending:
-        """Allow; the answer takes its turn as a decision does."""
+    def ask(self, raw: bytes) -> Pending:
+        """Read the question as every authorizer has to, and allow; the answer takes its turn as a decision does."""
+        pairs(raw)
         return cast("Pending", self._answer)
 
     def seal(self, answers: list[Any]) -> list[bytes]:

@@ -7,14 +7,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.bundles import TINY, compiled
 from tests.fakes.decision_log import FakeDecisionLog
+from tests.fastcgi_support import encoded
 from tests.world import World, subject
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
 from zt_engine.sidecar.app import DecisionApp
-from zt_engine.sidecar.hooks.apache import ApacheHook
+from zt_engine.sidecar.hooks.apache import STRANGER, ApacheHook
+from zt_engine.sidecar.hooks.apache_repeats import ID, PORT, key_of
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_digest
 from zt_engine.sidecar.hooks.denials import Denials
 from zt_engine.sidecar.hooks.pages import DeniedPages
@@ -63,7 +67,7 @@ class Site:
     def ask(self, number: bytes, port: bytes = b"50000", **changes: bytes) -> bytes:
         params = {**self.params, b"UNIQUE_ID": number, b"REMOTE_PORT": port}
         params |= {name.encode(): value for name, value in changes.items()}
-        pending: Any = self.hook.ask(params)
+        pending: Any = self.hook.ask(encoded(params))
         (answer,) = self.app.seal([pending])
         return answer
 
@@ -83,12 +87,12 @@ def test_the_same_question_is_read_once_and_each_answer_and_record_has_its_own_i
 
 
 def test_nothing_follows_about_the_decision(site: Site) -> None:
-    assert site.ask(b"before").startswith(b"Status: 200")
+    assert site.ask(b"id-1").startswith(b"Status: 200")
     known = site.world.devices["laptop-1"]
     site.world.devices["laptop-1"] = msgspec.structs.replace(known, status="revoked", version=known.version + 1)
     site.world.publish()
 
-    assert site.ask(b"after").startswith(b"Status: 403")
+    assert site.ask(b"id-2").startswith(b"Status: 403")
     assert site.read == 1
 
 
@@ -119,4 +123,40 @@ def test_who_may_ask_is_looked_at_each_time(site: Site) -> None:
     site.ask(b"one")
     site.hook.rewire(Credentials([]), site.denials)
 
-    assert b"PEP_UNKNOWN" in site.hook.ask({**site.params, b"UNIQUE_ID": b"two"})  # type: ignore[operator]
+    assert site.hook.ask(encoded({**site.params, b"UNIQUE_ID": b"two", b"REMOTE_PORT": b"50000"})) == STRANGER
+
+
+def test_a_question_that_speaks_of_the_id_or_the_port_is_read(site: Site) -> None:
+    for number in range(2):
+        for said in (b"UNIQUE_ID", b"\x09\x03UNIQUE_IDone", b"\x0b\x05REMOTE_PORT50000"):
+            assert site.ask(b"%d" % number, HTTP_X_SAID=said).startswith(b"Status: 200")
+
+    assert site.read == 6
+
+
+NAMES = st.sampled_from([ID, PORT, b"REQUEST_URI", b"HTTP_A", b"HTTP_UNIQUE_ID", b"", b"\x09\x01"])
+VALUES = st.one_of(st.sampled_from([b"", b"a", b"ab", b"50000", ID, PORT]), st.binary(max_size=3))
+PARAMS = st.dictionaries(NAMES, VALUES, max_size=6)
+
+
+@given(PARAMS, PARAMS)
+def test_what_has_one_key_says_the_same(one: dict[bytes, bytes], other: dict[bytes, bytes]) -> None:
+    kept, found = (key_of(encoded(params)) for params in (one, other))
+    if kept is not None and found is not None and kept[0] == found[0] and {ID, PORT} <= one.keys():
+        assert [said for said in one.items() if said[0] not in (ID, PORT)] == [
+            said for said in other.items() if said[0] not in (ID, PORT)
+        ]
+        assert (kept[1], found[1]) == (one[ID], other[ID])
+
+
+@given(PARAMS, st.text("ab-_", min_size=1, max_size=30), st.integers(1, 65535))
+def test_another_id_and_port_of_the_same_lengths_have_the_same_key(
+    params: dict[bytes, bytes], number: str, port: int
+) -> None:
+    one = {**params, ID: number.encode(), PORT: b"%05d" % port}
+    other = {**one, ID: number.encode()[::-1], PORT: b"00001"}
+
+    kept, found = key_of(encoded(one)), key_of(encoded(other))
+
+    assert (kept is None) == (found is None)
+    assert kept is None or found is None or (kept[0] == found[0] and found[1] == other[ID])

@@ -9,6 +9,7 @@ import pytest
 
 from tests.bundles import compiled
 from tests.fakes.decision_log import FakeDecisionLog
+from tests.fastcgi_support import encoded
 from tests.peers import ROOT
 from tests.world import ISSUER, NOW, World, subject
 from zt_engine.core.session import SessionRecord, sid_of
@@ -71,9 +72,8 @@ class Site:
     def ask(self, kind: str, target: bytes, accept: bytes, languages: bytes = b"en") -> bytes:
         """What a proxy is answered, with the page that nginx asks for in a second request."""
         if kind == "apache":
-            (answer,) = self.app.seal(
-                [self.apache.ask({**_params(target, accept), b"HTTP_ACCEPT_LANGUAGE": languages})]
-            )
+            params = {**_params(target, accept), b"HTTP_ACCEPT_LANGUAGE": languages}
+            (answer,) = self.app.seal([self.apache.ask(encoded(params))])
             return answer
         path, headers = _question(kind, target, accept)
         headers[b"Accept-Language"] = languages

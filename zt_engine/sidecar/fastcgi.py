@@ -1,7 +1,7 @@
 """FastCGI 1.0 as far as an authorizer needs it: one request in, one answer out, then the connection ends.
 
-The reader is pure: bytes in, parameters out, or one error. It takes what Apache's `mod_authnz_fcgi` sends (role 2,
-flags 0, no body) and nothing else, and it holds no more than `MAX_PARAMS_BYTES` of it.
+The reader is pure: bytes in, those of the parameters out, or one error. It takes what Apache's `mod_authnz_fcgi` sends
+(role 2, flags 0, no body) and nothing else, and it holds no more than `MAX_PARAMS_BYTES` of it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Reader:
         self._params: list[bytes] = []
         self._size = 0
 
-    def feed(self, data: bytes) -> dict[bytes, bytes] | None:
-        """Return the parameters once all of them are there, else None; raises InputError HOOK_FRAMING, HOOK_TOO_LARGE.
+    def feed(self, data: bytes) -> bytes | None:
+        """Return the parameters, for `pairs`, once all of them are there; raises InputError HOOK_.
 
         What follows the parameters is never looked at: an authorizer has no body.
         """
@@ -58,7 +58,7 @@ class Reader:
                     raise InputError("HOOK_TOO_LARGE", f"more than {MAX_PARAMS_BYTES} bytes of parameters")
                 self._params.append(content)
             else:
-                return pairs(b"".join(self._params))
+                return b"".join(self._params)
         self._buffer = buffer[start:]
         return None
 
@@ -72,7 +72,10 @@ class Reader:
 
 
 def pairs(raw: bytes) -> dict[bytes, bytes]:
-    """Return names and values (FastCGI 1.0, 3.4); a name that comes twice is a refusal, as is half a pair."""
+    """Return names and values (FastCGI 1.0, 3.4); raises InputError HOOK_FRAMING, HEADER_DOUBLED.
+
+    A name that comes twice is a refusal, as is half a pair.
+    """
     found: dict[bytes, bytes] = {}
     position, size = 0, len(raw)
     try:

@@ -25,8 +25,8 @@ REQUEST_SECONDS = 5.0
 """From connecting to the answer; whoever connects and says nothing is gone by then."""
 BROKEN = b"Status: 403 Forbidden\r\nZt-Reason: INTERNAL_ERROR\r\nCache-Control: no-store\r\nContent-Length: 0\r\n\r\n"
 
-Ask = Callable[[dict[bytes, bytes]], Pending | bytes]
-"""Decides a question: what waits for its turn, or what a stranger is told at once."""
+Ask = Callable[[bytes], Pending | bytes]
+"""Decides a question by its parameters: what waits for its turn, or what a stranger is told at once."""
 
 
 class FastcgiServer:

@@ -16,9 +16,10 @@ from urllib.parse import quote_from_bytes
 
 from zt_engine.core.errors import InputError
 from zt_engine.core.generations import Generations
-from zt_engine.core.request import is_request_id
-from zt_engine.sidecar.app import DecisionApp, Pending
+from zt_engine.sidecar.app import DecisionApp, Encode, Pending
 from zt_engine.sidecar.authorize import Memory
+from zt_engine.sidecar.fastcgi import pairs
+from zt_engine.sidecar.hooks.apache_repeats import Key, key_of
 from zt_engine.sidecar.hooks.credentials import Credentials
 from zt_engine.sidecar.hooks.denials import MAX_HEADER_BYTES, Denials
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
@@ -33,8 +34,8 @@ MAX_CERTIFICATE_BYTES = 12 * 1024
 HEAD_BYTES = 8 << 20
 CERTIFICATE_BYTES = 8 << 20
 KNOWN_BYTES = 48 << 20
-ENTRY_BYTES = 2500
-"""What an entry takes beside the values: the memory, the names, the table."""
+ENTRY_BYTES = 800
+"""What an entry takes beside its bytes: the memory, the table."""
 REFUSED = b"Status: 403 Forbidden\r\nCache-Control: no-store\r\nContent-Length: 0\r\nZt-Reason: %b\r\n\r\n"
 STRANGER, UNLOGGED = REFUSED % b"PEP_UNKNOWN", REFUSED % b"LOG_UNAVAILABLE"
 TYPE_HEADER = b"Zt-Type"
@@ -51,8 +52,6 @@ _HONEST = frozenset(
 )  # fmt: skip
 _NAMES = frozenset(b"HTTP_" + name.upper().replace("-", "_").encode() for name in RESERVED_NAMES)
 _OVERRIDES = frozenset(b"HTTP_" + name.upper().replace("-", "_").encode() for name in METHOD_OVERRIDES)
-_OWN = frozenset((b"UNIQUE_ID", b"REMOTE_PORT"))
-"""What differs in every question and says nothing to a decision."""
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n?")
 
 
@@ -69,7 +68,7 @@ class ApacheHook:
         self._certificates: Generations[bytes, bytes] = Generations(
             CERTIFICATE_BYTES, lambda key, value: len(key) + len(value) + 200
         )
-        self._known: Generations[tuple[bytes, ...], Memory] = Generations(
+        self._known: Generations[Key, Memory] = Generations(
             KNOWN_BYTES, lambda key, _: ENTRY_BYTES + sum(map(len, key))
         )
         self.rewire(credentials, denials)
@@ -80,39 +79,39 @@ class ApacheHook:
         self._denials = denials
         self._known.clear()
 
-    def ask(self, params: Mapping[bytes, bytes]) -> Pending | bytes:
-        """Decide one question; what a stranger is told comes at once, everything else waits for its turn.
+    def ask(self, raw: bytes) -> Pending | bytes:
+        """Decide one question by its parameters; what a stranger is told comes at once, the rest waits for its turn.
 
-        One that says what an earlier one said, but for what differs in every one, is not read again. As elsewhere
-        (`sidecar.repeats`) nothing follows about the decision: `Authorizer.stands` is asked each time.
+        Raises InputError HOOK_FRAMING, HEADER_DOUBLED for what are no parameters.
         """
-        get = params.get
+        known = key_of(raw)
+        memory = self._known.get(known[0]) if known is not None else None
+        if known is not None and memory is not None:
+            key, number = known
+            return self._app.again(
+                memory, number, self._encoder(raw, number), UNLOGGED, lambda memory: self._known.put(key, memory)
+            )  # fmt: skip
+        params = pairs(raw)
         try:
-            credential = self._credentials.of(get(b"ZT_PEP_KEY", b""), hook=NAME, peer=None)
+            credential = self._credentials.of(params.get(b"ZT_PEP_KEY", b""), hook=NAME, peer=None)
         except InputError:
             self._meters.stranger()
             return STRANGER
-        accept, languages = get(b"HTTP_ACCEPT", b""), get(b"HTTP_ACCEPT_LANGUAGE", b"")
-        accept, languages = accept[:MAX_HEADER_BYTES], languages[:MAX_HEADER_BYTES]
-        number = get(b"UNIQUE_ID", b"").replace(b"@", b"_")
-
-        def encode(outcome: Outcome, decision: bytes) -> bytes:
-            return self._encode(outcome, decision, number, (accept, languages, get(b"REQUEST_URI", b"")))
-
-        key = tuple(part for pair in params.items() if pair[0] not in _OWN for part in pair)
-
-        def keep(memory: Memory) -> None:
-            if is_request_id(number):
-                self._known.put(key, memory)
-
-        known = self._known.get(key)
-        if known is not None and is_request_id(number):
-            return self._app.again(known, number, encode, UNLOGGED, keep)
+        number = params.get(b"UNIQUE_ID", b"").replace(b"@", b"_")
+        encode = self._encoder(raw, number)
         try:
             request = self._prover.prove(NAME, self.read(params), credential)
         except InputError as error:
             return self._app.refuse(error.code, hook=NAME, number=_id(number), encode=encode, unlogged=UNLOGGED)
+
+        def keep(memory: Memory) -> None:
+            if known is not None:
+                self._known.put(known[0], memory)
+
         return self._app.submit(request, number, encode, UNLOGGED, keep=keep)
+
+    def _encoder(self, raw: bytes, number: bytes) -> Encode:
+        return lambda outcome, decision: self._encode(outcome, decision, number, raw)
 
     def read(self, params: Mapping[bytes, bytes]) -> Sent:
         """Say what the parameters mean; raises InputError HOOK_HEADER_MISSING, HEADER_, METHOD_OVERRIDE or CERT_."""
@@ -160,7 +159,7 @@ class ApacheHook:
             self._certificates.put(pem, escaped)
         return escaped
 
-    def _encode(self, outcome: Outcome, decision: bytes, number: bytes, wished: tuple[bytes, bytes, bytes]) -> bytes:
+    def _encode(self, outcome: Outcome, decision: bytes, number: bytes, raw: bytes) -> bytes:
         head = outcome.head
         written = self._heads.get(head)
         if written is None:
@@ -168,7 +167,9 @@ class ApacheHook:
             self._heads.put(head, written)
         if outcome.decision.opens:
             return b"%b%b\r\nVariable-ZT_REQUEST_ID: %b\r\n\r\n" % (written, decision, number)
-        accept, languages, target = wished
+        get = pairs(raw).get
+        accept, languages = (get(name, b"")[:MAX_HEADER_BYTES] for name in (b"HTTP_ACCEPT", b"HTTP_ACCEPT_LANGUAGE"))
+        target = get(b"REQUEST_URI", b"")
         lines, body = self._denials.whole(head, accept, languages, number=decision, target=target)
         kind = lines[: lines.index(b"\r\n") + 2].replace(b"Content-Type", TYPE_HEADER, 1)
         return b"%b%b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (written, decision, kind, lines, len(body), body)
