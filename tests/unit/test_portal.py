@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from tests.control_support import TENANT, URL, Control, a_device
 from tests.portal_support import ISSUER, PortalOffice
@@ -160,6 +161,18 @@ def test_a_name_is_text_whatever_stands_in_it(shared: PortalOffice, name: str) -
     assert len(tags(odd)) <= len(plain) + 6  # the model has a row of its own
     assert name != "{{ 7 * 7 }}" or name in browser.text
     assert "\u202e" not in odd
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_a_person_s_own_name_is_text_on_every_page_as_well(shared: PortalOffice, name: str) -> None:
+    """It stands at the foot of each; the provider says it, and so whoever chose it there."""
+    person = name.replace("|", "")[:255]
+    browser, plain = shared.browser(person), tags(shared.browser("plain").get("/my").text)
+
+    for path in ("/my", "/"):
+        page = browser.get(path)
+        assert page.status_code == 200 and f"<bdi>{escape(person)}</bdi>" in page.text
+    assert tags(browser.get("/my").text) == plain
 
 
 def test_every_text_is_there_in_both_languages() -> None:
