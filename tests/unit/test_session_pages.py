@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from zt_engine.core.errors import InputError
 from zt_engine.core.session import sid_of
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
+from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports.sessions import Finished
 from zt_engine.sidecar.replica import Changes
 
@@ -44,6 +47,19 @@ class Known(Desk):
     async def end(self, sid: str, *, back: str = "", state: str = "") -> str:
         await super().end(sid, back=back, state=state)
         return self.onward and f"{self.onward}?state={state}"
+
+
+@pytest.mark.parametrize("what", ["ask", "done", "already"])
+def test_the_pages_of_signing_out_run_nothing_fetch_nothing_and_post_to_their_own_site_alone(what: str) -> None:
+    pages = SignOutPage(default_language="ja")
+    body: bytes = getattr(pages, what)(accept_language="en")
+    (style,) = re.findall(rb"<style>(.*?)</style>", body, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
+
+    assert pages.security_policy == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+    assert not re.search(rb"<(?:script|img|link|iframe|object|embed|base)\b|\son\w+=|\sstyle=|url\(|@import", body)
 
 
 @pytest.mark.parametrize("mode", [b"cors", b"no-cors", b"same-origin", b"websocket"])
