@@ -158,6 +158,13 @@ def test_on_our_own_pages_a_provider_that_does_not_heed_max_age_is_not_asked_aga
 # -- whatever else goes wrong on the way back leads on
 
 
+def test_where_signing_in_again_would_help_nobody_there_is_no_way_to_it() -> None:
+    made = site(Wished(Wish(), UnavailableError("SIGN_IN_CLIENT", "the provider does not know us")), denied=DENIED)
+    text = asyncio.run(made(asked(BACK, **MARKS))).decode()
+
+    assert "SIGN_IN_CLIENT" in text and "/.zt/login" not in text and "help desk" in text
+
+
 @pytest.mark.parametrize(
     ("failure", "code"),
     [

@@ -79,7 +79,7 @@ BEGIN_ANEW = (
 """Of a sign-in that did not come to its end: its own page is no page to open again."""
 SIGNS_IN = (401, 503)
 """Whoever has to sign in, and whoever was signing in where somebody did not answer."""
-UNMET = "SIGN_IN_UNMET"
+UNMET, MISCONFIGURED = "SIGN_IN_UNMET", "SIGN_IN_CLIENT"
 
 OWN_HANDS = frozenset({"auth", "report", "device"})
 """Kinds of reasons that the person can do something about; the command of any other kind is for an operator."""
@@ -175,7 +175,8 @@ class DeniedPage:
         language = language_of(accept_language, default=self._default)
         known = self._codes.get(code)
         entry, shown = (UNKNOWN, "DENIED") if known is None else (known, code)
-        way = sign_in if self._signs_in and (status in SIGNS_IN or shown.startswith(BEGIN_ANEW)) else ""
+        leads = (status in SIGNS_IN and shown != MISCONFIGURED) or shown.startswith(BEGIN_ANEW)
+        way = sign_in if self._signs_in and leads else ""
         helps = self._confirms and (shown in CONFIRMED or shown.startswith("DEVICE_PROOF_"))
         device = confirm if helps and not way else ""
         if not wants_page(accept):
