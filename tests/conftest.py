@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import key_cost
+from tests import key_cost, read_once
 from tests.corpus.printed import matrix_of
 from tests.peers import FINDERS, find_peer
 from zt_engine.adapters import wasm_module
@@ -20,6 +20,7 @@ settings.register_profile(
 )
 settings.load_profile("ci")
 key_cost.lower()
+read_once.remember()
 
 # The engine lets go of a compiled policy with its last user; here the next test decides by the same one. Modules that
 # tests write by hand are small, and are let go.
