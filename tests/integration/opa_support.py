@@ -6,8 +6,11 @@ import textwrap
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from zt_engine.adapters.opa_binary import OpaBinary
 from zt_engine.adapters.opa_memory import OpaMemory
+from zt_engine.bootstrap import workbench
 from zt_engine.ports import OpaTool
 
 META = """\
@@ -104,3 +107,8 @@ def write_pack(root: Path, **changes: str | None) -> Path:
 def tool(opa: str) -> OpaTool:
     """The real `opa`, which judges the same bytes once in a test process."""
     return OpaMemory(OpaBinary(Path(opa)))
+
+
+def share_tool(monkeypatch: pytest.MonkeyPatch, opa: str) -> None:
+    """Have every workbench of a test ask the one `opa` of the test process."""
+    monkeypatch.setattr(workbench, "OpaMemory", lambda _: tool(opa))

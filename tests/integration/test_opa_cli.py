@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.integration.opa_support import share_tool
 from zt_engine.adapters.bundle_signing import BundleSigningKey
 from zt_engine.cli.main import app as program
 from zt_engine.cli.policy import app
@@ -18,6 +19,11 @@ from zt_engine.core.errors import ConfigError
 
 QUESTION = 'subject: {type: user, id: a}\nrequest: {url: "https://nowhere.example/"}\n'
 POLICIES = Path(__file__).parents[2] / "policies"
+
+
+@pytest.fixture(autouse=True)
+def _one_opa(monkeypatch: pytest.MonkeyPatch, opa: str) -> None:
+    share_tool(monkeypatch, opa)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from typer.testing import CliRunner
 
 from tests.control_support import Control
+from tests.integration.opa_support import share_tool
 from tests.peers import ROOT
 from tests.publisher_office import KEY, PEOPLE, Office, remembered
 from zt_engine.bootstrap import publishing, release_diff, release_reading
@@ -42,6 +43,7 @@ def pack(tmp_path: Path) -> Path:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, opa: str) -> Iterator[Run]:
     for module in (publishing, release_reading, release_diff):
         monkeypatch.setattr(module, "weakenings", remembered)
+    share_tool(monkeypatch, opa)
     (tmp_path / "site-1.pem").write_bytes(KEY.pem())
     (tmp_path / "site-1.pub.pem").write_text(KEY.public().pem())
     for person, key in PEOPLE.items():
