@@ -223,7 +223,7 @@ def test_errors_through_nginx_make_its_figures_invalid():
     run = FakeRun()
     good, bad = [sample()] * 5, [sample(errors=1)] * 5
 
-    through_nginx.conclude(run, {"alone": good, "noop": good, "us": bad})
+    through_nginx.conclude(run, {"alone": good, "noop": good, "us": bad}, [counts()] * 5)
 
     assert set(run.report.invalid) == {"nginx_rate", "nginx_vs_noop", "nginx_p99_vs_noop", "nginx_vs_alone"}
 

@@ -43,6 +43,7 @@ NO_CODES = frozenset(
         "CONTENT_TYPE",
         "RAW_URI",
         "REMOTE_ADDR",
+        "REMOTE_PORT",
         "REQUEST_URI",
         "SCRIPT_NAME",
         "SERVER_PORT",
