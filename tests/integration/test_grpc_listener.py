@@ -234,3 +234,32 @@ def test_what_is_begun_before_a_peer_has_heard_that_we_leave_is_answered(listeni
         data = client.sock.recv(65536)
     ending.result(timeout=10)
     assert ended and listening.hook.asked == [b"first", b"second"]
+
+
+def test_a_peer_that_leaves_and_takes_no_answer_keeps_nobody_from_hearing_that_we_leave(listening: Listening) -> None:
+    leaves, stays = listening.client(), listening.client()
+    leaves.begin(check.METHOD, framed(b"owed"))
+    leaves.sock.sendall(leaves.h2.data_to_send())
+    while not listening.hook.asked:  # more is owed than there is room for
+        leaves.sock.recv(65536)
+    leaves.sock.sendall(LEAVING)
+    assert stays.call(health.METHOD, framed(b""))[1] == "0"
+
+    ending = asyncio.run_coroutine_threadsafe(listening.server.close(grace=0.2), listening.thread.loop)
+    said = b""
+    while data := stays.sock.recv(65536):
+        said += data
+
+    ending.result(timeout=10)
+    assert LEAVING in said
+
+
+def test_who_leaves_before_a_turn_without_a_log_keeps_nobody_from_being_refused(listening: Listening) -> None:
+    listening.hook.unsealed = True
+    leaves, stays = listening.client(), listening.client()
+    leaves.begin(check.METHOD, framed(b"owed"))
+    leaves.sock.sendall(leaves.h2.data_to_send() + LEAVING)
+    while leaves.sock.recv(65536):
+        pass
+
+    assert stays.call(check.METHOD, framed(b"next"))[1] == "13"

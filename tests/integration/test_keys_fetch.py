@@ -180,6 +180,23 @@ def test_an_operator_is_told_what_keeps_the_keys_away_and_where_but_nothing_a_se
         assert error.where.endswith("/jwks") and "planted" not in str(error)
 
 
+@pytest.mark.parametrize("says", [b"HTTP/1.1 400 planted\r\n\r\n", b"", b"\x15\x03\x03\x00\x02\x02\x28"])
+def test_a_server_without_tls_is_called_so_and_not_by_a_number_of_the_system(says: bytes) -> None:
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(says)
+        writer.close()
+
+    async def scene() -> UnavailableError:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with server:
+            return await failure(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks")
+
+    error = asyncio.run(scene())
+
+    assert error.code == "KEYS_UNREACHABLE" and "planted" not in str(error)
+    assert "TLS" in error.message or "reset" in error.message
+
+
 async def failure(url: str) -> UnavailableError:
     with pytest.raises(UnavailableError) as caught:
         await HttpFetch(url)()

@@ -83,6 +83,14 @@ def test_a_service_that_the_pack_has_not_is_named_before_anything_is_written(tmp
     assert "wiki" in refused.value.hint and not (tmp_path / "zt").exists()
 
 
+@pytest.mark.parametrize("host", ["", "wiki.my.example:8443", "Wiki.my.example", "*.my.example"])
+def test_a_host_that_the_catalogue_could_not_have_leaves_nothing_behind(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ConfigError, match="CATALOGUE_"):
+        install(tmp_path / "zt", Choices(pack="corp", hosts=(f"wiki={host}",)), now=time.time())
+
+    assert not (tmp_path / "zt").exists()
+
+
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_what_is_printed_fits_what_was_given(tmp_path: Path, language: str) -> None:
     def printed(name: str, *words: str) -> str:

@@ -21,13 +21,14 @@ class Counting:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.fails = 0
+        self.status = 0
 
     def run(self, *arguments: str, files: Mapping[str, bytes], collect: tuple[str, ...] = ()) -> OpaOutput:
         self.asked.append((arguments, dict(files), collect))
         if self.fails:
             self.fails -= 1
             raise UnavailableError("OPA_TIMEOUT", "too slow")
-        return OpaOutput(status=0, stdout=str(len(self.asked)).encode(), stderr=b"")
+        return OpaOutput(status=self.status, stdout=str(len(self.asked)).encode(), stderr=b"")
 
 
 texts = st.text("ab'\",() ", max_size=4)
@@ -64,3 +65,15 @@ def test_what_failed_is_asked_again() -> None:
         opa.run("check", files={})
 
     assert opa.run("check", files={}).stdout == b"2"
+
+
+@pytest.mark.parametrize("status", [1, 2, -15])
+def test_what_opa_refused_or_was_ended_at_is_asked_again(status: int) -> None:
+    """A full disk and a signal look like a refusal, and are gone the next time."""
+    counting = Counting()
+    counting.status = status
+    opa = OpaMemory(counting)
+    assert opa.run("check", files={}).status == status
+    counting.status = 0
+
+    assert opa.run("check", files={}).status == 0

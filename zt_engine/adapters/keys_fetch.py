@@ -141,6 +141,8 @@ def _cause(error: BaseException) -> tuple[str, str]:
         first = inner
     if isinstance(first, ssl.SSLCertVerificationError):
         return f"its certificate is not believed: {first.verify_message}", "`ca_file` of the issuer names its CA"
+    if isinstance(first, ssl.SSLError):  # an OSError whose number is none of the system's
+        return f"it does not speak TLS with us: {first.reason or type(first).__name__}", ""
     if isinstance(first, OSError) and first.errno:
         return os.strerror(first.errno) if first.errno > 0 else first.strerror or "", ""
     return type(first).__name__, ""

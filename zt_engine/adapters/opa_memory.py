@@ -27,7 +27,10 @@ class OpaMemory:
         self._known: Generations[bytes, OpaOutput] = Generations(KEPT_BYTES, lambda _, said: 200 + _size(said))
 
     def run(self, *arguments: str, files: Mapping[str, bytes], collect: tuple[str, ...] = ()) -> OpaOutput:
-        """Return what `opa` says; see `OpaTool`. What raises is asked again."""
+        """Return what `opa` says; see `OpaTool`.
+
+        What failed is asked again: a full disk or a signal says nothing of the files.
+        """
         if not arguments or arguments[0] not in JUDGING:
             return self._opa.run(*arguments, files=files, collect=collect)
         asked = _digest(arguments, files, collect)
@@ -35,8 +38,9 @@ class OpaMemory:
             known = self._known.get(asked)
         if known is None:
             known = self._opa.run(*arguments, files=files, collect=collect)
-            with self._lock:
-                self._known.put(asked, known)
+            if known.status == 0:
+                with self._lock:
+                    self._known.put(asked, known)
         return known
 
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from zt_engine.adapters.admin_keys import AdminKey, digest_of, make_key, written
 from zt_engine.adapters.bundle_signing import BundleSigningKey
 from zt_engine.adapters.ca_keys import create_authority, read_passphrase
+from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.adapters.dev_issuer import DevDeviceCa
 from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.bootstrap.packs import compiled_bundle, pack_folder
@@ -55,6 +56,7 @@ def install(folder: Path, choices: Choices, *, now: float, bundle: bytes | None 
         raise ConfigError((problem,))
     sources = pack_folder(choices.pack)
     catalogue = catalogue_for(choices)
+    load_catalogue(catalogue, where="policy/catalogue.yaml")  # a host that is none leaves nothing behind
     bundle_key = BundleSigningKey.generate(f"bundle-{secrets.token_hex(4)}")
     files = {
         **_files(choices, sources, bundle_key, bundle or compiled_bundle(choices.pack), now),

@@ -63,12 +63,18 @@ class Call:
         try:
             self.connection.answer(self.stream, response)
         except h2.exceptions.H2Error as error:
-            log.warning("grpc.unanswered", error=type(error).__name__)
-            self.connection.abort()
+            self._give_up(error)
 
     def fail(self) -> None:
         """Refuse a call that we failed to answer: to Envoy any status but 0 is no allow."""
-        self.connection.refuse(self.stream, INTERNAL)
+        try:
+            self.connection.refuse(self.stream, INTERNAL)
+        except h2.exceptions.H2Error as error:
+            self._give_up(error)
+
+    def _give_up(self, error: h2.exceptions.H2Error) -> None:
+        log.warning("grpc.unanswered", error=type(error).__name__)
+        self.connection.abort()
 
 
 class GrpcConnection(asyncio.Protocol):
@@ -236,7 +242,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Say that we leave, and close as soon as the peer has heard it and no answer is owed."""
-        if not self._dead:
+        if not self._dead and not self._draining:  # to a peer that leaves itself, h2 writes nothing more
             self._transport.write(self._h2.data_to_send() + _LEAVING)
             self._h2.ping(_HEARD)
             self._flush()
