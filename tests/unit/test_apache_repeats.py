@@ -134,6 +134,15 @@ def test_a_question_that_speaks_of_the_id_or_the_port_is_read(site: Site) -> Non
     assert site.read == 6
 
 
+def test_without_a_port_no_part_of_a_header_is_taken_for_one(site: Site) -> None:
+    """As a part that is not looked at, it would be whatever somebody else says."""
+    for number, said in enumerate((b"tanaka", b"suzuki")):
+        params = {**site.params, b"UNIQUE_ID": b"%d" % number, b"HTTP_COOKIE": b"\x0b\x06REMOTE_PORT" + said}
+        site.app.seal([site.hook.ask(encoded(params))])
+
+    assert site.read == 2
+
+
 NAMES = st.sampled_from([ID, PORT, b"REQUEST_URI", b"HTTP_A", b"HTTP_UNIQUE_ID", b"", b"\x09\x01"])
 VALUES = st.one_of(st.sampled_from([b"", b"a", b"ab", b"50000", ID, PORT]), st.binary(max_size=3))
 PARAMS = st.dictionaries(NAMES, VALUES, max_size=6)

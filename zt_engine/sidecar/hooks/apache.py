@@ -19,7 +19,7 @@ from zt_engine.core.generations import Generations
 from zt_engine.sidecar.app import DecisionApp, Encode, Pending
 from zt_engine.sidecar.authorize import Memory
 from zt_engine.sidecar.fastcgi import pairs
-from zt_engine.sidecar.hooks.apache_repeats import Key, key_of
+from zt_engine.sidecar.hooks.apache_repeats import PORT, Key, key_of
 from zt_engine.sidecar.hooks.credentials import Credentials
 from zt_engine.sidecar.hooks.denials import MAX_HEADER_BYTES, Denials
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
@@ -92,6 +92,8 @@ class ApacheHook:
                 memory, number, self._encoder(raw, number), UNLOGGED, lambda memory: self._known.put(key, memory)
             )  # fmt: skip
         params = pairs(raw)
+        if PORT not in params:
+            known = None  # those bytes are somebody's, within a value
         try:
             credential = self._credentials.of(params.get(b"ZT_PEP_KEY", b""), hook=NAME, peer=None)
         except InputError:

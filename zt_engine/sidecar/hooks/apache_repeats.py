@@ -15,10 +15,10 @@ Key = tuple[bytes, bytes, bytes]
 def key_of(raw: bytes) -> tuple[Key, bytes] | None:
     """Return what parameters say (FastCGI 1.0, 3.4) without what differs in every question, and its id as we write it.
 
-    None for parameters that have to be read. Both names are required, and where their bytes come a second time nobody
-    says which of the two is the parameter. So of parameters that were read and kept it is known where the two values
-    stand, and whatever has the same key has the same lengths, names and values in the same places. Ids and ports of
-    other lengths have other keys; httpd's ids have one length.
+    None for parameters that have to be read. Only those are kept that have both names (`ApacheHook.ask`), and where
+    their bytes come a second time nobody says which of the two is the parameter. So of what is kept it is known where
+    the two values stand, and whatever has the same key has the same lengths, names and values in the same places. Ids
+    and ports of other lengths have other keys; httpd's ids have one length.
     """
     one, other = _value(raw, ID), _value(raw, PORT)
     if one is None or other is None:
