@@ -242,16 +242,14 @@ def test_the_ed25519_key_of_rfc_8037_is_refused() -> None:
     assert refusal(make_csr(key)) == "CSR_KEY_WEAK"
 
 
-def prime_above(start: int) -> int:
-    candidate = start | 1
-    while pow(2, candidate - 1, candidate) != 1:
-        candidate += 2
-    return candidate
+def is_prime(number: int) -> bool:
+    return pow(2, number - 1, number) == 1
 
 
 def test_a_modulus_of_two_neighbouring_primes_is_refused() -> None:
-    p = prime_above((1 << 1023) + (1 << 1022) + 12345)
-    q = prime_above(p + 2)
+    p = (1 << 1023) + (1 << 1022) + 12409
+    q = p + 1308  # the next one: looking for it takes seconds
+    assert is_prime(p) and is_prime(q)
 
     assert "close" in weakness(rsa.RSAPublicNumbers(65537, p * q).public_key())
 
@@ -266,12 +264,9 @@ def test_a_modulus_of_the_broken_chips_is_refused() -> None:
     """CVE-2017-15361: primes are k * M + (65537 ** a mod M), M the product of the first primes."""
     primes = [n for n in range(2, 702) if all(n % d for d in range(2, int(n**0.5) + 1))]
     product = prod(primes)
-    made = []
-    for start, a in ((1 << 54, 1234), ((1 << 54) + 99, 56789)):
-        candidate = start * product + pow(65537, a, product)
-        while pow(2, candidate - 1, candidate) != 1:
-            candidate += product
-        made.append(candidate)
+    # The first that are prime above k = 2 ** 54 and 2 ** 54 + 99.
+    made = [k * product + pow(65537, a, product) for k, a in (((1 << 54) + 244, 1234), ((1 << 54) + 121, 56789))]
+    assert all(map(is_prime, made))
     key = rsa.RSAPublicNumbers(65537, made[0] * made[1]).public_key()
 
     assert key.key_size >= 2048

@@ -15,6 +15,7 @@ from tests.bundles import compiled
 from tests.release_support import notice_of, published, record_of
 from tests.release_world import KEY, OTHER, SETTINGS, TRUST, World
 from tests.unit.wasm_modules import module
+from zt_engine.adapters.wasm_instance import WasmInstance
 from zt_engine.core import bundle_archive
 from zt_engine.core.bundle import CATALOGUE, MANIFEST, WASM, Manifest, make_bundle, sign_bundle
 from zt_engine.core.bundle_signature import SIGNATURES
@@ -96,7 +97,9 @@ BAD: Mapping[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_a_bundle_that_is_not_what_it_should_be_leaves_the_one_in_force(real: World, opa: str, wrong: str) -> None:
+def test_a_bundle_that_is_not_what_it_should_be_leaves_the_one_in_force(
+    real: World, opa: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = real.clock.now()
     real.tell(*published(compiled(opa), KEY, seq=1, now=now))
     make, code = BAD[wrong]
@@ -106,6 +109,7 @@ def test_a_bundle_that_is_not_what_it_should_be_leaves_the_one_in_force(real: Wo
     except (BundleError, KeyError):
         release = msgspec.structs.replace(record_of(compiled(opa), seq=2, now=now), **_named(raw))
 
+    monkeypatch.setitem(WasmInstance.__init__.__kwdefaults__ or {}, "setup_ms", 500)  # instead of five seconds
     real.tell(notice_of(release, KEY), raw)
 
     assert (real.active, real.switched) == (1, [1])
