@@ -158,6 +158,14 @@ def test_what_has_one_key_says_the_same(one: dict[bytes, bytes], other: dict[byt
         assert (kept[1], found[1]) == (one[ID], other[ID])
 
 
+@given(PARAMS, st.integers(1, 20))
+def test_half_a_question_is_none_that_was_asked_before(params: dict[bytes, bytes], left_out: int) -> None:
+    whole = encoded({**params, ID: b"abc", PORT: b"50000"})
+    kept, found = key_of(whole), key_of(whole[:-left_out])
+
+    assert kept is None or found is None or kept[0] != found[0]
+
+
 @given(PARAMS, st.text("ab-_", min_size=1, max_size=30), st.integers(1, 65535))
 def test_another_id_and_port_of_the_same_lengths_have_the_same_key(
     params: dict[bytes, bytes], number: str, port: int

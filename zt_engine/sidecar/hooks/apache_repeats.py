@@ -31,9 +31,10 @@ def key_of(raw: bytes) -> tuple[Key, bytes] | None:
 
 
 def _value(raw: bytes, name: bytes) -> tuple[int, int] | None:
-    """Return where the value of a parameter stands, if its name comes once, with lengths of one byte before it."""
+    """Return where the value of a parameter stands, if it is whole, has lengths of one byte and its name comes once."""
     at = raw.find(name)
     if at < 2 or raw[at - 2] != len(name) or raw[at - 1] > 127 or raw.find(name, at + 1) >= 0:
         return None
     begin = at + len(name)
-    return begin, begin + raw[at - 1]
+    end = begin + raw[at - 1]
+    return (begin, end) if end <= len(raw) else None
