@@ -94,6 +94,14 @@ def test_parts_that_readers_take_differently_are_refused(raw: bytes) -> None:
     assert caught.value.code == "REGO_BODY"
 
 
+@pytest.mark.parametrize(
+    "file", [b"/", b".", b"..", b"a/", b" ", b"C:/..", b"&#47", b"&nbsp", b"..&#92", "\u3000".encode()]
+)
+def test_a_file_without_a_name_of_its_own_is_none_to_some_readers(file: bytes) -> None:
+    with pytest.raises(InputError, match="none to some readers"):
+        read(body(field(b'a"; filename="' + file, b"1", b"Content-Type: text/plain")))
+
+
 def others(raw: bytes) -> dict[str, list[str]]:
     """What a reader that knows nothing of ours finds."""
     message = BytesParser(policy=policy.HTTP).parsebytes(b"Content-Type: " + KIND.encode() + b"\r\n\r\n" + raw)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 from zt_engine.core.errors import InputError
@@ -67,9 +68,17 @@ def _described(head: bytes, *, empty: bool) -> tuple[str, bool, bool]:
     said = kind[1].lower() if kind is not None else b""
     if name != name.strip() or name == _CHARSET or (file == b"" and not empty):
         raise _fault("the name of a part is read in more than one way")
+    if file and not _names_a_file(file):
+        raise _fault("a file that is none to some readers")
     if (said not in _OF_FIELDS if said else False) if file is None else not said:
         raise _fault("a file without a type, or a field of one")
     return name, file is not None, said == b"application/json"
+
+
+def _names_a_file(raw: bytes) -> bool:
+    """Whether anything is left of a name without its folders and entities: Django drops the file otherwise."""
+    last = unescape(raw.decode(errors="replace")).replace("\\", "/").rpartition("/")[2]
+    return "".join(filter(str.isprintable, last)).strip() not in {"", ".", ".."}
 
 
 def _text(raw: bytes, *, is_file: bool) -> str:
