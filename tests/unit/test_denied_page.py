@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.hook_support import header, status
-from zt_engine.pages.denied import HTML, PROBLEM, TEXTS, DeniedPage, language_of, wants_page, weights
+from zt_engine.pages.denied import HTML, PROBLEM, TEXTS, DeniedPage, language_of, spoken_by, wants_page, weights
 from zt_engine.pages.registry import Code, registry
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials, key_digest
 from zt_engine.sidecar.hooks.pages import PATH, DeniedPages
@@ -275,3 +275,8 @@ def test_odd_values_of_a_proxy_are_not_repeated(value: bytes) -> None:
 
 def test_another_path_is_not_the_page() -> None:
     assert PAGES(PATH + b"/", {}, (), None) is None
+
+
+def test_however_long_a_browser_s_list_is_the_person_s_own_language_is_read_behind_it() -> None:
+    assert language_of(spoken_by("fr," * 1000, "en-US"), default="ja") == "en"
+    assert language_of(spoken_by("fr, ja;q=0.1", "en-US"), default="en") == "ja"

@@ -123,7 +123,8 @@ def language_of(accept_language: str, *, default: str) -> str:
 
 def spoken_by(accept_language: str, person: str) -> str:
     """Return what a browser asks for, and behind all of that the language that is the person's own."""
-    return ", ".join(filter(None, (accept_language, person and f"{person};q=0.001")))
+    # In front, where no header is too long to be read to its end.
+    return ", ".join(filter(None, (person and f"{person};q=0.001", accept_language)))
 
 
 def wants_page(accept: str) -> bool:
