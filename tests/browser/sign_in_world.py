@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ from typer.testing import CliRunner
 from device_inventory.facts import CATALOGUE
 from tests.control_support import TENANT, a_device, held_key
 from tests.e2e.lab import Backend
+from tests.forked import Forked
 from tests.peers import ROOT, find_peer
 from tests.providers import Provider
 from tests.proxies.process import ProxyProcess
@@ -52,7 +51,6 @@ KINDS = ("nginx", "caddy")
 OWN = {name: value for name, value in os.environ.items() if not name.startswith("ZT_")}
 """Every `ZT_` name is a setting, but those that ask the tests for something."""
 CLEAN = dict.fromkeys(name for name in os.environ if name.startswith("ZT_"))
-ZT = "from zt_engine.cli import main; main()"
 SETTINGS = """
 [[proxies]]
 name = "caddy"
@@ -86,7 +84,7 @@ class World:
             self.backend.answers[f"/pages/{name}".encode()] = answer % (len(HOME_PAGE), HOME_PAGE)
         self.backend.answers[b"/projects/eagle/plan"] = answer % (6, b"secret")
         self._install(port)
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[Forked] = []
         try:
             self._start("control")
             wait_for(lambda: self._answers(f"{self.control}/healthz"), "the control plane", seconds=90)
@@ -132,12 +130,13 @@ class World:
     def _start(self, program: str, **environ: str) -> None:
         with (self.folder / f"{program}.out").open("ab") as output:
             self._processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", ZT, program, "run", "--config", str(self.config)],
-                    cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                Forked(
+                    [program, "run", "--config", str(self.config)],
+                    stdout=output,
+                    stderr=output,
                     env={**OWN, "PYTHONPATH": str(ROOT), **environ},
                 )
-            )  # fmt: skip
+            )
 
     def said(self, program: str) -> str:
         """What a program wrote."""
