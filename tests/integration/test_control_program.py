@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
 from device_inventory.serial import serial_hash
@@ -155,11 +156,12 @@ def test_it_speaks_tls_and_refuses_to_serve_the_network_without_it(tmp_path: Pat
     config.write_text(config.read_text(encoding="utf-8") + tls, encoding="utf-8")
     context = ssl.create_default_context(cafile=str(ca))
 
-    with Running(folder) as plane:
+    with capture_logs() as logged, Running(folder) as plane:
         secure = httpx.get(f"{plane.url}/healthz", verify=context, trust_env=False)
         listed = plane.zt("list", "--json")
 
     assert plane.url.startswith("https:")
+    assert "control.ca_not_sent" in [one["event"] for one in logged]
     assert "max-age" in secure.headers["strict-transport-security"]
     assert (listed.exit_code, json.loads(listed.stdout)) == (0, [])
     text = config.read_text(encoding="utf-8").replace(tls, "").replace("127.0.0.1", "0.0.0.0")

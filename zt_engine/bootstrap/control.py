@@ -18,6 +18,7 @@ from zt_engine.adapters.keys_jwks import refresh_due
 from zt_engine.adapters.tls_client_certificate import server_context, trust_also
 from zt_engine.bootstrap.control_parts import Parts, own_signers, read_parts
 from zt_engine.bootstrap.device_authority import refresh
+from zt_engine.bootstrap.listener_chain import warn_unsent
 from zt_engine.bootstrap.releasing import close_releases
 from zt_engine.bootstrap.serving_stream import open_stream
 from zt_engine.bootstrap.sockets import tcp
@@ -97,6 +98,7 @@ class ControlProgram:
 
     async def start(self) -> None:
         """Listen and serve; ConfigError CONFIG_LISTEN where it cannot. Returns when requests are answered."""
+        warn_unsent(self.settings, self.parts.plane.extras.get("ca_sha256", ""))
         loop = asyncio.get_running_loop()
         self._socket = _listen(self.settings.control)
         host, port = self._socket.getsockname()[:2]

@@ -103,7 +103,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     extras: dict[str, Any] = {
         PARTS: parts,
         PACKAGE: package,
-        "ca_sha256": _pin(tls_ca),
+        "ca_sha256": pin(tls_ca),
         "trust": trust.handout,
     }
     records = StrictRecords(trust.approvers)
@@ -322,6 +322,6 @@ def _bytes(settings: ControlSettings, path: Path | None) -> bytes:
         raise ConfigError((problem,)) from None
 
 
-def _pin(tls_ca: bytes) -> str:
-    """The digest by which an invitation names the CA of the listener; empty where everybody believes it anyway."""
+def pin(tls_ca: bytes) -> str:
+    """Return the digest by which an invitation names the CA of the listener; empty where everybody believes it."""
     return hashlib.sha256(PEM_cert_to_DER_cert(tls_ca.decode("ascii"))).hexdigest() if tls_ca else ""
