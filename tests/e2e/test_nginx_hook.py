@@ -384,7 +384,10 @@ def test_over_a_unix_socket_nginx_needs_no_key(nginx: Path, tmp_path: Path) -> N
 def test_over_a_unix_socket_another_user_is_nobody(nginx: Path, tmp_path: Path) -> None:
     app = GateApp(credential(uids=[os.getuid() + 1]))
     with Lab(nginx, tmp_path, hook_socket=unix(tmp_path / "zt.sock"), app=app) as lab:
-        assert lab.get().status == 401
+        answer = lab.get()
+
+        # What the sidecar says to a proxy that it does not know is for nobody behind that proxy.
+        assert answer.status == 500 and answer.values("www-authenticate") == []
         assert lab.backend.received == [] and app.refused == ["PEP_UNKNOWN"]
 
 
@@ -653,6 +656,7 @@ IMPOSTORS = {
     "an error": b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n",
     "too many": b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n",
     "interim only": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "a challenge without a decision": b"HTTP/1.1 401 X\r\nContent-Length: 0\r\nWWW-Authenticate: Basic\r\n\r\n",
 }
 
 
