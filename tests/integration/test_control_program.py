@@ -257,6 +257,7 @@ def test_an_invitation_is_made_and_an_export_loaded_by_command(running: Running,
 
     assert json.loads(invited.stdout)["subject"] == "tanaka"
     assert "/enroll#code=" in json.loads(invited.stdout)["link"]
+    assert "ENROLL_CLOSED" in invited.stderr, "nobody can use it where no issuer is configured"
     assert (loaded.exit_code, "1 not loaded" in loaded.output) == (1, True)
 
 

@@ -37,7 +37,9 @@ class Terminal:
         self._proxy = proxy
 
     def sign_in(self, terms: Terms) -> SignedIn:
-        """Have the person sign in, here or on another machine."""
+        """Have the person sign in, here or on another machine; ENROLL_CLOSED where no issuer is named."""
+        if not terms.issuer:
+            raise AgentError("ENROLL_CLOSED", "the control plane names no identity provider", where=terms.url)
         client = Client(issuer=terms.issuer, client_id=terms.client_id, scope=terms.scope)
         binding = Binding(terms.url)
         return binding.signed_in(self._token(terms, client, binding.nonce))

@@ -28,6 +28,12 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "en": "Give this to {subject}, who uses it once until {until}:\n  {link}\nor the code alone: {code}",
         "ja": "{subject} さんに渡してください（{until} まで、1回のみ有効）:\n  {link}\nコードのみ: {code}",
     },
+    "closed": {
+        "en": "Nobody can use this yet (ENROLL_CLOSED): the control plane has no `[enrollment]` with `issuer` and "
+        "`client_id`. Fill it in and restart `zt control run`; see docs/enrollment.md",
+        "ja": "この招待はまだ使えません（ENROLL_CLOSED）。コントロールプレーンの`[enrollment]`に`issuer`と`client_id`を"
+        "設定し、`zt control run`を再起動してください。docs/enrollment.mdを参照",
+    },
     "imported": {
         "en": "{rows} rows: {loaded} loaded, {changed} devices changed, {problem_count} not loaded",
         "ja": "{rows}行: {loaded}行を取り込み、{changed}台が変化、{problem_count}行は取り込めませんでした",
