@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from tests.peers import ROOT, find_peer
 from tests.proxies.authority import Authority
 from tests.proxies.process import free_port
-from tests.sidecar_support import installation
+from tests.sidecar_support import edit, installation
 from zt_engine.adapters.nginx_process import main_config
 from zt_engine.cli import hook
 
@@ -59,6 +59,28 @@ def test_what_a_page_says_to_type_prints_a_configuration(kind: str, tmp_path: Pa
     )  # fmt: skip
     assert checked.returncode == 0, (checked.stdout, checked.stderr)
     assert "not formatted" not in checked.stderr
+
+
+def test_what_haproxy_is_told_of_one_service_stays_whole_when_another_is_printed(tmp_path: Path, opa: str) -> None:
+    haproxy = find_peer("haproxy")
+    if haproxy is None:
+        if os.environ.get("CI"):
+            pytest.fail("the peer `haproxy` is missing")
+        pytest.skip(reason="no haproxy on this machine")
+    sandbox = installation(tmp_path / "zt", opa, listen="127.0.0.1:9191")  # which nobody starts
+    edit(sandbox, "zt.toml", ('hook = "nginx"', 'hook = "haproxy"'))
+    files = []
+    for service in ("portal", "pilot"):
+        command = ["haproxy", "--config", str(sandbox.config), "--service", service]
+        result = CliRunner().invoke(hook.app, [*command, "--listen", f"127.0.0.1:{free_port()}"])
+        assert result.exit_code == 0, (result.output, result.exception)
+        files.append(tmp_path / f"{service}.cfg")
+        files[-1].write_text(result.stdout, encoding="utf-8")
+
+    for loaded in ([files[0]], [files[1]], files):
+        words = [word for file in loaded for word in ("-f", str(file))]
+        checked = subprocess.run([str(haproxy), "-c", *words], capture_output=True, check=False, text=True, timeout=60)
+        assert checked.returncode == 0, (loaded, checked.stdout, checked.stderr)
 
 
 def check_of(kind: str, text: str, typed: list[str], settings: Path, folder: Path) -> list[str] | None:

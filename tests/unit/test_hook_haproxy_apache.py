@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -336,8 +337,34 @@ def test_the_action_is_written_once_and_holds_no_key(tmp_path: Path) -> None:
     made = settings(tmp_path, "haproxy")
     block = haproxy_block(made, made.proxies[0])
 
-    assert write_lua(block) == tmp_path / "pep.haproxy.lua" and write_lua(block) is None
-    assert KEY.decode() not in (tmp_path / "pep.haproxy.lua").read_text() + haproxy_config.render(block)
+    assert write_lua(block) == Path(block.lua) and Path(block.lua).parent == tmp_path and write_lua(block) is None
+    assert KEY.decode() not in Path(block.lua).read_text() + haproxy_config.render(block)
+
+
+@pytest.mark.parametrize("proof", [{"key_file": Path("pep.key")}, {"key_file": None, "socket_uids": (101,)}])
+def test_each_frontend_of_haproxy_has_an_action_in_a_file_of_its_own(tmp_path: Path, proof: dict[str, Any]) -> None:
+    made = settings(tmp_path, "haproxy", listen=(f"unix:{tmp_path}/zt.sock",))
+    front, edge = (
+        Proxy(name=name, hook="haproxy", hosts=("portal.example", "wiki.example"), **proof)
+        for name in ("front", "edge")
+    )
+    blocks = [
+        haproxy_block(made, proxy, server_names=[host])
+        for proxy, host in ((front, "portal.example"), (front, "wiki.example"), (edge, "wiki.example"))
+    ]
+    written = [write_lua(block) for block in blocks]
+
+    assert len({*written}) == 3 and not [path for path in written if path is None or path.parent != tmp_path]
+    for block in blocks:
+        action = re.search(r"http-request lua\.(zt_\w+)", haproxy_config.render(block))
+        assert action is not None and f'"{action[1]}"' in Path(block.lua).read_text()
+        assert Path(block.lua).name.endswith(f".haproxy.{action[1]}.lua")
+
+
+def test_the_action_stands_where_it_is_told_to(tmp_path: Path) -> None:
+    made = settings(tmp_path, "haproxy")
+
+    assert haproxy_block(made, made.proxies[0], lua=tmp_path / "mine.lua").lua == str(tmp_path / "mine.lua")
 
 
 def test_the_include_of_apache_is_for_its_owner_alone(tmp_path: Path) -> None:

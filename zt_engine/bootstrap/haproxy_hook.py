@@ -11,10 +11,10 @@ from zt_engine.bootstrap.identity import secret_file
 from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, TLS_LISTEN, chosen_hosts
 from zt_engine.config import UNIX, Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
-from zt_engine.sidecar.hooks.haproxy_config import HaproxyBlock, render_lua, usable_key
+from zt_engine.sidecar.hooks.haproxy_config import HaproxyBlock, action_name, render_lua, usable_key
 
 USER = "haproxy"
-LUA_SUFFIX = ".haproxy.lua"
+LUA_SUFFIX = ".haproxy.{action}.lua"
 
 
 def haproxy_block(
@@ -45,13 +45,14 @@ def haproxy_block(
         usable_key(secret_file(Path(key_file)))
     if user is None:
         user = USER if certificate is not None else ""
+    hosts = chosen_hosts(settings, proxy, service=service, server_names=server_names)
     return HaproxyBlock(
         proxy=proxy.name,
-        server_names=chosen_hosts(settings, proxy, service=service, server_names=server_names),
+        server_names=hosts,
         listen=tuple(listen) or (TLS_LISTEN if certificate is not None else PLAIN_LISTEN),
         sidecar=_addresses(tuple(sidecar) or settings.sidecar.listen, proxy),
         backend=backend,
-        lua=str((lua or _lua(settings, proxy)).absolute()),
+        lua=str((lua or _lua(settings, proxy, hosts[0])).absolute()),
         key_file=key_file,
         certificate="" if certificate is None else str(certificate.absolute()),
         device_cas="" if device_cas is None else str(device_cas.absolute()),
@@ -76,11 +77,15 @@ def write_lua(block: HaproxyBlock) -> Path | None:
     return path
 
 
-def _lua(settings: Settings, proxy: Proxy) -> Path:
-    """Return where the action stands by default: beside the key, else beside the settings."""
+def _lua(settings: Settings, proxy: Proxy, host: str) -> Path:
+    """Return where the action stands by default: beside the key, else beside the settings.
+
+    The file has the name of its action, so what is printed for another service leaves it as it is.
+    """
+    suffix = LUA_SUFFIX.format(action=action_name(proxy.name, host))
     if proxy.key_file is not None:
-        return settings.path(proxy.key_file).with_suffix(LUA_SUFFIX).resolve()
-    return settings.path(Path(proxy.name + LUA_SUFFIX)).resolve()
+        return settings.path(proxy.key_file).with_suffix(suffix).resolve()
+    return settings.path(Path(proxy.name + suffix)).resolve()
 
 
 def _addresses(listen: Sequence[str], proxy: Proxy) -> tuple[str, ...]:

@@ -43,7 +43,8 @@ def haproxy(
         str | None, typer.Option(help="Whom HAProxy becomes, if root starts it. Default: haproxy with a certificate.")
     ] = None,
     lua: Annotated[
-        Path | None, typer.Option(help="Where the Lua action is written. Default: beside the key of the proxy.")
+        Path | None,
+        typer.Option(help="Where the Lua action is written. Default: beside the key, one for each frontend."),
     ] = None,
     lang: Lang = None,
 ) -> None:

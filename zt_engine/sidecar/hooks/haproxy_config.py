@@ -75,7 +75,7 @@ def render(block: HaproxyBlock) -> str:
     return _template("haproxy.cfg.j2").render(
         proxy=block.proxy,
         name=f"zt_{block.proxy}_" + re.sub(r"[^a-z0-9.-]", "_", first),
-        action=_action(block),
+        action=action_name(block.proxy, block.server_names[0]),
         lua=block.lua,
         server_names=" ".join(block.server_names),
         listen=[_bind(address) + tls for address in block.listen],
@@ -97,7 +97,7 @@ def render_lua(block: HaproxyBlock) -> str:
     _check(block)
     ours = {*FAMILY.known, *map(str.lower, FORWARDED)} - {"authorization", "dpop", "cookie"}
     return _template("haproxy.lua.j2").render(
-        action=_action(block),
+        action=action_name(block.proxy, block.server_names[0]),
         browser=block.browser,
         key_file=block.key_file,
         addresses=_quoted(map(_destination, block.sidecar)),
@@ -112,9 +112,9 @@ def render_lua(block: HaproxyBlock) -> str:
     )
 
 
-def _action(block: HaproxyBlock) -> str:
-    """Return the name of the action, distinct for each frontend: several of these files go together."""
-    return "zt_" + hashlib.sha256(f"{block.proxy} {block.server_names[0]}".encode()).hexdigest()[:10]
+def action_name(proxy: str, server_name: str) -> str:
+    """Return the name of an action, distinct for each frontend by its first host: several such files go together."""
+    return "zt_" + hashlib.sha256(f"{proxy} {server_name}".encode()).hexdigest()[:10]
 
 
 def usable_key(key: bytes) -> None:
