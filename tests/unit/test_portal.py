@@ -16,6 +16,7 @@ from tests.portal_support import ISSUER, PortalOffice
 from tests.portal_support import office as office
 from tests.portal_support import shared as shared
 from zt_engine.adapters.admin_keys import ClaimedRoles
+from zt_engine.bootstrap.installation import Choices, configuration
 from zt_engine.config.control import Control as ControlSection
 from zt_engine.control_plane.portal.parts import NoRoles
 from zt_engine.pages import portal as texts
@@ -184,9 +185,13 @@ def test_every_text_is_there_in_both_languages() -> None:
     assert texts.told("NO_SUCH", "en") == ("NO_SUCH", texts.MESSAGE["en"]["fallback"])
 
 
-def test_the_settings_that_the_docs_show_are_read() -> None:
+def test_the_settings_that_the_docs_show_go_into_the_table_that_init_wrote() -> None:
     page = Path(__file__).parents[2] / "docs" / "portal.md"
     shown = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
-    control = ControlSection(**tomllib.loads(shown[0])["control"])
-    assert (control.organisation, control.public_url) == ("○○省", URL)
+    written = configuration(Choices(pack="corp", control_listen="127.0.0.1:9443"), "bundle-1")
+    merged = written.replace('listen = "127.0.0.1:9443"\n', shown[0].removeprefix("[control]\n"))
+
+    control = ControlSection(**tomllib.loads(merged)["control"])
+    assert (control.organisation, control.public_url) == ("○○省", f"{URL}:9443")
+    assert control.listen.endswith(":9443"), "the URL has the port that is listened at"
