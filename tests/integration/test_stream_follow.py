@@ -167,6 +167,8 @@ def test_a_revoked_sidecar_is_cut_off_and_comes_no_more(site: Site, plane: Plane
         sidecars.cut("edge-1")
 
         wait_for(lambda: control.fault is not None and control.fault.code == "STREAM_REFUSED", "the refusal")
+        assert control.fault is not None and control.fault.where == str(control.member.folder)
+        assert "zt sidecar join" in control.fault.hint
         assert plane.origin.hub.connected == ()
 
 

@@ -28,6 +28,8 @@ what is sent just then is lost."""
 ANSWER_BYTES = 1 << 20
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 EVENTS = "text/event-stream"
+UNPROVEN = "it does not take what proves who asks"
+"""The hint of a 401: what to do about it knows whoever made the statement."""
 SPARE = 256
 """What the name and number of a message take beside its data."""
 
@@ -259,7 +261,7 @@ def _examine(response: Answer, url: str, *, partial: bool = False) -> None:
     if response.status in REDIRECTS:
         raise InputError("STREAM_REDIRECT", f"`{url}` sends elsewhere")
     if response.status != 200 and not (partial and response.status == 206):
-        hint = response.headers.get("retry-after", "")
+        hint = UNPROVEN if response.status == 401 else response.headers.get("retry-after", "")
         raise UnavailableError("STREAM_REFUSED", f"`{url}` answers {response.status}", hint=hint)
     if response.headers.get("content-encoding", "identity") != "identity":
         raise UnavailableError("STREAM_REFUSED", f"`{url}` answers in an encoding that was not asked for")

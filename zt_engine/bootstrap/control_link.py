@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from zt_engine.adapters.replica_disk import ReplicaDisk
-from zt_engine.adapters.stream_http import StreamClient, trusting
+from zt_engine.adapters.stream_http import UNPROVEN, StreamClient, trusting
 from zt_engine.bootstrap.joining import Member, Membership
 from zt_engine.config import Settings
-from zt_engine.core.errors import InputError, UnavailableError
+from zt_engine.core.errors import InputError, Problem, UnavailableError, ZtError
 from zt_engine.core.rollout import Place
 from zt_engine.core.stream import KeySet, SnapshotPart
 from zt_engine.core.stream_signing import unseal
@@ -51,6 +51,22 @@ def known_keys(member: Member) -> KeySet:
 def place_of(membership: Membership) -> Place:
     """Return where a sidecar stands, as it was told: which rings of a rollout it is in."""
     return Place(sidecar=membership.id, site=membership.site, labels=membership.labels)
+
+
+def interrupted(error: ZtError, member: Member, *, before: Problem | None) -> Problem:
+    """Return what keeps the stream from going on; the log has it when it is another thing than before."""
+    where, hint = error.where, ""
+    if error.hint == UNPROVEN:
+        where, told = str(member.folder), member.membership
+        hint = (
+            f"by this folder it is `{told.id}` and speaks to `{told.audience}`: if the control plane goes by another "
+            "`url` by now, or has revoked it, join again (zt sidecar join TOKEN) and restart it"
+        )
+    problem = Problem(code=error.code, message=error.message, where=where, hint=hint)
+    if before is None or before.code != error.code:
+        beside = {name: text for name, text in (("where", where), ("hint", hint)) if text}
+        log.warning("stream.interrupted", code=error.code, problem=error.message, **beside)
+    return problem
 
 
 async def compact(disk: ReplicaDisk, client: StreamClient, sync: Sync, *, tenant: str) -> None:

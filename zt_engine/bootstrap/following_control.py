@@ -20,7 +20,7 @@ import structlog
 from zt_engine.adapters.replica_disk import ReplicaDisk
 from zt_engine.adapters.stream_http import SILENCE_SECONDS, Pace
 from zt_engine.adapters.stream_keys import public_keys, statement
-from zt_engine.bootstrap.control_link import HARMLESS, client_of, compact, harmless, known_keys, place_of
+from zt_engine.bootstrap.control_link import HARMLESS, client_of, compact, harmless, interrupted, known_keys, place_of
 from zt_engine.bootstrap.following_floor import floor_tasks
 from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.joining import Member, keep_membership
@@ -191,9 +191,7 @@ class ControlFollower:
             await asyncio.sleep(self._pace.wait(least=least))
 
     def _failed(self, error: ZtError) -> None:
-        if self.fault is None or self.fault.code != error.code:
-            log.warning("stream.interrupted", code=error.code, problem=error.message)
-        self.fault = Problem(code=error.code, message=error.message, where=error.where)
+        self.fault = interrupted(error, self.member, before=self.fault)
 
     async def _listen(self) -> None:
         """Follow one connection: whatever is urgent is applied as it arrives, everything else in its turn."""

@@ -1,6 +1,7 @@
 """Everything on one machine, for a small organisation: the control plane, and a sidecar that follows it.
 
-The sidecar joins by itself the first time: whoever runs this holds the admin key anyway.
+The sidecar joins by itself the first time: whoever runs this holds the admin key anyway. When the operator has the
+control plane go by another address afterwards, the sidecar stays who it is and speaks to it by that one.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import ssl
 from pathlib import Path
 
 import httpx
+import msgspec
 import structlog
 
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.control_http import ControlClient, read_key
 from zt_engine.adapters.stream_http import trusting
 from zt_engine.bootstrap.installation import ADMIN_KEY
-from zt_engine.bootstrap.joining import join, read_member
+from zt_engine.bootstrap.joining import Member, join, keep_membership, read_member
+from zt_engine.bootstrap.serving_stream import read_stream_key
 from zt_engine.bootstrap.supervision import Program, Supervisor
-from zt_engine.config import UNIX, Settings, load, load_control
+from zt_engine.config import UNIX, ControlSettings, Settings, load, load_control
 from zt_engine.core.errors import ConfigError
 
 log = structlog.get_logger()
@@ -42,6 +45,7 @@ def supervise(config: Path) -> Supervisor:
 
     async def joined() -> None:
         await asyncio.to_thread(join_once, settings, url, ca_file)
+        await asyncio.to_thread(readdress, settings, control)
 
     return Supervisor(
         (
@@ -68,6 +72,25 @@ def join_once(settings: Settings, url: str, ca_file: Path | None) -> None:
         client.close()
     member = join(settings, str(token), authorities=ca_file, now=SystemClock().now())
     log.info("sidecar.joined", sidecar=member.membership.id, url=url)
+
+
+def readdress(settings: Settings, control: ControlSettings) -> None:
+    """Have the sidecar address its control plane as the settings do by now; raises ConfigError.
+
+    Only a membership of this very control plane is touched, which its stream's key tells, and nothing of it but the
+    address. Joining once more would take a new root on its word, and let in a sidecar that was revoked.
+    """
+    member, url, addresses = read_member(settings), control.control.public_url, settings.control_plane.url
+    told = member.membership
+    if told.audience in (url, *(one.rstrip("/") for one in addresses)):
+        return
+    own = read_stream_key(control.path(control.control.stream_key_file))
+    if told.stream_keys.get(own.key_id) == own.jwk:
+        keep_membership(Member(msgspec.structs.replace(told, audience=url), member.key, member.folder))
+        log.info("sidecar.readdressed", sidecar=told.id, url=url, before=told.audience)
+    elif not addresses:  # with addresses of its own it may well follow another one
+        hint = "move that folder away, and it joins again by itself"
+        log.warning("sidecar.joined_elsewhere", where=str(member.folder), at=told.audience, url=url, hint=hint)
 
 
 async def _sidecar_silent(settings: Settings) -> str:
