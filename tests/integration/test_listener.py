@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.hook_support import (
     KEY,
@@ -771,6 +772,32 @@ def test_over_a_unix_socket_anything_else_is_nobody(serve: Serve, tmp_path: Path
 
     assert status(answer) == 401
     assert header(answer, "zt-reason") == [b"PEP_UNKNOWN"]
+
+
+def test_the_log_says_once_a_minute_that_a_proxy_asks_that_is_not_known(serve: Serve) -> None:
+    server = serve(GateApp(credential()))
+    stranger = hook_request(Zt_Pep_Key=b"not the key of anybody", X_Original_Host=b"www.corp.example")
+
+    with capture_logs() as logs:
+        ask(server, b"GET /favicon.ico HTTP/1.1\r\nHost: a\r\n\r\n")
+        answers = [ask(server, raw) for raw in (hook_request(), stranger, stranger)]
+
+    assert [status(answer) for answer in answers] == [200, 401, 401]
+    (line,) = [line for line in logs if line["event"] == "proxy.stranger"]
+    assert (line["log_level"], line["asked"], line["host"]) == ("warning", "/v1/hooks/nginx", "www.corp.example")
+    assert (line["origin"], line["requests"]) == ("127.0.0.1", 1)
+    assert "not the key" not in str(line) and "`[[proxies]]`" in line["hint"]
+
+
+def test_a_proxy_whose_key_no_longer_counts_is_in_the_log_on_the_connection_that_it_has(serve: Serve) -> None:
+    server = serve(GateApp(credential()))
+
+    with capture_logs() as logs, server.connect() as client:
+        for raw in (hook_request(), hook_request(Zt_Pep_Key=b"the key of yesterday")):
+            client.sendall(raw)
+            one_answer(client)
+
+    assert [line["event"] for line in logs] == ["proxy.stranger"]
 
 
 def test_over_tcp_a_user_id_counts_for_nothing(serve: Serve) -> None:

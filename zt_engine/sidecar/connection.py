@@ -85,6 +85,8 @@ def refusal(status: bytes, code: str) -> bytes:
     )
 
 
+_OF_STRANGERS = (b"401", b"404")
+"""What an answer to a stranger may be: cheap to look at, so that nothing else is compared as a whole."""
 BAD_REQUEST = refusal(b"400 Bad Request", "HOOK_FRAMING")
 # Not 431: a large cookie is a client's doing, and 403 is what a proxy can hand on to a client with a reason.
 TOO_LARGE = refusal(b"403 Forbidden", "HOOK_TOO_LARGE")
@@ -264,6 +266,8 @@ class Connection(asyncio.Protocol):
             elif now - self._last > self._limits.stranger_seconds:
                 # The sweeper spares who waits for an answer, and somebody who asks without a pause always does.
                 self._last_one = True
+        if response[9:12] in _OF_STRANGERS and response in server.strangers:
+            server.noticed.note(asked=self._url, headers=self._headers, origin=self._origin())
         if server.draining:
             self._last_one = True
             response = response.replace(CRLF, CLOSING, 1)
@@ -282,6 +286,14 @@ class Connection(asyncio.Protocol):
         self._begun = self._waiting = False
         if self._known:
             self._last = now
+
+    def _origin(self) -> str:
+        """Return where this connection comes from, for people."""
+        if isinstance(self._peer, int):
+            return f"user id {self._peer}"
+        address = self._transport.get_extra_info("peername")
+        shown = "" if self._peer is None else f" with the certificate of {', '.join(self._peer)}"
+        return f"{address[0]}{shown}" if isinstance(address, tuple) else "unknown"
 
     def overdue(self, now: float) -> bool:
         """Whether this connection has used up its time."""

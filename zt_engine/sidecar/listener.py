@@ -8,6 +8,7 @@ import socket
 import ssl
 
 from zt_engine.sidecar.connection import Application, Connection, Limits
+from zt_engine.sidecar.strangers import Strangers
 from zt_engine.sidecar.turn import Turn
 
 __all__ = ["DecisionServer", "Limits"]
@@ -28,6 +29,7 @@ class DecisionServer:
         self.draining = False
         self.refusals: dict[str, int] = {}
         self.strangers: frozenset[bytes] = getattr(app, "strangers", frozenset())
+        self.noticed = Strangers(loop.time)
         self._loop = loop
         self._connections: set[Connection] = set()
         self._unknown: dict[Connection, None] = {}  # those that have shown no credential yet, oldest first

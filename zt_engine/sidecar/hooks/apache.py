@@ -10,6 +10,7 @@ Allow is status 200 with a `Variable-` line for each variable that the configura
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import quote_from_bytes
@@ -26,6 +27,7 @@ from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RE
 from zt_engine.sidecar.hooks.reading import Paths, Prover, Sent
 from zt_engine.sidecar.meters import Meters
 from zt_engine.sidecar.outcomes import Outcome
+from zt_engine.sidecar.strangers import Strangers
 
 NAME = "apache"
 USER = b"Variable-ZT_USER: zt\r\n"
@@ -63,6 +65,7 @@ class ApacheHook:
     def __init__(self, app: DecisionApp, credentials: Credentials, denials: Denials, meters: Meters) -> None:
         self._app = app
         self._meters = meters
+        self._noticed = Strangers(time.monotonic)
         self._prover = Prover()
         self._heads: Generations[bytes, bytes] = Generations(HEAD_BYTES, lambda key, value: len(key) + len(value) + 200)
         self._certificates: Generations[bytes, bytes] = Generations(
@@ -98,6 +101,9 @@ class ApacheHook:
             credential = self._credentials.of(params.get(b"ZT_PEP_KEY", b""), hook=NAME, peer=None)
         except InputError:
             self._meters.stranger()
+            self._noticed.note(
+                asked=b"/v1/hooks/apache", headers={b"host": params.get(b"ZT_HOST", b"")}, origin="FastCGI"
+            )
             return STRANGER
         number = params.get(b"UNIQUE_ID", b"").replace(b"@", b"_")
         encode = self._encoder(raw, number)
