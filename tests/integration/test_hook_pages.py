@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +18,8 @@ from tests.proxies.process import free_port
 from tests.sidecar_support import edit, installation
 from zt_engine.adapters.nginx_process import main_config
 from zt_engine.cli import hook
+from zt_engine.cli.output import Language, describe
+from zt_engine.core.errors import ConfigError
 
 PROXIES = re.compile(r"\[\[proxies\]\].*?\n\n", re.DOTALL)
 KINDS = ("nginx", "caddy", "traefik", "envoy", "haproxy", "apache")
@@ -29,6 +32,15 @@ def shown(kind: str) -> tuple[str, list[str]]:
     settings = re.search(r"```toml\n(.*?)```", before, re.DOTALL)
     command = behind.replace("\\\n", " ").partition("\n")[0].partition(">")[0]
     return settings[1] if settings is not None else "", [kind, *shlex.split(command)]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory, opa: str) -> Path:
+    """The settings of an installation that nobody starts, with listeners for every proxy."""
+    sandbox = installation(tmp_path_factory.mktemp("table") / "zt", opa, listen="127.0.0.1:9191")
+    listeners = 'grpc_listen = ["unix:/run/zt/grpc.sock"]\nfastcgi_listen = ["127.0.0.1:9194"]'
+    edit(sandbox, "zt.toml", ("[sidecar]\n", f"[sidecar]\n{listeners}\n"))
+    return sandbox.config
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,6 +71,39 @@ def test_what_a_page_says_to_type_prints_a_configuration(kind: str, tmp_path: Pa
     )  # fmt: skip
     assert checked.returncode == 0, (checked.stdout, checked.stderr)
     assert "not formatted" not in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "other"),
+    [
+        ("nginx", [], "haproxy"),
+        *((kind, [], "nginx") for kind in KINDS if kind != "nginx"),
+        ("envoy", ["--grpc"], "envoy"),
+        ("envoy", [], "envoy_grpc"),
+    ],
+)
+def test_a_table_of_another_proxy_is_refused_before_anything_is_written(
+    kind: str, words: list[str], other: str, table: Path
+) -> None:
+    needed = ["--sidecar-ca", "ca.pem", "--client-certificate", "me.pem", "--client-key", "me.key"]
+    command = [kind, *words, "--config", str(table), *(needed if kind == "traefik" else [])]
+    given = table.read_text(encoding="utf-8")
+    text = given.replace('hook = "nginx"', f'hook = "{other}"')
+    if other == "envoy_grpc":
+        text = text.replace('key_file = "keys/pep.key"', "socket_uids = [101]")
+    made = {path: path.read_bytes() for path in table.parent.rglob("*") if path.is_file()}
+    table.write_text(text, encoding="utf-8")
+    try:
+        result = CliRunner().invoke(hook.app, command)
+    finally:
+        table.write_text(given, encoding="utf-8")
+
+    assert isinstance(result.exception, ConfigError), (result.output, result.exception)
+    assert [problem.code for problem in result.exception.problems] == ["PROXY_HOOK_OTHER"] and result.stdout == ""
+    for language in get_args(Language):
+        told = describe(result.exception.problems[0], language)
+        assert f'`hook = "{other}"`' in told and "zt.toml" in told and "SIGHUP" in told and "--proxy" in told
+    assert {path: path.read_bytes() for path in table.parent.rglob("*") if path.is_file()} == made
 
 
 def test_what_haproxy_is_told_of_one_service_stays_whole_when_another_is_printed(tmp_path: Path, opa: str) -> None:

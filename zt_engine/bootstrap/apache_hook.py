@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zt_engine.bootstrap.hook_files import absolute, keep_private, spoken
+from zt_engine.bootstrap.hook_table import fitting
 from zt_engine.bootstrap.identity import secret_file
 from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
 from zt_engine.config import Proxy, Settings
@@ -35,12 +36,9 @@ def apache_block(
 ) -> ApacheBlock:
     """Return what the virtual host depends on. What is not given comes from the settings; `root` asks for all of it.
 
-    Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN or CONFIG_VALUE.
+    Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN or PROXY_HOOK_OTHER.
     """
-    if proxy.hook != "apache" or proxy.key_file is None:
-        hint = 'hook = "apache" and a `key_file`'
-        message = f"proxy `{proxy.name}` is none that asks over FastCGI"
-        raise ConfigError((Problem(code="CONFIG_VALUE", message=message, where="proxies", hint=hint),))
+    fitting(proxy, "apache")
     asked = sidecar or next(iter(settings.sidecar.fastcgi_listen), "")
     if not asked:
         hint = 'sidecar.fastcgi_listen = ["127.0.0.1:9194"]'
@@ -55,7 +53,7 @@ def apache_block(
         listen=tuple(listen) or (TLS_LISTEN if certificate is not None else PLAIN_LISTEN),
         sidecar=asked,
         backend=backend,
-        key_include=str(key_include(settings, proxy.key_file)),
+        key_include="" if proxy.key_file is None else str(key_include(settings, proxy.key_file)),
         certificate=absolute(certificate),
         certificate_key=absolute(certificate_key),
         device_cas=absolute(device_cas),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zt_engine.bootstrap.hook_files import absolute, keep_private
+from zt_engine.bootstrap.hook_table import fitting
 from zt_engine.bootstrap.identity import secret_file
 from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
 from zt_engine.config import UNIX, Proxy, Settings
@@ -38,10 +39,7 @@ def caddy_site(
 
     Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN, or PROXY_HOOK_OTHER.
     """
-    if proxy.hook != "caddy" or proxy.certificate_names:
-        message = f'proxy `{proxy.name}` has `hook = "{proxy.hook}"`; Caddy shows a key or its user id'
-        hint = 'hook = "caddy" and key_file = "keys/pep.key"'
-        raise ConfigError((Problem(code="PROXY_HOOK_OTHER", message=message, where="proxies", hint=hint),))
+    fitting(proxy, "caddy")
     if device_cas is None and certificate is not None:
         device_cas = settings.path(settings.policy.folder) / "device-cas.pem"
         device_cas = device_cas if device_cas.exists() else None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zt_engine.bootstrap.hook_files import absolute, keep_private, spoken
+from zt_engine.bootstrap.hook_table import fitting
 from zt_engine.bootstrap.identity import secret_file
 from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
 from zt_engine.config import UNIX, Proxy, Settings
@@ -43,11 +44,7 @@ def envoy_config(
 
     Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN, or PROXY_HOOK_OTHER.
     """
-    wanted = "envoy_grpc" if grpc else "envoy"
-    if proxy.hook != wanted or (proxy.certificate_names and not grpc):
-        message = f'proxy `{proxy.name}` has `hook = "{proxy.hook}"`, and this configuration is for `{wanted}`'
-        hint = "over HTTP Envoy shows a key or its user id; over gRPC (`--grpc`) its user id or its certificate"
-        raise ConfigError((Problem(code="PROXY_HOOK_OTHER", message=message, where="proxies", hint=hint),))
+    fitting(proxy, "envoy_grpc" if grpc else "envoy")
     if device_cas is None and certificate is not None:
         device_cas = settings.path(settings.policy.folder) / "device-cas.pem"
         device_cas = device_cas if device_cas.exists() else None

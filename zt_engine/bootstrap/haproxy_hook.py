@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zt_engine.bootstrap.hook_files import spoken
+from zt_engine.bootstrap.hook_table import fitting
 from zt_engine.bootstrap.identity import secret_file
 from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, TLS_LISTEN, chosen_hosts
 from zt_engine.config import UNIX, Proxy, Settings
@@ -34,9 +35,10 @@ def haproxy_block(
 ) -> HaproxyBlock:
     """Return what the frontend depends on. What is not given comes from the settings.
 
-    Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN, or CONFIG_VALUE for a key
-    that the action could not send.
+    Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN, PROXY_HOOK_OTHER, or
+    CONFIG_VALUE for a key that the action could not send.
     """
+    fitting(proxy, "haproxy")
     if device_cas is None and certificate is not None:
         device_cas = settings.path(settings.policy.folder) / "device-cas.pem"
         device_cas = device_cas if device_cas.exists() else None

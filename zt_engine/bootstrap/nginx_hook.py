@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.bootstrap.hook_files import absolute, keep_private, spoken
+from zt_engine.bootstrap.hook_table import fitting
 from zt_engine.bootstrap.identity import secret_file
 from zt_engine.config import UNIX, Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
@@ -50,8 +51,9 @@ def nginx_block(
 
     One block has one backend, so its hosts belong to one service: `service`, that of `server_names`, or the only one
     the proxy speaks for. `sidecar` replaces `sidecar.listen` of the settings, for one that was started on free ports.
-    Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN or SERVER_NAME_UNKNOWN.
+    Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN, or PROXY_HOOK_OTHER.
     """
+    fitting(proxy, "nginx")
     addresses = _addresses(tuple(sidecar) or settings.sidecar.listen, proxy)
     if device_cas is None and certificate is not None:
         device_cas = settings.path(settings.policy.folder) / "device-cas.pem"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zt_engine.bootstrap.hook_files import absolute
+from zt_engine.bootstrap.hook_table import fitting
 from zt_engine.bootstrap.nginx_hook import BACKEND, PLAIN_LISTEN, chosen_hosts
 from zt_engine.config import Proxy, Settings
 from zt_engine.core.errors import ConfigError, Problem
@@ -39,10 +40,7 @@ def traefik_config(
 
     Raises ConfigError SERVICE_AMBIGUOUS, SERVICE_UNKNOWN, SERVER_NAME_UNKNOWN, CONFIG_LISTEN, or PROXY_HOOK_OTHER.
     """
-    if proxy.hook != "traefik" or not proxy.certificate_names:
-        message = f'proxy `{proxy.name}` has `hook = "{proxy.hook}"`; Traefik shows a client certificate'
-        hint = 'hook = "traefik" and certificate_names = ["front.proxy.internal"]'
-        raise ConfigError((Problem(code="PROXY_HOOK_OTHER", message=message, where="proxies", hint=hint),))
+    fitting(proxy, "traefik")
     if device_cas is None and certificate is not None:
         device_cas = settings.path(settings.policy.folder) / "device-cas.pem"
         device_cas = device_cas if device_cas.exists() else None
