@@ -28,6 +28,7 @@ from zt_engine.core.webauthn import (
     went_back,
 )
 from zt_engine.pages.keys import TEXTS, kind_of
+from zt_engine.pages.portal import HOME
 
 
 def test_a_person_registers_a_key_after_a_fresh_sign_in(office: KeyOffice) -> None:
@@ -262,6 +263,15 @@ def test_where_keys_are_not_set_up_the_pages_say_so() -> None:
         browser = office.browser("tanaka")
         browser.get("/my/keys")
         assert "PASSKEY_OFF" in browser.text
+        browser.get("/")
+        assert HOME["en"]["mine"] in browser.text
+        assert HOME["en"]["keys"] not in browser.text, "nobody is sent to a page that has nothing for them"
+
+
+def test_where_keys_are_set_up_the_front_page_leads_to_them(office: KeyOffice) -> None:
+    browser = office.browser("tanaka")
+    browser.get("/")
+    assert HOME["en"]["keys"] in browser.text
 
 
 def test_the_page_has_its_one_script_by_digest_and_no_form_leads_elsewhere(office: KeyOffice) -> None:
