@@ -64,6 +64,29 @@ def test_the_example_of_publishing_signs_with_a_key_that_is_believed_and_follows
     assert source.folder == installed / "policies/acme"
 
 
+def test_every_setting_in_a_comment_is_one_that_holds_beside_all_the_others(tmp_path: Path) -> None:
+    install(tmp_path / "zt", Choices(pack="corp"), now=time.time())
+    config = tmp_path / "zt/zt.toml"
+    text = re.sub(r"^# (?=\[|\]| *\{|\w+ = )", "", config.read_text(), flags=re.MULTILINE)
+    config.write_text(text)
+
+    settings, control = load(config, {}), load_control(config, {})
+
+    assert re.findall(r"^#.*", text, re.MULTILINE) == text.splitlines()[:1], "what is left says how it is run"
+    (issuer,) = (one.issuer for one in settings.issuers)
+    assert {control.sign_in.issuer, control.administrators.issuer, control.enrollment.issuer} == {issuer}
+    assert settings.sidecar.browser_listen and control.sign_in.key_file and control.administrators.approver
+    assert len({control.sign_in.client_id, control.enrollment.client_id}) == 2, "the agent is a client of its own"
+
+
+def test_the_issuer_that_was_chosen_stands_in_the_comments_too(tmp_path: Path) -> None:
+    install(tmp_path / "zt", Choices(pack="corp", issuer="https://sso.my.example"), now=time.time())
+
+    assert set(re.findall(r"^#? ?issuer = (\S+)", (tmp_path / "zt/zt.toml").read_text(), re.MULTILINE)) == {
+        '"https://sso.my.example"'
+    }
+
+
 def test_a_host_of_ones_own_stands_in_the_catalogue_at_its_service_and_nowhere_else(tmp_path: Path) -> None:
     hosts = ("wiki=wiki.my.example", "wiki=notes.my.example", "crm.corp.example")
     install(tmp_path / "zt", Choices(pack="corp", hosts=hosts), now=time.time())
@@ -103,4 +126,9 @@ def test_what_is_printed_fits_what_was_given(tmp_path: Path, language: str) -> N
     known = printed("b", "--issuer", "https://idp.example", "--host", "wiki.my.example", "--host", "crm=crm.my.example")
     assert "[[issuers]]" not in known and "browser_listen" in known and "[sign_in]" in known
     assert "wiki.my.example" in known and "crm.my.example" not in known
-    assert "zt up" in known and (ROOT / "docs/browser-sign-in.md").is_file()
+    for page in re.findall(r"docs/[a-z-]+\.md", known):
+        assert (ROOT / page).is_file()
+    for said in (plain, known):
+        places = [said.index(word) for word in ("zt sidecar run", "zt up", "sidecar.started", "[enrollment]", "invite")]
+        assert places == sorted(places)
+    assert known.index("zt up") < known.index("[sign_in]") < known.index("[enrollment]")

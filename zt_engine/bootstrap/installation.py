@@ -148,6 +148,7 @@ def _read(path: Path) -> bytes:
 def configuration(choices: Choices, bundle_key: str) -> str:
     """Return the text of `zt.toml`."""
     issuer = ISSUER if choices.issuer else ISSUER_EXAMPLE
+    people = _toml(choices.issuer or "https://idp.example")
     return CONFIGURATION.format(
         language=choices.language,
         listen=_toml(choices.listen),
@@ -156,8 +157,9 @@ def configuration(choices: Choices, bundle_key: str) -> str:
         hosts=", ".join(_toml(host.rpartition("=")[2]) for host in choices.hosts),
         channel=choices.channel,
         bundle_key=bundle_key,
+        people=people,
         issuer=issuer.format(
-            issuer=_toml(choices.issuer or "https://idp.example"),
+            issuer=people,
             audience=_toml(choices.audience or "https://portal.example"),
             jwks=_toml(choices.jwks or "https://idp.example/jwks.json"),
         ),
@@ -193,6 +195,7 @@ CONFIGURATION = """\
 listen = [{listen}]
 admin_listen = {admin}
 language = "{language}"
+# browser_listen = ["unix:/run/zt/browser.sock"]   # browsers that sign in, from the proxy; goes with [sign_in]
 
 [[proxies]]
 name = "front"
@@ -224,8 +227,21 @@ database = "sqlite:///control/zt.db"
 # author = "tanaka"
 # folder = "policies/acme"          # zt policy new policies/acme
 
+# [sign_in]                       # people with a browser; docs/browser-sign-in.md says how its keys are made
+# issuer = {people}
+# client_id = "portal-browser"
+# key_file = "keys/sign-in-client.pem"
+# scopes = ["openid", "offline_access"]
+
+# [administrators]                # who of them administers, at the API and on the pages of /desk; see docs/desk.md
+# issuer = {people}
+# audience = "https://control.example"  # `aud` of access tokens at the API
+# roles_claim = "roles"
+# helpdesk = ["zt-helpdesk"]
+# approver = ["zt-approvers"]
+
 # [enrollment]                    # who may enroll devices; see docs/enrollment.md
-# issuer = "..."                  # the one of [[issuers]] that people sign in at
+# issuer = {people}
 # client_id = "zt-agent"          # the agent, a public client there
 """
 

@@ -19,8 +19,11 @@ NEXT = {
   2. hook your proxy in     zt hook nginx --config {folder}/zt.toml --service SERVICE --backend 127.0.0.1:8080
   3. name your systems      edit {folder}/policy/catalogue.yaml   (taken up by itself){unlisted}
 {people}
-  5. or run it with a control plane, to which people enroll their devices: `[enrollment]` in {folder}/zt.toml, then
-                            zt up --config {folder}/zt.toml
+Or with a control plane. Fill in what you want in {folder}/zt.toml, and run this in place of 1:
+
+                            zt up --config {folder}/zt.toml      (ready at `sidecar.started`)
+{browsers}
+  people enroll devices     `[enrollment]`   (docs/enrollment.md), then, beside `zt up`,
                             zt device --config {folder}/zt.toml invite SUBJECT
 """,
     "ja": """\
@@ -30,8 +33,11 @@ NEXT = {
   2. プロキシにつなぐ            zt hook nginx --config {folder}/zt.toml --service サービス --backend 127.0.0.1:8080
   3. システムを登録する          {folder}/policy/catalogue.yaml を編集（自動で反映されます）{unlisted}
 {people}
-  5. 端末を登録できるようにする  {folder}/zt.toml の [enrollment] を設定し、コントロールプレーンとともに起動します
-                                 zt up --config {folder}/zt.toml
+コントロールプレーンも使う場合は、{folder}/zt.toml の必要な項目を設定し、1 の代わりに次を実行します。
+
+                                 zt up --config {folder}/zt.toml  （sidecar.started と出れば起動完了です）
+{browsers}
+  端末を登録できるようにする     [enrollment]（docs/enrollment.md）。zt up の起動後に
                                  zt device --config {folder}/zt.toml invite 利用者
 """,
 }
@@ -41,18 +47,18 @@ UNLISTED = {
     "ja": "\n                                 {host} は、どのサービスの hosts にもまだありません",
 }
 PEOPLE = {
-    "en": "  4. say who signs people in: `[[issuers]]` in {folder}/zt.toml",
-    "ja": "  4. サインイン元を設定する      {folder}/zt.toml の [[issuers]]",
+    "en": "  4. say who signs people in: `[[issuers]]` in {folder}/zt.toml\n",
+    "ja": "  4. サインイン元を設定する      {folder}/zt.toml の [[issuers]]\n",
 }
 BROWSERS = {
-    "en": """\
-  4. sign people in with a browser: `browser_listen` and `[sign_in]` in {folder}/zt.toml, then 5 in place of 1
-                            (docs/browser-sign-in.md)""",
-    "ja": """\
-  4. ブラウザーでサインインする  {folder}/zt.toml の browser_listen と [sign_in] を設定し、1 の代わりに 5 で起動
-                                 （docs/browser-sign-in.md）""",
+    "en": """
+  people sign in with       `browser_listen` and `[sign_in]`   (docs/browser-sign-in.md),
+  a browser                 `[administrators]` for those of them who administer   (docs/desk.md)""",
+    "ja": """
+  ブラウザーでサインインする     browser_listen と [sign_in]（docs/browser-sign-in.md）
+                                 管理者の役割は [administrators]（docs/desk.md）""",
 }
-"""The issuer is known already: what is left for people in a browser."""
+"""What takes an issuer, so it is said where that is known already."""
 
 
 def init(
@@ -85,6 +91,7 @@ def init(
     )
     warn_if_edited(pack, language)
     install(folder, choices, now=time.time())
-    people = (BROWSERS if issuer else PEOPLE)[language].format(folder=folder)
+    people = "" if issuer else PEOPLE[language].format(folder=folder)
+    browsers = BROWSERS[language] if issuer else ""
     left = "".join(UNLISTED[language].format(host=one) for one in unlisted(choices))
-    typer.echo(NEXT[language].format(folder=folder, people=people, unlisted=left), nl=False)
+    typer.echo(NEXT[language].format(folder=folder, people=people, browsers=browsers, unlisted=left), nl=False)
