@@ -137,3 +137,7 @@ def test_over_plain_http_nobody_signs_in_and_the_page_says_why() -> None:
         browser = office.browser()
         assert browser.get("/").status_code == 403
         assert "SIGN_IN_PLAIN" in browser.text
+        assert browser.get("/enroll").status_code == 403, "the first step leads to a sign-in"
+        assert "SIGN_IN_PLAIN" in browser.text
+        assert browser.send("/enroll", {"code": "a-code-of-mine"}, origin="http://127.0.0.1:9443").status_code == 403
+        assert "SIGN_IN_PLAIN" in browser.text

@@ -63,9 +63,14 @@ def router(plane: ControlPlane) -> APIRouter:
 def _invitation(plane: ControlPlane, routes: APIRouter, pages: EnrollPages) -> None:
     place = place_of(plane)
 
+    def encrypted() -> None:
+        if place.scheme != "https":
+            raise InputError("SIGN_IN_PLAIN", "what comes next is a sign-in, and browsers keep none over plain HTTP")
+
     @routes.get("/enroll")
     def invitation(request: Request, here: Flag = "", lost: Flag = "") -> Response:
         """Ask for the invitation. Nobody has to sign in before: a sign-in page would be sent the link's fragment."""
+        encrypted()
         language, who = language_asked(plane, request), _signed_in(plane, request)
         platform = platform_of(request.headers.get("user-agent", ""))
         if platform is not None and not here:
@@ -80,6 +85,7 @@ def _invitation(plane: ControlPlane, routes: APIRouter, pages: EnrollPages) -> N
             fetch_site=request.headers.get("sec-fetch-site", "").encode("latin-1"),
             expected=place.origin,
         )
+        encrypted()
         language, who = language_asked(plane, request), _signed_in(plane, request)
         code = code_in(form.get("code", ""))
         if not code:
