@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from tests.browser import managed
 from tests.doctor.test_printed import PRINTED, SIDECAR_TLS, SITE_TLS, options
+from zt_engine.bootstrap import sidecar
 from zt_engine.cli.main import app
 from zt_engine.config import load, load_control
 from zt_engine.control_plane.api.directory import SubjectBody
@@ -42,8 +44,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for line in re.findall(r"^\$ ((?:openssl|chmod) .*)$", TUTORIAL, re.MULTILINE):
         subprocess.run(["/bin/sh", "-c", line], check=True, capture_output=True)
     config = tmp_path / "site/zt.toml"
-    text = config.read_text(encoding="utf-8").replace("[sidecar]\n", "[sidecar]\n" + SETTINGS[0], 1)
-    config.write_text(text + "\n" + SETTINGS[1], encoding="utf-8")
+    text = re.sub(r"^# (?=browser_listen = )", "", config.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    before, table, after = text.partition("# [sign_in]")
+    marked, end, after = after.partition("\n\n")
+    text = before + table.removeprefix("# ") + marked.replace("\n# ", "\n") + end + after
+    written, shown = tomllib.loads(text), tomllib.loads(SETTINGS[0] + SETTINGS[1])
+    assert written["sidecar"]["browser_listen"] == shown["browser_listen"]
+    assert written["sign_in"] == shown["sign_in"]
+    config.write_text(text, encoding="utf-8")
     return config
 
 
@@ -55,6 +63,13 @@ def test_the_tutorial_ends_with_a_location_for_browsers(site: Path) -> None:
     assert control.sign_in.key_file is not None and control.path(control.sign_in.key_file).stat().st_mode & 0o077 == 0
     assert "location ^~ /.zt/" in block and "unix:/run/zt/browser.sock" in block
     assert "server_name wiki.corp.example;" in block
+
+
+def test_the_line_that_the_page_waits_for_is_the_one_a_sidecar_writes_when_it_serves() -> None:
+    (event,) = re.findall(r'`"event": "([a-z_.]+)"`', TUTORIAL)
+
+    assert f'log.info("{event}"' in Path(sidecar.__file__).read_text(encoding="utf-8")
+    assert event in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_person_is_put_into_the_directory_with_what_it_takes() -> None:
