@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from zt_engine.cli.hook_notes import tell_key_copy, tell_unenforced
 from zt_engine.cli.hook_options import Certificate, Config, DeviceCas, Lang, PrivateKey, ProxyName, ServerName, Service
 from zt_engine.cli.output import chosen_language
 from zt_engine.config import CONFIG_NAME, load
-from zt_engine.sidecar.hooks.apache_config import render
+from zt_engine.sidecar.hooks.apache_config import EMPTY, render
 
 
 def apache(
@@ -60,4 +61,8 @@ def apache(
     text = render(block)
     tell_key_copy(language, write_key_include(settings, chosen), kind="httpd")
     tell_unenforced(language, chosen.name, block.unenforced)
+    if root is not None:
+        # Without the folder httpd warns at each start, and serves as little.
+        with contextlib.suppress(OSError):
+            (root / EMPTY).mkdir(exist_ok=True)
     print(text, end="")

@@ -15,6 +15,8 @@ from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.hooks.headers import METHOD_OVERRIDES, RESERVED_NAMES, RESERVED_PREFIXES
 from zt_engine.sidecar.hooks.printing import FORWARDED, HOST, KEY, NAME, check_pair, check_values, fault, titles
 
+EMPTY = "nothing"
+"""The folder that httpd would serve files from, of a root of its own: there are none, and nobody may read them."""
 MODULES = (
     "mpm_event", "authn_core", "authz_core", "authz_user", "authnz_fcgi", "alias", "setenvif", "headers", "proxy",
     "proxy_http", "unique_id",
@@ -82,7 +84,7 @@ def render(block: ApacheBlock) -> str:
         sidecar=block.sidecar,
         backend=block.backend,
         key_include=block.key_include,
-        nowhere="/nonexistent",
+        nowhere=f"{block.root}/{EMPTY}" if block.root else "/nonexistent",
         certificate=block.certificate,
         certificate_key=block.certificate_key,
         device_cas=block.device_cas,
