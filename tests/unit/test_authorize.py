@@ -169,6 +169,12 @@ def test_the_event_of_a_revoked_device_says_which_device_and_whose_token_it_was(
     assert (said["label"], json.loads(b"{" + place + b"}")["route"]) == ("C2", "/cases/{case_id}")
 
 
+def test_the_event_of_somebody_whom_the_directory_does_not_have_says_the_sub_of_their_token(bench: Bench) -> None:
+    said = event(bench.decided(token=bench.world.token("00u-of-the-provider")))
+
+    assert (said["reasons"], said["subject"]) == (["SUBJECT_UNKNOWN"], "00u-of-the-provider")
+
+
 def test_the_event_of_a_failing_engine_says_who_was_refused(bench: Bench) -> None:
     class Failing:
         revision = "r"
