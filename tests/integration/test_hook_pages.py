@@ -17,8 +17,10 @@ from tests.proxies.authority import Authority
 from tests.proxies.process import free_port
 from tests.sidecar_support import edit, installation
 from zt_engine.adapters.nginx_process import main_config
+from zt_engine.bootstrap.wiring import keep_fixed
 from zt_engine.cli import hook
 from zt_engine.cli.output import Language, describe
+from zt_engine.config import load
 from zt_engine.core.errors import ConfigError
 
 PROXIES = re.compile(r"\[\[proxies\]\].*?\n\n", re.DOTALL)
@@ -36,11 +38,8 @@ def shown(kind: str) -> tuple[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory, opa: str) -> Path:
-    """The settings of an installation that nobody starts, with listeners for every proxy."""
-    sandbox = installation(tmp_path_factory.mktemp("table") / "zt", opa, listen="127.0.0.1:9191")
-    listeners = 'grpc_listen = ["unix:/run/zt/grpc.sock"]\nfastcgi_listen = ["127.0.0.1:9194"]'
-    edit(sandbox, "zt.toml", ("[sidecar]\n", f"[sidecar]\n{listeners}\n"))
-    return sandbox.config
+    """The settings of an installation that nobody starts."""
+    return installation(tmp_path_factory.mktemp("table") / "zt", opa, listen="127.0.0.1:9191").config
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,6 +70,48 @@ def test_what_a_page_says_to_type_prints_a_configuration(kind: str, tmp_path: Pa
     )  # fmt: skip
     assert checked.returncode == 0, (checked.stdout, checked.stderr)
     assert "not formatted" not in checked.stderr and "DocumentRoot" not in checked.stderr
+
+
+def test_every_page_says_in_the_same_words_where_its_table_stands_and_what_takes_it_up() -> None:
+    said = set()
+    for kind in KINDS:
+        page = (ROOT / f"docs/hooks/{kind}.md").read_text(encoding="utf-8")
+        said.add(page.partition("```toml\n")[2].partition("```\n\n")[2].partition("\n\n")[0])
+
+    (words,) = said
+    assert "`SIGHUP`" in words and "`--proxy NAME`" in words and "operations.md#reload-and-restart" in words
+
+
+@pytest.mark.parametrize(("kind", "section"), [*((kind, "Set it up") for kind in KINDS), ("envoy", "Over gRPC")])
+def test_the_table_of_a_page_stands_in_place_of_the_one_that_was_there_or_beside_it(
+    kind: str, section: str, table: Path
+) -> None:
+    page = (ROOT / f"docs/hooks/{kind}.md").read_text(encoding="utf-8")
+    said = page.partition(f"## {section}\n")[2].partition("```toml\n")[2].partition("```\n")[0]
+    listeners = said.partition("[[proxies]]")[0].removeprefix("[sidecar]\n").strip()
+    new = "[[proxies]]" + said.partition("[[proxies]]")[2] + "\n"
+    other = new.replace('"front"', '"other"').replace('"mesh"', '"other"').replace("keys/pep.key", "keys/other.key")
+    (key := table.parent / "keys/other.key").write_bytes(b"0" * 32)
+    key.chmod(0o600)
+    command = [kind, "--config", str(table), "--service", "portal", *(["--grpc"] if section == "Over gRPC" else [])]
+    if kind == "traefik":
+        command += ["--sidecar-ca", "ca.pem", "--client-certificate", "me.pem", "--client-key", "me.key"]
+
+    before, given = load(table, {}), table.read_text(encoding="utf-8")
+    listening = given.replace("[sidecar]\n", f"[sidecar]\n{listeners}\n", 1)
+    instead = PROXIES.sub(lambda _: new, listening, count=1)
+    beside = PROXIES.sub(lambda found: found[0] + other, listening, count=1)
+    try:
+        for text, words in ((instead, []), (beside, ["--proxy", "other"])):
+            table.write_text(text, encoding="utf-8")
+            result = CliRunner().invoke(hook.app, [*command, *words])
+            kept, waiting = keep_fixed(before, after := load(table, {}))
+
+            assert result.exit_code == 0, (result.output, result.exception)
+            assert kept.proxies == after.proxies and f'"{kept.proxies[-1].hook}"' in new
+            assert {*waiting} == {f"sidecar.{line.partition(' ')[0]}" for line in listeners.splitlines()}
+    finally:
+        table.write_text(given, encoding="utf-8")
 
 
 @pytest.mark.parametrize(
