@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 
 from zt_engine.bootstrap.control_parts import pin
 from zt_engine.bootstrap.demo_tls import write_server_certificate
-from zt_engine.bootstrap.listener_chain import digests, warn_unsent
+from zt_engine.bootstrap.listener_chain import digests, sole_certificate, warn_unsent
 from zt_engine.config import ControlSettings
+from zt_engine.core.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,15 @@ def test_where_invitations_name_no_ca_or_nothing_is_served_in_tls_there_is_nothi
 
 def test_what_is_no_certificate_has_no_digest() -> None:
     assert digests(b"") == digests(b"-----BEGIN CERTIFICATE-----\nnonsense\n") == frozenset()
+
+
+def test_a_file_of_one_ca_is_read_whatever_text_stands_around_it(files: tuple[Path, Path]) -> None:
+    ca = files[0].read_bytes()
+    assert pin(sole_certificate(b"Issuer: somebody\n\n" + ca + b"\n# end\n", where="ca.pem")) == pin(ca)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_file_of_no_ca_or_of_two_is_a_fault_that_says_where(files: tuple[Path, Path], count: int) -> None:
+    with pytest.raises(ConfigError, match="CONFIG_FILE") as caught:
+        sole_certificate(files[0].read_bytes() * count, where="ca.pem")
+    assert (caught.value.problems[0].where, "PEM" in caught.value.problems[0].hint) == ("ca.pem", True)

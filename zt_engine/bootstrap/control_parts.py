@@ -32,6 +32,7 @@ from zt_engine.bootstrap.browser_sign_in import open_sign_in
 from zt_engine.bootstrap.control_trust import ControlTrust
 from zt_engine.bootstrap.device_authority import Authority, open_authority
 from zt_engine.bootstrap.identity import home_issuer, issuer_configs, secret_file
+from zt_engine.bootstrap.listener_chain import sole_certificate
 from zt_engine.bootstrap.policy_before import folder_policy, since
 from zt_engine.bootstrap.readiness_following import FolderReadiness
 from zt_engine.bootstrap.releasing import Judge, open_opa, open_releases
@@ -83,7 +84,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     keys = faults.of(lambda: AdminKeys(settings.path(control.admins)))
     signers = faults.of(lambda: own_signers(settings))
     stream_key = faults.of(lambda: read_stream_key(settings.path(control.stream_key_file)))
-    tls_ca = faults.of(lambda: _bytes(settings, control.ca_file))
+    tls_ca = faults.of(lambda: _authority(settings, control.ca_file))
     attestation = faults.of(lambda: _attestation(settings))
     trust = faults.of(lambda: ControlTrust(settings, *(signers or ({}, {}))))
     readiness = faults.of(lambda: _readiness(settings, trust))
@@ -320,6 +321,11 @@ def _bytes(settings: ControlSettings, path: Path | None) -> bytes:
     except OSError as error:
         problem = Problem(code="CONFIG_FILE", message=str(error.strerror), where=str(settings.path(path)))
         raise ConfigError((problem,)) from None
+
+
+def _authority(settings: ControlSettings, path: Path | None) -> bytes:
+    raw = _bytes(settings, path)
+    return sole_certificate(raw, where=str(path)) if path is not None else raw
 
 
 def pin(tls_ca: bytes) -> str:

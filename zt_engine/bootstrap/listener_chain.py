@@ -1,4 +1,4 @@
-"""What the chain of the TLS listener lacks, for those who are to know it by the CA that their link names."""
+"""The CA that invitations name, and what the chain of the TLS listener lacks for those who are to know it by that."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from zt_engine.config import ControlSettings
+from zt_engine.core.errors import ConfigError, Problem
 
 log = structlog.get_logger()
 
@@ -28,6 +29,24 @@ def warn_unsent(settings: ControlSettings, ca_sha256: str) -> None:
             "until then `zt agent enroll` needs the file with `--ca`",
             where=str(chain),
         )
+
+
+def sole_certificate(pem: bytes, *, where: str) -> bytes:
+    """Return the one certificate of a file, as bare PEM; raises ConfigError CONFIG_FILE for none and for several.
+
+    A link names one CA, so that of two nobody could say which.
+    """
+    try:
+        found = x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        found = []
+    if len(found) != 1:
+        hint = "put the certificate of the CA that issued `cert_file` into it, in PEM, and nothing else"
+        problem = Problem(
+            code="CONFIG_FILE", message=f"{len(found)} certificates, and one is needed", where=where, hint=hint
+        )
+        raise ConfigError((problem,))
+    return found[0].public_bytes(Encoding.PEM)
 
 
 def digests(pem: bytes) -> frozenset[str]:
