@@ -117,18 +117,6 @@ def test_a_certificate_that_proves_no_device_signs_nobody_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "wished"),
-    [(b"cross-site", ("", None)), (b"same-site", ("", None)), (b"same-origin", ("mfa", 60)), (b"none", ("mfa", 60))],
-)
-def test_no_other_page_says_how_strong_a_sign_in_has_to_be(where: bytes, wished: tuple[str, int | None]) -> None:
-    desk = Desk()
-
-    assert status(ask(asked(b"/.zt/login?to=/cases/1&acr_values=mfa&max_age=60", Sec_Fetch_Site=where), desk)) == 302
-    ((_, told),) = desk.asked
-    assert (told["acr_values"], told["max_age"], told["to"]) == (*wished, "/cases/1")
-
-
-@pytest.mark.parametrize(
     ("failure", "expected"),
     [
         (InputError("SIGN_IN_STATE", "over"), 403),

@@ -43,8 +43,6 @@ log = structlog.get_logger()
 LOGIN = b"/.zt/login"
 CALLBACK = b"/.zt/callback"
 MAX_QUERY = 8192
-OWN = frozenset((b"", b"same-origin", b"none"))
-"""`Sec-Fetch-Site` of who follows a link of this origin's, or has typed it."""
 KNOWN_SECONDS = 5.0
 """How long a browser waits until its session is known here, so that its next request finds it."""
 LOOK_SECONDS = 0.02
@@ -141,12 +139,10 @@ class BrowserSignIn:
             raise InputError("AUTH_REQUIRED", "a page's script cannot sign anybody in")
         request, values = visit.request, visit.query
         age, to = values.get("max_age", ""), values.get("to", "/")
-        wish = Wish()
-        if visit.sent.fetch_site in OWN:  # a link of another page begins a sign-in, and does not say how strong a one
-            wish = Wish(
-                acr_values=values.get("acr_values", "")[:512],
-                max_age=int(age) if age.isascii() and age.isdigit() and len(age) < 9 else None,
-            )
+        wish = Wish(
+            acr_values=values.get("acr_values", "")[:512],
+            max_age=int(age) if age.isascii() and age.isdigit() and len(age) < 9 else None,
+        )
         try:
             begun = await self._desk.begin(
                 {
