@@ -75,7 +75,9 @@ def test_a_form_of_a_page_of_ours_comes_through_and_a_flood_does_not(front: Fron
     )
 
     assert (sent.status, front.posted[-1]) == (303, body)
-    assert refused.status not in (200, 303) and len(front.posted) == before
+    # Whom a proxy hangs up on while there is more to send may not hear the answer.
+    assert refused.head.strip() == b"" or refused.status not in (200, 303)
+    assert len(front.posted) == before
 
 
 LINES = (
