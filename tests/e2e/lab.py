@@ -46,12 +46,10 @@ class Received(NamedTuple):
         return [line.partition(b":")[0].decode() for line in self.head.split(b"\r\n")[1:-2]]
 
 
-class Backend:
-    """Records every byte it gets; answers what the test says, else 200."""
+class Accepting:
+    """Listens at a free port, and serves each connection in a thread of its own."""
 
     def __init__(self) -> None:
-        self.received: list[Received] = []
-        self.answers: dict[bytes, bytes] = {}
         self._sock = listening()
         self.address = "{}:{}".format(*self._sock.getsockname())
         threading.Thread(target=self._accept, daemon=True).start()
@@ -63,6 +61,18 @@ class Backend:
             except OSError:
                 return
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        raise NotImplementedError
+
+
+class Backend(Accepting):
+    """Records every byte it gets; answers what the test says, else 200."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.answers: dict[bytes, bytes] = {}
+        super().__init__()
 
     def _serve(self, client: socket.socket) -> None:
         # A proxy may end a connection it no longer needs with a reset.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -16,8 +15,7 @@ import h2.events
 import h2.exceptions
 
 from tests.e2e.forwarding import Front, folded
-from tests.e2e.lab import HOST
-from tests.hook_support import listening
+from tests.e2e.lab import HOST, Accepting
 from zt_engine.core.decision import Decision
 from zt_engine.core.request import canonical_path
 
@@ -254,22 +252,12 @@ class Http2Contract:
         assert len(encrypted.backend.received) == reached
 
 
-class GrpcBackend:
+class GrpcBackend(Accepting):
     """A service that speaks HTTP/2 without TLS, and answers every call alike."""
 
     def __init__(self) -> None:
         self.received: list[tuple[dict[bytes, bytes], bytes]] = []
-        self._sock = listening()
-        self.address = "{}:{}".format(*self._sock.getsockname())
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._sock.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+        super().__init__()
 
     def _serve(self, client: socket.socket) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
