@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from tests.e2e.forwarding import IMPOSTORS, Certificates, EncryptedContract, ForwardingContract, Front, Impostor
 from tests.e2e.lab import HOST
 from tests.e2e.multiplexed import GrpcBackend, GrpcContract, Http2Contract
-from tests.hook_support import KEY, GateApp, credential
+from tests.hook_support import KEY, GateApp, credential, listening_at
 from tests.peers import find_peer
 from tests.proxies.caddy import CaddyLab
 from zt_engine.sidecar.hooks.caddy import CaddyHook
@@ -95,9 +94,7 @@ def test_h5_whatever_is_not_an_allow_lets_nobody_in(fooled: tuple[Front, Imposto
 
 @pytest.mark.parametrize("known", [True, False])
 def test_over_a_unix_socket_caddy_needs_no_key(caddy: Path, tmp_path: Path, known: bool) -> None:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(str(tmp_path / "zt.sock"))
-    sock.listen(16)
+    sock = listening_at(tmp_path / "zt.sock")
     app = GateApp(credential(hook="caddy", uids=[os.getuid() + (not known)]), hook=CaddyHook)
 
     with started(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from tests.e2e.forwarding import IMPOSTORS, SWITCHED, UPGRADE, Certificates, Front, Impostor, ProxyContract
 from tests.e2e.lab import HOST, request
 from tests.e2e.multiplexed import GrpcBackend, GrpcContract, Http2Contract
-from tests.hook_support import KEY, GateApp, credential, until_closed
+from tests.hook_support import KEY, GateApp, credential, listening_at, until_closed
 from tests.peers import find_peer
 from tests.proxies.envoy import EnvoyGrpcLab, EnvoyLab, Tls
 from zt_engine.sidecar.hooks.envoy import EnvoyHook
@@ -113,9 +112,7 @@ def test_h5_whatever_is_not_an_allow_lets_nobody_in(fooled: tuple[Front, Imposto
 
 @pytest.mark.parametrize("known", [True, False])
 def test_over_a_unix_socket_envoy_needs_no_key(envoy: Path, tmp_path: Path, known: bool) -> None:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(str(tmp_path / "zt.sock"))
-    sock.listen(16)
+    sock = listening_at(tmp_path / "zt.sock")
     app = GateApp(credential(hook="envoy", uids=[os.getuid() + (not known)]), hook=EnvoyHook)
 
     def start(sidecar: str, backend: str) -> EnvoyLab:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from tests.e2e.forwarding import Certificates, EncryptedContract, ForwardingContract, Front
 from tests.e2e.lab import HOST, request
-from tests.hook_support import KEY, GateApp, credential, one_answer
+from tests.hook_support import KEY, GateApp, credential, listening_at, one_answer
 from tests.peers import find_peer
 from tests.proxies.haproxy import HaproxyLab
 from zt_engine.sidecar.hooks.haproxy import HaproxyHook
@@ -155,9 +154,7 @@ def test_h2_with_another_key_haproxy_is_nobody(haproxy: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("known", [True, False])
 def test_over_a_unix_socket_haproxy_needs_no_key(haproxy: Path, tmp_path: Path, known: bool) -> None:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(str(tmp_path / "zt.sock"))
-    sock.listen(16)
+    sock = listening_at(tmp_path / "zt.sock")
     app = GateApp(credential(hook="haproxy", uids=[os.getuid() + (not known)]), hook=HaproxyHook)
 
     def start(sidecar: str, backend: str) -> HaproxyLab:
