@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.bundles import TINY, compiled
 from tests.fakes.decision_log import FakeDecisionLog
@@ -123,7 +124,14 @@ def test_who_may_ask_is_looked_at_each_time(site: Site) -> None:
     site.ask(b"one")
     site.hook.rewire(Credentials([]), site.denials)
 
-    assert site.hook.ask(encoded({**site.params, b"UNIQUE_ID": b"two", b"REMOTE_PORT": b"50000"})) == STRANGER
+    with capture_logs() as logged:
+        for _ in range(2):
+            assert site.hook.ask(encoded({**site.params, b"UNIQUE_ID": b"two", b"REMOTE_PORT": b"50000"})) == STRANGER
+
+    assert [(line["event"], line["host"], line["origin"]) for line in logged] == [
+        ("proxy.stranger", "portal.example", "FastCGI")
+    ]  # fmt: skip
+    assert KEY.decode() not in str(logged)
 
 
 def test_a_question_that_speaks_of_the_id_or_the_port_is_read(site: Site) -> None:
