@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from sqlalchemy import text
 
 from tests.postgres import server
 from tests.store_support import KINDS, NOW, ON_DISK, TENANT, device, opened, store_url
-from zt_engine.adapters.store_sql import open_store, schema
+from zt_engine.adapters.store_sql import engine, open_store, schema
 from zt_engine.adapters.store_sql.tables import election, metadata
 from zt_engine.adapters.store_sql.values import encode
-from zt_engine.core.errors import ConfigError
+from zt_engine.core.errors import ConfigError, UnavailableError
 
 
 @contextmanager
@@ -140,3 +141,36 @@ def test_the_migrations_are_shipped_in_the_package() -> None:
 
     assert (folder / "env.py").is_file()
     assert any(entry.name.startswith("v0001_") for entry in (folder / "versions").iterdir())
+
+
+def test_who_opens_a_new_file_waits_for_those_who_have_begun_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store.db"
+    path.touch(0o600)
+    with closing(sqlite3.connect(path)) as other:
+        other.executescript("CREATE TABLE t (x); BEGIN IMMEDIATE;")
+        waited: list[float] = []
+
+        def ended(seconds: float) -> None:
+            waited.append(seconds)
+            other.rollback()
+
+        monkeypatch.setattr("time.sleep", ended)
+        store = open_store(f"sqlite:///{path}")
+        store.migrate()
+
+        assert store.elect() == 1
+        assert waited == [engine.AGAIN]
+        store.close()
+
+
+def test_a_new_file_that_somebody_writes_for_too_long_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.touch(0o600)
+    with closing(sqlite3.connect(path)) as other:
+        other.executescript("CREATE TABLE t (x); BEGIN IMMEDIATE;")
+        store = open_store(f"sqlite:///{path}", wait=0.05)
+        with pytest.raises(UnavailableError, match="STORE_LOCKED"):
+            store.migrate()
+        store.close()

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -201,12 +201,12 @@ class FloorSource:
 
     async def _chunks(self, name: str) -> AsyncGenerator[bytes, None]:
         if self._folder is not None:
+            blocks = _blocks(self._folder / name)
             try:
-                # Read in threads: the folder may be another machine's.
-                file = await asyncio.to_thread(open, self._folder / name, "rb")
-                with file:
-                    while data := await asyncio.to_thread(file.read, CHUNK):
-                        yield data
+                # Read in threads: the folder may be another machine's. Whoever is cancelled meanwhile leaves the file
+                # to the thread, which closes it.
+                while data := await asyncio.to_thread(next, blocks, b""):
+                    yield data
             except OSError as error:
                 raise UnavailableError("FLOOR_DOWN", f"`{self.url}/{name}`: {error.strerror}") from None
             return
@@ -227,3 +227,9 @@ class FloorSource:
                     yield data
         except httpx.HTTPError as error:
             raise UnavailableError("FLOOR_DOWN", f"`{self.url}`: {type(error).__name__}") from error
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while data := file.read(CHUNK):
+            yield data

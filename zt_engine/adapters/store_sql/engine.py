@@ -8,7 +8,9 @@ with row locks where something is read to be changed.
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +26,10 @@ from zt_engine.core.errors import ConfigError, Problem
 
 WAIT: Final = 5.0
 """Seconds to wait for a lock or a connection."""
+AGAIN: Final = 0.01
+"""Seconds between two attempts where SQLite itself does not wait."""
 
 _PRAGMAS: Final = (
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA trusted_schema = OFF",
@@ -181,11 +184,25 @@ def _open_sqlite(url: URL, wait: float) -> Database:
         # The driver would begin transactions by itself, and not the kind that locks.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
+        _write_ahead(connection, wait)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
 
     event.listen(engine, "connect", prepare)
     return Database(engine, path=path, wait=wait)
+
+
+def _write_ahead(connection: sqlite3.Connection, wait: float) -> None:
+    """Switch a new file to its write-ahead log; SQLite does not wait here for others who do the same at this moment."""
+    until = time.monotonic() + wait
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        time.sleep(AGAIN)
 
 
 def _own(path: Path) -> None:
