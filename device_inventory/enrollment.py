@@ -59,6 +59,10 @@ TABLE: Final[Mapping[tuple[EnrollmentState, EnrollmentEvent], EnrollmentState]] 
     }
 )
 
+STATES: Final[tuple[EnrollmentState, ...]] = tuple(STEPS)
+"""Every state, in the order of the way."""
+UNDER_WAY: Final[tuple[EnrollmentState, ...]] = tuple(state for state, step in STEPS.items() if step != "none")
+ENDED: Final[tuple[EnrollmentState, ...]] = tuple(state for state, step in STEPS.items() if step == "none")
 
 # Once a device has reported there is something to wait for, and waiting for an approver is not the invitee's fault.
 _TIMED: Final[frozenset[EnrollmentState]] = frozenset({"identified", "consented", "certified"})

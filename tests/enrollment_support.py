@@ -38,7 +38,7 @@ from zt_engine.core.errors import InputError
 from zt_engine.core.jose import thumbprint
 from zt_engine.ports.attestation import Attested
 from zt_engine.ports.credentials import CertificateRequest
-from zt_engine.ports.inventory import DeviceFilter
+from zt_engine.ports.inventory import DeviceFilter, EnrollmentFilter
 
 NOW = 1_790_000_000
 TENANT = "mofa"
@@ -241,7 +241,7 @@ class Office:
 
     def enrollments(self) -> list[Enrollment]:
         with self.store.reading(TENANT) as tx:
-            return list(tx.enrollments.page(state="", after="", limit=1000))
+            return list(tx.enrollments.page(EnrollmentFilter(), after="", limit=1000))
 
     def audit(self) -> list[Any]:
         with self.store.reading(TENANT) as tx:

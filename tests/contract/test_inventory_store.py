@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from device_inventory.device import DEVICE_STATUSES
+from device_inventory.enrollment import STATES, UNDER_WAY
 from tests.store_support import (
     NOW,
     TENANT,
@@ -26,6 +27,7 @@ from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.ports.inventory import (
     ChangeLog,
     DeviceFilter,
+    EnrollmentFilter,
     InventoryStore,
     RememberedAnswer,
     SidecarRecord,
@@ -253,11 +255,37 @@ def test_a_device_comes_from_one_enrollment(store: SqlStore) -> None:
 
         assert tx.enrollments.of_device("d1").id == "e1"
         assert (tx.enrollments.of_device("d2"), tx.enrollments.get("e9")) == (None, None)
-        assert [one.id for one in tx.enrollments.page(state="identified", after="", limit=9)] == ["e0", "e2"]
-        assert [one.id for one in tx.enrollments.page(state="", after="e0", limit=1)] == ["e1"]
+        assert [one.id for one in tx.enrollments.page(EnrollmentFilter(), after="e0", limit=1)] == ["e1"]
     with pytest.raises(UnavailableError) as caught, store.writing(TENANT) as tx:
         tx.enrollments.put(enrollment("e2", device_id="d1"))
     assert caught.value.code == "STORE_CONFLICT"
+
+
+def test_enrollments_are_found_by_their_person_their_device_their_state_and_words(store: SqlStore) -> None:
+    with store.writing(TENANT) as tx:
+        for state in STATES:
+            tx.enrollments.put(enrollment(state, state=state))
+        tx.enrollments.put(replace(enrollment("e-50%_\\"), subject="Straße", invitation="i9", device_id="d9"))
+        tx.enrollments.put(replace(enrollment("there"), issuer="https://other", device_id="d8"))
+    with store.writing(TENANT) as tx:
+        tx.enrollments.put(replace(there(tx.enrollments.get("there")), state="complete"))
+
+    def wanted(**members: object) -> list[str]:
+        with store.reading(TENANT) as tx:
+            return [one.id for one in tx.enrollments.page(EnrollmentFilter(**members), after="", limit=99)]
+
+    odd = ["e-50%_\\"]
+    assert wanted(states=("waiting",)) == ["waiting"]
+    assert wanted(states=UNDER_WAY) == sorted([*UNDER_WAY, *odd])
+    assert wanted(states=()) == []
+    assert wanted(subject="Straße") == wanted(device_id="d9") == wanted(invitation="i9") == odd
+    assert wanted(issuer="https://other") == wanted(issuer="https://other", subject="p1") == ["there"]
+    assert wanted(subject="strasse") == wanted(device_id="d") == []
+    assert wanted(text="STRASSE") == wanted(text="50%_\\") == wanted(text="I9") == wanted(text="D9") == odd
+    assert wanted(text="5%0") == wanted(text="9d") == []
+    assert wanted(text="d8", states=("complete",)) == ["there"]
+    assert wanted(text="d8", states=UNDER_WAY) == []
+    assert len(wanted()) == len(STATES) + 2
 
 
 def test_a_nonce_is_good_once_for_its_holder_and_purpose_until_it_is_over(store: SqlStore) -> None:
@@ -479,7 +507,7 @@ def everything(store: SqlStore, tenant: str) -> list[object]:
             *tx.devices.of_serial("h"),
             *tx.devices.of_owner("p"),
             *tx.invitations.page(after="", limit=99),
-            *tx.enrollments.page(state="", after="", limit=99),
+            *tx.enrollments.page(EnrollmentFilter(), after="", limit=99),
             *tx.situation.subjects(after=("", ""), limit=99),
             *tx.situation.all("overlay").values(),
             *tx.audit.page(after=0, limit=99),

@@ -26,7 +26,7 @@ from tests.store_support import (
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.adapters.store_sql.backup import LEAP, write
 from zt_engine.core.errors import ConfigError
-from zt_engine.ports.inventory import DeviceFilter, RememberedAnswer, SidecarRecord
+from zt_engine.ports.inventory import DeviceFilter, EnrollmentFilter, RememberedAnswer, SidecarRecord
 
 OTHER = "other"
 
@@ -65,7 +65,8 @@ def everything(store: SqlStore, tenant: str) -> list[object]:
             [tx.devices.of_certificate(f"x5t-{number}") for number in range(3)],
             tx.devices.of_owner("p"),
             tx.invitations.of_code("code-i1"),
-            tx.enrollments.page(state="", after="", limit=99),
+            tx.enrollments.page(EnrollmentFilter(), after="", limit=99),
+            tx.enrollments.page(EnrollmentFilter(subject="p1", text="I1"), after="", limit=99),
             tx.enrollments.of_device("d1"),
             tx.audit.page(after=0, limit=99),
             tx.sidecars.all(),

@@ -13,14 +13,15 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from tests.postgres import server
-from tests.store_support import KINDS, NOW, ON_DISK, TENANT, device, opened, store_url
+from tests.store_support import KINDS, NOW, ON_DISK, TENANT, device, enrollment, opened, store_url
 from zt_engine.adapters.store_sql import engine, open_store, schema
 from zt_engine.adapters.store_sql.tables import election, metadata
 from zt_engine.adapters.store_sql.values import encode
 from zt_engine.core.errors import ConfigError, UnavailableError
+from zt_engine.ports.inventory import EnrollmentFilter
 
 
 @contextmanager
@@ -84,14 +85,34 @@ def test_what_the_first_version_wrote_is_there_in_this_one(kind: str, tmp_path: 
             connection.execute(
                 text(f"INSERT INTO devices ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"), row
             )
+            _begin_enrollments(connection, 501)
         store.migrate()
 
         with store.writing(TENANT) as tx:
+            assert [one.id for one in tx.enrollments.page(EnrollmentFilter(text="E500"), after="", limit=9)] == ["e500"]
+            assert len(tx.enrollments.page(EnrollmentFilter(subject="p1"), after="", limit=999)) == 501
             assert tx.devices.get("d1") == device(owner="p")
             tx.devices.put(device(owner="p", version=2))
         with store._database.reading() as connection:
             assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         store.close()
+
+
+def _begin_enrollments(connection: Connection, count: int) -> None:
+    begun = [enrollment(f"e{number}") for number in range(count)]
+    connection.execute(
+        text(
+            "INSERT INTO enrollments (tenant, id, invitation, state, not_after, body)"
+            " VALUES (:tenant, :id, :invitation, :state, :not_after, :body)"
+        ),
+        [
+            {
+                "tenant": one.tenant, "id": one.id, "invitation": one.invitation, "state": one.state,
+                "not_after": one.not_after, "body": encode(one).decode(),
+            }
+            for one in begun
+        ],
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ON_DISK)

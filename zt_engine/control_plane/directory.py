@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from device_inventory.device import DeviceStatus
-from device_inventory.enrollment import EnrollmentState, advance
+from device_inventory.enrollment import UNDER_WAY, advance
 from device_inventory.invitation import Invitation
 from device_inventory.operations import offboard
 from zt_engine.control_plane.access import Administrator
@@ -20,13 +20,12 @@ from zt_engine.control_plane.passkeys import forget_keys
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.core.issuer import subject_name
-from zt_engine.ports.inventory import DeviceFilter, Transaction
+from zt_engine.ports.inventory import DeviceFilter, EnrollmentFilter, Transaction
 
 LEFT: Final = "left"
 TOKENS_LIVE: Final = 86_400
 """No access token lives longer; by then the record alone keeps a person out."""
 _PAGE: Final = 500
-_UNDER_WAY: Final[tuple[EnrollmentState, ...]] = ("identified", "consented", "certified", "reported", "waiting")
 _IN_SERVICE: Final[frozenset[DeviceStatus]] = frozenset({"invited", "enrolled", "active", "quarantined", "lost"})
 
 
@@ -185,12 +184,11 @@ def _concerning(tx: Transaction, leaving: Leaving) -> Iterator[Invitation]:
 
 def _refused(tx: Transaction, leaving: Leaving, *, actor: str, now: int) -> list[str]:
     done = []
-    for state in _UNDER_WAY:
-        after = ""
-        while page := tx.enrollments.page(state=state, after=after, limit=_PAGE):
-            for one in page:
-                if (one.issuer, one.subject) == (leaving.issuer, leaving.subject):
-                    keep_enrollment(tx, advance(one, "refuse", now=now), before=one, actor=actor, now=now)
-                    done.append(one.id)
-            after = page[-1].id
+    wanted = EnrollmentFilter(states=UNDER_WAY, issuer=leaving.issuer, subject=leaving.subject)
+    after = ""
+    while page := tx.enrollments.page(wanted, after=after, limit=_PAGE):
+        for one in page:
+            keep_enrollment(tx, advance(one, "refuse", now=now), before=one, actor=actor, now=now)
+            done.append(one.id)
+        after = page[-1].id
     return done

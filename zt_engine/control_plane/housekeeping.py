@@ -21,7 +21,7 @@ from zt_engine.control_plane.fleet import FleetWatching
 from zt_engine.control_plane.ledger import Ledger, keep_enrollment
 from zt_engine.control_plane.sessions import Sessions
 from zt_engine.control_plane.situation import forget_ended
-from zt_engine.ports.inventory import DeviceFilter, Transaction
+from zt_engine.ports.inventory import DeviceFilter, EnrollmentFilter, Transaction
 
 PAGE: Final = 500
 REVOCATIONS_EVERY: Final = 3600
@@ -107,8 +107,9 @@ class Housekeeping:
 
 
 def _enrollments(tx: Transaction, state: EnrollmentState) -> Iterator[Enrollment]:
+    wanted = EnrollmentFilter(states=(state,))
     after = ""
-    while page := tx.enrollments.page(state=state, after=after, limit=PAGE):
+    while page := tx.enrollments.page(wanted, after=after, limit=PAGE):
         yield from page
         after = page[-1].id
 

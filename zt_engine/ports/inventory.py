@@ -14,7 +14,7 @@ import msgspec
 
 from device_inventory.asset_ledger import Asset
 from device_inventory.device import DeviceStatus, Ownership
-from device_inventory.enrollment import Enrollment
+from device_inventory.enrollment import Enrollment, EnrollmentState
 from device_inventory.inventory import Device
 from device_inventory.invitation import Invitation
 from zt_engine.core.audit import AuditEvent
@@ -32,6 +32,20 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""
     text: str = ""
     """Part of id, name, model or owner."""
+
+
+class EnrollmentFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which enrollments are wanted; what is None or empty asks for nothing."""
+
+    states: tuple[EnrollmentState, ...] | None = None
+    """Any of these; of none there are none."""
+    issuer: str = ""
+    subject: str = ""
+    """Where the person signs in, and their `sub` there."""
+    device_id: str = ""
+    invitation: str = ""
+    text: str = ""
+    """Part of id, subject, device id or invitation."""
 
 
 class DeviceStore(Protocol):
@@ -108,8 +122,8 @@ class EnrollmentStore(Protocol):
         """Insert or replace."""
         ...
 
-    def page(self, *, state: str, after: str, limit: int) -> Sequence[Enrollment]:
-        """Return enrollments in a state (any when empty), in the order of their ids."""
+    def page(self, wanted: EnrollmentFilter, *, after: str, limit: int) -> Sequence[Enrollment]:
+        """Return up to `limit` enrollments with ids above `after`, in the order of their ids."""
         ...
 
 

@@ -14,6 +14,7 @@ from zt_engine.adapters.store_sql.session import THIS_TENANT, Session
 from zt_engine.adapters.store_sql.tables import enrollments
 from zt_engine.adapters.store_sql.upsert import Upsert
 from zt_engine.adapters.store_sql.values import encode
+from zt_engine.ports.inventory import EnrollmentFilter
 
 _decode: Final = msgspec.json.Decoder(Enrollment).decode
 
@@ -41,20 +42,36 @@ class SqlEnrollments:
 
     def put(self, enrollment: Enrollment) -> None:
         """Insert or replace; STORE_CONFLICT when the device came from another one."""
-        self._session.upsert(
-            _put,
-            id=enrollment.id,
-            invitation=enrollment.invitation,
-            state=enrollment.state,
-            device_id=enrollment.device_id or None,
-            not_after=enrollment.not_after,
-            body=encode(enrollment),
-        )
+        self._session.upsert(_put, id=enrollment.id, **_columns(enrollment))
 
-    def page(self, *, state: str, after: str, limit: int) -> Sequence[Enrollment]:
-        """Return enrollments in a state (any when empty), in the order of their ids."""
+    def page(self, wanted: EnrollmentFilter, *, after: str, limit: int) -> Sequence[Enrollment]:
+        """Return up to `limit` enrollments with ids above `after`, in the order of their ids."""
         query = _mine.where(enrollments.c.id > after)
-        if state:
-            query = query.where(enrollments.c.state == state)
+        if wanted.states is not None:
+            query = query.where(enrollments.c.state.in_(wanted.states))
+        for column, value in (
+            (enrollments.c.issuer, wanted.issuer),
+            (enrollments.c.subject, wanted.subject),
+            (enrollments.c.device_id, wanted.device_id),
+            (enrollments.c.invitation, wanted.invitation),
+        ):
+            if value:
+                query = query.where(column == value)
+        if wanted.text:
+            query = query.where(enrollments.c.search.contains(wanted.text.casefold(), autoescape=True))
         rows = self._session.locked_rows(query.order_by(enrollments.c.id).limit(limit))
         return tuple(_decode(row.body) for row in rows)
+
+
+def _columns(enrollment: Enrollment) -> dict[str, object]:
+    searched = (enrollment.id, enrollment.subject, enrollment.device_id, enrollment.invitation)
+    return {
+        "invitation": enrollment.invitation,
+        "issuer": enrollment.issuer,
+        "subject": enrollment.subject,
+        "state": enrollment.state,
+        "device_id": enrollment.device_id or None,
+        "not_after": enrollment.not_after,
+        "search": "\n".join(text.replace("\n", " ") for text in searched).casefold(),
+        "body": encode(enrollment),
+    }

@@ -109,6 +109,10 @@ enrollments: Final = Table(
     Column("device_id", Name()),  # NULL until there is one: a device comes from one enrollment
     _number("not_after"),
     _body(),
+    Column("issuer", Name(), nullable=False, server_default=""),
+    Column("subject", Name(), nullable=False, server_default=""),
+    Column("search", Prose(), nullable=False, server_default=""),
+    Index(None, "tenant", "subject", "id"),
     Index(None, "tenant", "device_id", unique=True),
     Index(None, "tenant", "state", "id"),
 )

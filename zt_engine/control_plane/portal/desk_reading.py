@@ -23,7 +23,7 @@ from zt_engine.control_plane.reads import reads_of
 from zt_engine.core.audit import AuditEvent
 from zt_engine.core.errors import InputError
 from zt_engine.core.identity import SubjectRecord
-from zt_engine.ports.inventory import DeviceFilter, Transaction
+from zt_engine.ports.inventory import DeviceFilter, EnrollmentFilter, Transaction
 
 PAGE: Final = 25
 EVENTS: Final = 50
@@ -45,6 +45,7 @@ BUTTONS: Final[Mapping[Operation, DeviceEvent | None]] = MappingProxyType(
 """What is done to a device at the desk, in the order of its buttons, and the event of its life that is."""
 GRAVE: Final[frozenset[Operation]] = frozenset({"revoke", "retire"})
 """What nobody takes back."""
+_WAITING: Final = EnrollmentFilter(states=("waiting",))
 ItemT = TypeVar("ItemT")
 
 
@@ -182,7 +183,7 @@ class DeskReading:
                 )
 
             return gather(
-                lambda after, limit: tx.enrollments.page(state="waiting", after=after, limit=limit),
+                lambda after, limit: tx.enrollments.page(_WAITING, after=after, limit=limit),
                 held,
                 key=lambda one: one.id,
                 after=after,
