@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import key_cost, read_once
 from tests.corpus.printed import matrix_of
-from tests.peers import FINDERS, find_peer
+from tests.peers import find_peer, missing_peers, skipped_tests
 from zt_engine.adapters import wasm_module
 
 settings.register_profile(
@@ -57,9 +57,12 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which peers were not found, so that a skipped comparison is never silent."""
-    missing = [name for name in FINDERS if find_peer(name) is None]
-    terminalreporter.write_line("peers missing: " + (", ".join(missing) if missing else "none"))
+    """Say which peers were not found and what was therefore skipped: a skipped comparison is never silent."""
+    terminalreporter.write_line("peers missing: " + (", ".join(missing_peers()) or "none"))
+    for line in skipped_tests(
+        (report.nodeid, report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ())
+    ):
+        terminalreporter.write_line(line)
     if matrix := matrix_of(terminalreporter.stats):
         terminalreporter.write_line(f"\nrequests that try to get past a proxy (docs/corpus.md):\n{matrix}")
 

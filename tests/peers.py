@@ -6,7 +6,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,6 +120,10 @@ FINDERS = {
     "certutil": _program("certutil"),
     "postgres": _postgres,
     "wrk": _wrk,
+    "curl": _program("curl"),
+    "openssl": _program("openssl"),
+    "php": _program("php"),
+    "node": _program("node"),
     "pki (strongSwan)": _program("pki"),
     "softhsm2": _softhsm,
     "swtpm": _program("swtpm"),
@@ -127,6 +131,21 @@ FINDERS = {
     "tpm2-tools": _program("tpm2_pcrextend"),
     "tpm2-pytss": _tpm_python,
 }
+
+
+def missing_peers() -> list[str]:
+    """The peers that this machine does not have."""
+    return [name for name in FINDERS if find_peer(name) is None]
+
+
+def skipped_tests(reports: Iterable[tuple[str, str]]) -> list[str]:
+    """One line for each reason to skip: how many tests, which, and why; from (test, reason) of each that was."""
+    found: dict[str, list[str]] = {}
+    for test, reason in reports:
+        found.setdefault(reason.removeprefix("Skipped: "), []).append(test.partition("[")[0])
+    return [
+        f"{len(tests)} skipped: {reason}: {', '.join(dict.fromkeys(tests))}" for reason, tests in sorted(found.items())
+    ]
 
 
 def find_peer(name: str) -> Path | None:
