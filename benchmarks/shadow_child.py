@@ -17,7 +17,7 @@ import msgspec
 from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.log_archive import Archive
 from zt_engine.adapters.log_following import LogFollower
-from zt_engine.adapters.priority import stand_back
+from zt_engine.adapters.priority import Crowd, stand_back
 from zt_engine.adapters.shadow_http import Watched
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.bootstrap.shadow import Shadow
@@ -66,6 +66,7 @@ def main(folder: Path, report: Path) -> None:
         SystemClock(),
         open_release=lambda raw: open_bundle(raw, keys={}, require_signature=False),
         read_situation=lambda raw: decode_situation(raw, where="candidate"),
+        waited=Crowd().waited,
     )
     shadow.turn()
     report.with_suffix(".ready").touch()

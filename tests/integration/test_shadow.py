@@ -19,7 +19,7 @@ from zt_engine.adapters.log_following import LogFollower
 from zt_engine.adapters.shadow_http import Watched
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.bootstrap.sandbox import Sandbox
-from zt_engine.bootstrap.shadow import Shadow, addresses
+from zt_engine.bootstrap.shadow import LATEST_SECONDS, Shadow, addresses
 from zt_engine.config import load
 from zt_engine.core.bundle import Bundle, open_bundle
 from zt_engine.core.errors import BundleError, UnavailableError
@@ -53,7 +53,7 @@ def sandbox(tmp_path: Path, opa: str) -> Sandbox:
 
 
 @contextlib.contextmanager
-def shadowing(sandbox: Sandbox, control: FakeControl, clock: FakeClock) -> Iterator[Shadow]:
+def shadowing(sandbox: Sandbox, control: FakeControl, clock: FakeClock, *, waited: float = 0.0) -> Iterator[Shadow]:
     folder = sandbox.folder / "log"
     shadow = Shadow(
         LogFollower(folder),
@@ -62,6 +62,7 @@ def shadowing(sandbox: Sandbox, control: FakeControl, clock: FakeClock) -> Itera
         clock,
         open_release=_opened,
         read_situation=lambda raw: decode_situation(raw, where="candidate"),
+        waited=lambda: waited,
     )
     with contextlib.closing(shadow):
         yield shadow
@@ -131,6 +132,24 @@ def test_an_overlay_about_something_else_changes_nothing(sandbox: Sandbox) -> No
 
     assert report["decided"] > 0
     assert report["changes"] == ()
+
+
+def test_a_shadow_rests_while_others_want_the_processor_unless_it_is_minutes_behind(sandbox: Sandbox) -> None:
+    device, clock = laptop(sandbox), FakeClock(sandbox.now)
+    control = FakeControl(watched("overlay.changed", "overlay:rain", overlay(sandbox.now)))
+    rests: list[float] = []
+    with in_process(sandbox, clock=clock) as program, shadowing(sandbox, control, clock, waited=0.01) as shadow:
+        shadow.rest = rests.append
+        shadow.turn()
+        program.ask(CASE)
+        shadow.turn()
+        rested = list(rests)
+        ask(program, sandbox, device)
+        clock.advance(LATEST_SECONDS + 60)
+        shadow.turn()
+
+    assert rested == rests == [0.03]
+    assert control.reports[1]["decided"] == control.reports[1]["keys"] > 1
 
 
 def test_where_a_candidate_is_in_force_already_the_shadow_still_tells_what_it_changes(sandbox: Sandbox) -> None:

@@ -13,8 +13,12 @@ import msgspec
 
 INPUTS: Final = "inputs-*.jsonl"
 DECISIONS: Final = "decisions-*.jsonl"
-CHUNK_BYTES: Final = 4 << 20
+CHUNK_BYTES: Final = 128 << 10
+"""Read at once: some fifty inputs. More would push out of the caches what the sidecar has in them."""
+LINE_BYTES: Final = 4 << 20
 TAIL_BYTES: Final = 1 << 20
+GLANCE_BYTES: Final = 64 << 10
+"""A tail that is enough to see what decides now."""
 SAMPLE: Final = 500
 MAX_KNOWN: Final = 1_000_000
 
@@ -56,7 +60,7 @@ class LogFollower:
         """Whether there was more than was read the last time."""
 
     def new_inputs(self) -> list[NewInput]:
-        """Return inputs that were not seen before, oldest first; at most some megabytes of them."""
+        """Return inputs that were not seen before, oldest first; some fifty of them at once."""
         found: list[NewInput] = []
         self.waiting = False
         paths = sorted(self._inputs.glob(INPUTS), key=_modified)
@@ -80,28 +84,31 @@ class LogFollower:
             with path.open("rb") as file:
                 file.seek(offset)
                 data = file.read(CHUNK_BYTES)
+                whole = len(data) == CHUNK_BYTES
+                if whole and b"\n" not in data:
+                    data += file.read(LINE_BYTES)
         except FileNotFoundError:
             return b""
         end = data.rfind(b"\n") + 1
         self._offsets[path] = offset + end
-        self.waiting = self.waiting or len(data) == CHUNK_BYTES
+        self.waiting = self.waiting or (whole and end > 0)
         return data[:end]
 
     # -- the last decisions
 
-    def tail(self) -> bytes:
-        """Return the last complete lines of the newest segment."""
+    def tail(self, most: int = TAIL_BYTES) -> bytes:
+        """Return the last complete lines of the newest segment, of so many bytes at most."""
         newest = max(self._folder.glob(DECISIONS), key=_modified, default=None)
         if newest is None:
             return b""
         try:
             with newest.open("rb") as file:
                 size = file.seek(0, 2)
-                file.seek(max(0, size - TAIL_BYTES))
-                data = file.read(TAIL_BYTES)
+                file.seek(max(0, size - most))
+                data = file.read(most)
         except FileNotFoundError:
             return b""
-        start = data.find(b"\n") + 1 if size > TAIL_BYTES else 0
+        start = data.find(b"\n") + 1 if size > most else 0
         return data[start : data.rfind(b"\n") + 1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,3 +22,17 @@ def stand_back() -> None:
         AUTOGROUP.write_text(f"{LOWEST}\n", encoding="ascii")
     with suppress(OSError, AttributeError):  # a sandbox may forbid it, macOS lacks it; being nice is what is left
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+class Crowd:
+    """How long others have had the processor that this process wanted: what passed, less what it worked itself."""
+
+    def __init__(self) -> None:
+        self._passed, self._worked = time.monotonic(), time.process_time()
+
+    def waited(self) -> float:
+        """Return for how many seconds since this was asked last; who slept meanwhile counts as who waited."""
+        passed, worked = time.monotonic(), time.process_time()
+        waited = (passed - self._passed) - (worked - self._worked)
+        self._passed, self._worked = passed, worked
+        return max(0.0, waited)

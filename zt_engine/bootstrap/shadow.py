@@ -17,7 +17,8 @@ import msgspec
 import structlog
 
 from zt_engine.adapters.log_archive import Archive
-from zt_engine.adapters.log_following import LogFollower, NewInput, decision_of, decisions, p99
+from zt_engine.adapters.log_following import GLANCE_BYTES, LogFollower, NewInput, decision_of, decisions, p99
+from zt_engine.adapters.priority import Crowd
 from zt_engine.adapters.shadow_http import ShadowClient, Watched
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.adapters.stream_http import trusting
@@ -42,6 +43,13 @@ log = structlog.get_logger()
 
 ASK_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.25
+BATCH: Final = 8
+REST: Final = 3.0
+"""So many times as long as others had the processor during a batch, they have it to themselves after it: each turn of
+ours costs them what they have in its caches."""
+LONGEST_REST_SECONDS: Final = 0.25
+LATEST_SECONDS: Final = 300.0
+"""Who is further behind rests no more."""
 PATIENT: Final = PolicySettings(budget_ms=1000)
 """Whoever gives way to everybody is stopped in the middle of an evaluation; that is no fault of the candidate's."""
 KINDS: Final[dict[str, Kind]] = {
@@ -113,13 +121,18 @@ class Shadow:
         *,
         open_release: Callable[[bytes], Bundle],
         read_situation: ReadSituation,
+        waited: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`waited` says for how many seconds others had the processor since it was asked last."""
         self._follower = follower
         self._archive = archive
         self._control = control
         self._clock = clock
         self._open_release = open_release
         self._read_situation = read_situation
+        self._waited = waited
+        self.rest: Callable[[float], object] = lambda _: None
+        """Lets so many seconds pass, unless it has to stop."""
         self._watches: dict[int, Watch] = {}
         self._active: tuple[tuple[str, str, str], Decider] | None = None
         self._asked_at: float | None = None
@@ -133,6 +146,7 @@ class Shadow:
 
     def run(self, stopped: threading.Event) -> None:
         """Watch until told to stop."""
+        self.rest = stopped.wait
         while not stopped.is_set():
             try:
                 self.turn()
@@ -143,13 +157,12 @@ class Shadow:
 
     def turn(self) -> None:
         """Decide what is new; every few seconds say what was seen and ask what is to be watched."""
-        tail = self._follower.tail() if self._due() or self._watches else b""
         fresh = self._follower.new_inputs()
         if self._watches and fresh:
-            self._take(fresh, tail)
+            self._take(fresh)
         if self._due():
             self._asked_at = self._clock.elapsed()
-            latest = p99(decisions(tail))
+            latest = p99(decisions(self._follower.tail()))
             for ref_seq, watch in self._watches.items():
                 told: dict[str, Any] = msgspec.to_builtins(watch.tally.report(p99_us=latest))
                 try:
@@ -161,22 +174,33 @@ class Shadow:
     def _due(self) -> bool:
         return self._asked_at is None or self._clock.elapsed() - self._asked_at >= ASK_SECONDS
 
-    def _take(self, fresh: list[NewInput], tail: bytes) -> None:
+    def _take(self, fresh: list[NewInput]) -> None:
         for watch in self._watches.values():
             watch.tally.keys += len(fresh)
-        active = self._policy(tail)
+        active = self._policy()
         if active is None:
             return
-        for one in fresh:
+        tail = b""
+        self._waited()
+        for number, one in enumerate(fresh, start=1):
             document = msgspec.json.decode(one.document, type=PolicyInput)
             for watch in self._watches.values():
                 before, after = watch.decide(active, document)
                 wanted = watch.tally.wants_sample(document, before, after)
+                tail = tail or (self._follower.tail() if wanted else b"")
                 watch.tally.add(document, before, after, decision_of(tail, one.digest) if wanted else "")
+            if number % BATCH == 0 or number == len(fresh):
+                self._give_way(decided_at=document.time)
 
-    def _policy(self, tail: bytes) -> Decider | None:
+    def _give_way(self, *, decided_at: int) -> None:
+        waited = self._waited()
+        if waited and self._clock.now() - decided_at < LATEST_SECONDS:
+            self.rest(min(REST * waited, LONGEST_REST_SECONDS))
+            self._waited()  # that was of our own will
+
+    def _policy(self) -> Decider | None:
         """Return the policy that decides here now, as the log names it."""
-        named = next((one.versions for one in reversed(decisions(tail)) if one.versions), None)
+        named = self._named(GLANCE_BYTES) or (self._named() if self._active is None else None)
         if named is not None:
             key = (str(named.get("bundle", "")), str(named.get("catalogue", "")), str(named.get("trust", "")))
             if self._active is None or self._active[0] != key:
@@ -189,6 +213,10 @@ class Shadow:
         for watch in self._watches.values():
             self._stand_in(watch, self._active[0][0])
         return self._active[1]
+
+    def _named(self, *most: int) -> dict[str, str | int] | None:
+        last = reversed(decisions(self._follower.tail(*most)))
+        return next((one.versions for one in last if one.versions), None)
 
     def _stand_in(self, watch: Watch, active: str) -> None:
         """Have what was before decide, where a release that is watched is what decides already."""
@@ -239,6 +267,7 @@ def open_shadow(settings: Settings, clock: Clock) -> Shadow:
         clock,
         open_release=lambda raw: activation.read_bundle(raw, trusted.bundle_keys),
         read_situation=lambda raw: decode_situation(raw, where="candidate", approvers=trusted.approvers),
+        waited=Crowd().waited,
     )
 
 
