@@ -92,6 +92,60 @@ def test_report_ages_of_jp_gov_are_halved_from_level_one() -> None:
     assert ages == {"C2": [86400, 43200, 43200], "C3-S": [3600, 1800, 1800], "C3-TS": [900, 450, 450]}
 
 
+STATUS = {"DEVICE_LOST", "DEVICE_REVOKED", "DEVICE_QUARANTINED", "DEVICE_RETIRED"}
+GATES = {
+    # label: the gates that it has beside those of the label below it
+    "C0": {
+        "SERVICE_CEILING_EXCEEDED", "DELEGATE_CEILING", "COMPARTMENT_MISSING", "AUDIENCE_RESTRICTED", "NOT_RELEASABLE",
+        "PURPOSE_REQUIRED", "CAVEAT_NOT_MET",
+    },
+    "C1": {"AUTH_REQUIRED", "SUBJECT_EXPIRED", "CLEARANCE_TOO_LOW", *STATUS},
+    "C2": {
+        "MFA_REQUIRED", "DEVICE_NOT_ENROLLED", "DEVICE_NOT_ASSIGNED", "DISK_NOT_ENCRYPTED", "OS_UNSUPPORTED",
+        "KEV_OVERDUE", "INTEGRITY_BROKEN", "PROTECTION_OFF", "REPORT_STALE", "BYOD_CEILING",
+    },
+    "C3-S": {
+        "CHANNEL_CLOSED_REQUIRED", "PHISHING_RESISTANT_REQUIRED", "REAUTH_REQUIRED", "HARDWARE_KEY_REQUIRED",
+        "ENCRYPTION_UNATTESTED", "SECURE_BOOT_UNPROVEN", "KEV_OPEN", "ADMIN_SESSION",
+    },
+    "C3-TS": {"BOOT_UNATTESTED", "NAMED_LIST_REQUIRED", "ROOM_NOT_APPROVED"},
+}  # fmt: skip
+
+
+def test_gates_of_jp_gov_are_the_promised_ones_and_grow_with_the_label() -> None:
+    rows = baseline("jp-gov")["labels"]
+    known: set[str] = set()
+
+    for code, gates in GATES.items():
+        known |= gates
+        assert set(rows[code]["reads"]) == known, code
+    assert rows["CX"]["reads"] == ["LABEL_FORBIDDEN"]
+
+
+def test_obligations_of_jp_gov_are_the_promised_ones() -> None:
+    rows = baseline("jp-gov")["labels"]
+    secret = {"no_store", "no_download", "watermark", "notify_owner"}
+
+    assert {code: (set(row["obligations"]), set(row["unmanaged"])) for code, row in rows.items()} == {
+        "C0": (set(), set()),
+        "C1": (set(), set()),
+        "C2": ({"no_store"}, {"no_download", "watermark"}),
+        "C3-S": (secret, set()),
+        "C3-TS": (secret, set()),
+        "CX": ({"notify_owner"}, set()),
+    }
+    assert rows["C3-TS"]["export"] == ["dual_control"]
+
+
+def test_each_threat_level_of_jp_gov_adds_what_it_promises_to_c2() -> None:
+    levels = baseline("jp-gov")["labels"]["C2"]["levels"]
+
+    assert [level["byod"] for level in levels] == [True, True, False, False, False]
+    assert ["PHISHING_RESISTANT_REQUIRED" in level["writes"] for level in levels] == [False, False, True, True, True]
+    assert ["no_download" in level["obligations"] for level in levels] == [False, False, False, True, True]
+    assert ["CONTINUITY_ROLE_REQUIRED" in level["reads"] for level in levels] == [False, False, False, False, True]
+
+
 @pytest.mark.parametrize("pack", PACKS)
 def test_every_label_has_a_column_for_every_threat_level_and_none_loosens(pack: str) -> None:
     for row in baseline(pack)["labels"].values():

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.packs_support import POLICIES, document
@@ -170,19 +170,71 @@ def test_a_higher_threat_level_never_opens_nor_drops_anything(jp_gov: Policy, da
     assert calm[3] <= tense[3]
 
 
+STRICTER = {
+    "caveats": ["nofor", "staff_only", "never-heard-of"],
+    "compartments": ["case:1", "case:2"],
+    "rel_to": ["JPN", "USA"],
+    "audience": ["group:staff", "org:elsewhere"],
+    "purpose": ["statistics", "audit"],
+}
+"""What a label may demand beside its rank. Nothing of it demands nothing."""
+
+
 @given(data=st.data())
-def test_a_stricter_label_never_opens_what_a_looser_one_closes(jp_gov: Policy, data: st.DataObject) -> None:
+def test_p5_a_stricter_label_never_opens_what_a_looser_one_closes(jp_gov: Policy, data: st.DataObject) -> None:
     body = data.draw(requests())
+    body["subject"]["compartments"] = data.draw(st.sampled_from([[], ["case:1"]]))
+    body["request"]["purpose"] = data.draw(st.sampled_from([None, "audit"]))
     looser = jp_gov.decide(body)
     rank = body["resource"]["label"]["rank"]
     code, higher = data.draw(st.sampled_from([label for label in LABELS if label[1] >= rank]))
     stricter = copy.deepcopy(body)
-    stricter["resource"]["label"] |= {"code": code, "rank": higher, "integrity": 2}
-    stricter["resource"]["label"]["caveats"] = sorted({*body["resource"]["label"]["caveats"], "nofor"})
+    label = stricter["resource"]["label"]
+    label |= {"code": code, "rank": higher, "integrity": 2}
+    for name in data.draw(st.lists(st.sampled_from(sorted(STRICTER)))):
+        label[name] = label[name] or [data.draw(st.sampled_from(STRICTER[name]))]
 
     strict = jp_gov.decide(stricter)
 
     assert looser[0] or not strict[0]
+
+
+@given(data=st.data())
+def test_p7_a_role_a_group_or_a_compartment_more_never_closes_what_may_be_read(
+    jp_gov: Policy, data: st.DataObject
+) -> None:
+    body = data.draw(requests())
+    body["request"]["write"] = False
+    body["resource"]["label"]["compartments"] = data.draw(st.sampled_from([[], ["case:1"]]))
+    body["resource"]["label"]["audience"] = data.draw(st.sampled_from([[], ["group:staff"], ["group:list"]]))
+    body["subject"]["groups"] = data.draw(st.sampled_from([[], ["staff"]]))
+    before = jp_gov.decide(body)
+    more = copy.deepcopy(body)
+    held, names = data.draw(st.sampled_from([
+        ("roles", ["continuity", "export", "anything"]),
+        ("groups", ["staff", "list", "anything"]),
+        ("compartments", ["case:1", "case:2"]),
+    ]))  # fmt: skip
+    more["subject"][held] = sorted({*body["subject"][held], data.draw(st.sampled_from(names))})
+
+    after = jp_gov.decide(more)
+
+    assert after[0] or not before[0]
+    assert after[1] <= before[1]
+    assert after[3] <= before[3]
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_integrity_changes_nothing_for_whoever_only_reads(jp_gov: Policy, data: st.DataObject) -> None:
+    body = data.draw(requests())
+    body["request"]["write"] = False
+    body["resource"]["label"]["integrity"] = 1
+    plain = jp_gov.decide(body)
+
+    body["resource"]["label"]["integrity"] = 2
+
+    assert jp_gov.decide(body) == plain
 
 
 @given(data=st.data())
