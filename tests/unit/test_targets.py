@@ -92,6 +92,17 @@ def test_two_routes_that_differ_in_anything_that_counts_are_two_classes(change: 
     assert found.of(target("/cases/1"), "GET").kind != found.of(target("/files/1"), "GET").kind
 
 
+def test_what_is_enforced_is_what_proxy_service_and_engine_enforce_together() -> None:
+    found = place("/cases/1", text=TEXT.replace("POST], label: C2}", "POST], label: C2, enforces: [watermark]}"))
+
+    alone, behind = found.enforced(()), found.enforced(("no_download", "watermark"))
+
+    assert alone.names == ("no_store", "notify_owner", "read_only", "record_session", "watermark")
+    assert behind.names == ("no_download", *alone.names)
+    assert (behind.ids, json.loads(behind.fragment)) == (frozenset(behind.names), list(behind.names))
+    assert found.enforced(()) is alone
+
+
 def test_a_route_with_an_action_is_a_class_of_its_own_for_every_path() -> None:
     found = places(text=TEXT.replace("label: C2}", "label: C2, action: case.read}"))
 
