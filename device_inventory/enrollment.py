@@ -19,6 +19,8 @@ from device_inventory.operations import activate, revoke
 EnrollmentState = Literal[
     "identified", "consented", "certified", "reported", "waiting", "complete", "refused", "expired"
 ]
+EnrollmentGroup = Literal["open", "finished", EnrollmentState]
+"""Those in a state, or all that are under way, or all that are over."""
 EnrollmentEvent = Literal["consent", "certify", "report", "ask_approval", "approve", "complete", "refuse", "expire"]
 EnrollmentStep = Literal["consent", "key", "report", "remedy", "wait", "none"]
 
@@ -62,7 +64,6 @@ TABLE: Final[Mapping[tuple[EnrollmentState, EnrollmentEvent], EnrollmentState]] 
 STATES: Final[tuple[EnrollmentState, ...]] = tuple(STEPS)
 """Every state, in the order of the way."""
 UNDER_WAY: Final[tuple[EnrollmentState, ...]] = tuple(state for state, step in STEPS.items() if step != "none")
-ENDED: Final[tuple[EnrollmentState, ...]] = tuple(state for state, step in STEPS.items() if step == "none")
 
 # Once a device has reported there is something to wait for, and waiting for an approver is not the invitee's fault.
 _TIMED: Final[frozenset[EnrollmentState]] = frozenset({"identified", "consented", "certified"})
@@ -88,6 +89,13 @@ class Enrollment(Struct, frozen=True, kw_only=True):
     started_at: int
     changed_at: int
     not_after: int
+
+
+def states_of(group: EnrollmentGroup) -> tuple[EnrollmentState, ...]:
+    """Return the states of a group."""
+    if group == "open":
+        return UNDER_WAY
+    return tuple(state for state in STATES if state not in UNDER_WAY) if group == "finished" else (group,)
 
 
 def advance(enrollment: Enrollment, event: EnrollmentEvent, *, now: int) -> Enrollment:

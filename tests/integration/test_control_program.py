@@ -22,6 +22,7 @@ from tests.control_support import TENANT, a_device, held_key
 from tests.hook_support import LoopThread
 from tests.integration.est_server import server_certificate
 from tests.sidecar_support import wait_for
+from tests.store_support import enrollment
 from tests.stream_server import free_port
 from zt_engine.adapters.dev_issuer import DevIssuer
 from zt_engine.bootstrap.control import ControlProgram
@@ -299,6 +300,29 @@ def test_a_device_is_named_by_how_no_other_one_begins(running: Running) -> None:
     assert doubtful.exception.code == "ID_AMBIGUOUS"
 
 
+def test_enrollments_are_found_and_shown_in_the_terminal(running: Running) -> None:
+    one, two = "4d1f0c1e-1111-4abc-8def-000000000001", "4d1f0c1e-2222-4abc-8def-000000000002"
+    with running.program.parts.store.writing(TENANT) as tx:
+        tx.enrollments.put(enrollment(one, tenant=TENANT, state="waiting", device_id="pc-of-enrollment"))
+        tx.enrollments.put(enrollment(two, tenant=TENANT, state="refused"))
+
+    listed = running.zt("enrollments", "--state", "open", "-s", "PC-OF")
+    of_device = json.loads(running.zt("enrollments", "--device", "pc-of-enrollment", "--json").stdout)
+    over = json.loads(
+        running.zt("enrollments", "--state", "finished", "--person", of_device[0]["person"], "--json").stdout
+    )
+    nobody = running.zt("enrollments", "--person", "nobody")
+    shown = running.zt("enrollment", "4d1f0c1e-1")
+    doubtful = running.zt("enrollment", "4d1f0c1e")
+
+    assert one in listed.stdout
+    assert two not in listed.stdout
+    assert ([found["id"] for found in of_device], [found["id"] for found in over]) == ([one], [two])
+    assert nobody.stdout == "No enrollments.\n"
+    assert (shown.exit_code, one in shown.stdout, "waiting" in shown.stdout) == (0, True, True)
+    assert getattr(doubtful.exception, "code", "") == "ID_AMBIGUOUS"
+
+
 def test_an_invitation_is_listed_and_withdrawn_in_the_terminal(running: Running) -> None:
     made = json.loads(running.zt("invite", "suzuki", "--issuer", "https://idp.example", "--json").stdout)
     withdrawn = running.zt("withdraw", made["id"][:13], "--reason", "the wrong person")
@@ -313,6 +337,7 @@ def test_an_invitation_is_listed_and_withdrawn_in_the_terminal(running: Running)
     [
         (("list", "--status", "lots"), "quarantined"),
         (("list", "--ownership", "mine"), "byod"),
+        (("enrollments", "--state", "lots"), "finished"),
         (("invite", "sato", "--ownership", "mine"), "byod"),
         (("invite", "sato", "--kind", "alien"), "contractor"),
         (("import", "x.csv", "--source", "excel"), "intune"),

@@ -79,6 +79,39 @@ def test_who_waits_is_found_page_by_page(office: PortalOffice) -> None:
     assert (len(first), first + second) == (25, list(range(27)))
 
 
+def test_registrations_are_found_by_words_and_state_and_lead_to_what_they_came_of(office: PortalOffice) -> None:
+    for number in range(27):
+        wait(office.control, f"pc-{number:02}", serial_hash=f"{number:064}")
+    invite(office.control, invitation("inv-begun", enrollment="enr-pc-26"))
+    helpdesk = person(office, "helpdesk")
+
+    def shown() -> list[int]:
+        return [number for number in range(27) if f"/desk/enrollments/enr-pc-{number:02}" in helpdesk.page]
+
+    helpdesk.get("/desk/enrollments?state=open")
+    first = shown()
+    helpdesk.get(_next(helpdesk))
+    assert (len(first), first + shown()) == (25, list(range(27)))
+    helpdesk.get("/desk/enrollments?q=PC-07&state=waiting")
+    assert shown() == [7]
+    helpdesk.get("/desk/enrollments?state=finished")
+    assert (shown(), "No registration matches." in helpdesk.text) == ([], True)
+    helpdesk.get("/desk/invitations")
+    assert shown() == [26]
+    helpdesk.get("/desk/enrollments/enr-pc-07")
+    assert "Somebody else has to approve the device." in helpdesk.text
+    assert "/desk/devices/pc-07" in helpdesk.page
+    assert "0" * 64 not in helpdesk.page
+    helpdesk.get("/desk/devices/pc-07")
+    assert shown() == [7]
+
+
+def test_a_registration_nobody_knows_is_a_page_that_says_so(office: PortalOffice) -> None:
+    answer = person(office, "helpdesk").get("/desk/enrollments/nothing")
+
+    assert (answer.status_code, "ENROLLMENT_NOT_FOUND" in answer.text) == (404, True)
+
+
 def test_a_device_nobody_knows_is_a_page_that_says_so(office: PortalOffice) -> None:
     answer = person(office, "owner").get("/desk/devices/nothing")
 

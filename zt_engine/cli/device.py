@@ -11,11 +11,13 @@ import typer
 from rich.console import Console
 
 from device_inventory.device import DeviceStatus, Ownership
+from device_inventory.enrollment import EnrollmentGroup
 from device_inventory.inventory import DeviceKind
 from zt_engine.adapters.control_http import ControlClient
 from zt_engine.cli.asking import asking
 from zt_engine.cli.device_ids import whole
 from zt_engine.cli.device_report import as_json, plain, say, show_invitations, show_list, show_one
+from zt_engine.cli.enrollment_report import show_enrollment, show_enrollments
 from zt_engine.cli.group_options import Anywhere
 from zt_engine.core.instants import parse_instant
 from zt_engine.core.jose import to_base64url
@@ -185,6 +187,40 @@ def withdraw(
         changed = client.post("v1", "invitations", found, "withdraw", body={"reason": reason})
     shown = {"id": changed["id"], "status": changed["state"]}
     print(as_json(changed) if json_ else say("changed", asked.language, **shown))
+
+
+@app.command()
+def enrollments(
+    state: Annotated[EnrollmentGroup | None, typer.Option(help="How far they are; `open` is under way.")] = None,
+    person: Annotated[str, typer.Option(help="Whose.")] = "",
+    device: Annotated[str, typer.Option(help="The device that came of it, or how no other one begins.")] = "",
+    q: Annotated[str, typer.Option("--search", "-s", help="Part of id, subject, device or invitation.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 200,
+    json_: AsJson = False,
+) -> None:
+    """List enrollments: who is registering what, how far they are, and what came of it."""
+    with asked.client() as client:
+        query = {"state": state, "person": person, "device": _device(client, device), "q": q}
+        found = list(client.pages("v1", "enrollments", most=limit, **query))
+    if json_:
+        print(as_json(found))
+    else:
+        show_enrollments(Console(), found, asked.language, now=time.time())
+
+
+@app.command()
+def enrollment(
+    id_: Annotated[str, typer.Argument(metavar="ENROLLMENT", help="Its id, or how no other one begins.")],
+    json_: AsJson = False,
+) -> None:
+    """Show how far an enrollment is, and what happened to it."""
+    with asked.client() as client:
+        meant = whole(id_, lambda: client.pages("v1", "enrollments", most=MOST_IDS, q=id_), what="enrollment")
+        found = client.get("v1", "enrollments", meant)
+    if json_:
+        print(as_json(found))
+    else:
+        show_enrollment(Console(), found)
 
 
 @app.command("import")

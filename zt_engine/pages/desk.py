@@ -9,6 +9,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from device_inventory.device import DeviceStatus
+from device_inventory.enrollment import EnrollmentState
 from device_inventory.facts import CATALOGUE, DAY, HOUR, FactEnvelope, FactValue
 from device_inventory.notice_texts import TEXTS as NOTICE
 from zt_engine.core.classification import Level
@@ -45,6 +46,16 @@ _INVITATION_BADGE: Final[Mapping[str, Badge]] = {
     "begun": "wait",
     "used": "ok",
     "withdrawn": "stop",
+    "expired": "stop",
+}
+_ENROLLMENT_BADGE: Final[Mapping[EnrollmentState, Badge]] = {
+    "identified": "wait",
+    "consented": "wait",
+    "certified": "wait",
+    "reported": "warn",
+    "waiting": "wait",
+    "complete": "ok",
+    "refused": "stop",
     "expired": "stop",
 }
 # Control characters and those that turn the direction of text around: a name that reads backwards is no name.
@@ -156,6 +167,10 @@ class Words:
     def invitation_badge(self, state: str) -> Badge:
         """Return which badge an invitation has."""
         return _INVITATION_BADGE[state]
+
+    def enrollment_badge(self, state: EnrollmentState) -> Badge:
+        """Return which badge an enrollment has."""
+        return _ENROLLMENT_BADGE[state]
 
     @staticmethod
     def segment(text: str) -> str:

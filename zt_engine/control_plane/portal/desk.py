@@ -16,6 +16,7 @@ from zt_engine.control_plane.devices import ACTION, PERMISSION, Operation
 from zt_engine.control_plane.paging import After
 from zt_engine.control_plane.portal.answers import Form, page_router, see_other
 from zt_engine.control_plane.portal.desk_acting import DeskActing
+from zt_engine.control_plane.portal.desk_enrollments import enrollment_routes
 from zt_engine.control_plane.portal.desk_forms import FormFault, once_of, reason_of, seen_of
 from zt_engine.control_plane.portal.desk_invitations import invitation_routes
 from zt_engine.control_plane.portal.desk_pages import DeskPages
@@ -39,6 +40,7 @@ def router(plane: ControlPlane) -> APIRouter:
     routes = page_router(plane)
     reading, acting, pages = DeskReading(plane), DeskActing(plane), DeskPages(plane)
     _finding(routes, reading, pages)
+    enrollment_routes(plane, routes, pages)
     invitation_routes(plane, routes, reading, acting, pages)
     for operation in BUTTONS:
         _operation(routes, operation, reading, acting, pages)

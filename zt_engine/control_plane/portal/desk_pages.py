@@ -26,6 +26,7 @@ from zt_engine.pages.registry import registry
 TABS: Final = (
     ("devices", "/desk", "devices.read"),
     ("waiting", "/desk/waiting", "devices.read"),
+    ("enrollments", "/desk/enrollments", "invitations.read"),
     ("invitations", "/desk/invitations", "invitations.read"),
     ("invite", "/desk/invite", "invitations.write"),
 )

@@ -84,6 +84,8 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[FactChange, ...]
     events: tuple[AuditEvent, ...]
     keys: int
+    enrollment: str
+    """Where it came from; empty where that is not known."""
     seen: str
 
 
@@ -146,6 +148,7 @@ class DeskReading:
             events = tuple(tx.audit.of(f"device:{device_id}", limit=EVENTS))
             ledger = _match(tx, device)
             hindered = hindrance(tx, device, who.names) if pending(device) else ""
+            enrollment = tx.enrollments.of_device(device_id)
         reads_of(self._plane).note(device_id, actor=who.actor)
         may = PERMISSIONS[who.role] if who.role is not None else frozenset()
         return Shown(
@@ -163,6 +166,7 @@ class DeskReading:
             history=tuple(reversed(device.history[-CHANGES:])),
             events=events,
             keys=len(live_keys(device, now=self._plane.now())),
+            enrollment="" if enrollment is None else enrollment.id,
             seen=f"{events[0].seq if events else 0}.{standing(device)}",
         )
 

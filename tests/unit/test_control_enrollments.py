@@ -1,0 +1,77 @@
+"""Enrollments are found by person, device, state and words; nothing of their secret is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from device_inventory.enrollment import STATES, UNDER_WAY, Enrollment
+from tests.control_support import NOW, TENANT, Control
+from zt_engine.control_plane.ledger import write_down
+
+HOME = "https://idp.example"
+OTHER = "https://partner.example"
+
+
+@pytest.fixture(scope="module")
+def control() -> Iterator[Control]:
+    with Control(home_issuer=HOME) as one:
+        with one.store.writing(TENANT) as tx:
+            for number, state in enumerate(STATES):
+                tx.enrollments.put(
+                    Enrollment(
+                        tenant=TENANT, id=f"enr-{number}", invitation=f"inv-{number}", issuer=HOME if number else OTHER,
+                        subject="tanaka" if number < 3 else f"p{number}", state=state, secret_digest="5ec7e7",
+                        device_id=f"pc-{number}" if number > 2 else "", started_at=NOW, changed_at=NOW + 1,
+                        not_after=NOW + 9, acr="mfa", notice_version="v1",
+                    )
+                )  # fmt: skip
+            write_down(tx, actor="person:x", action="enrollment.started", object_="enrollment:enr-4", now=NOW)
+        yield one
+
+
+def found(control: Control, query: str = "", *, who: str = "viewer") -> list[str]:
+    return [one["id"] for one in control.call("GET", f"/v1/enrollments{query}", who=who).json()["items"]]
+
+
+def test_enrollments_are_found_by_person_device_state_and_words(control: Control) -> None:
+    assert found(control) == [f"enr-{number}" for number in range(len(STATES))]
+    assert found(control, "?person=tanaka") == ["enr-1", "enr-2"]
+    assert found(control, f"?person={OTHER}%7Ctanaka") == ["enr-0"]
+    assert found(control, "?device=pc-4") == found(control, "?q=PC-4") == found(control, "?q=inv-4") == ["enr-4"]
+    assert found(control, "?state=waiting") == ["enr-4"]
+    assert found(control, "?state=open") == [f"enr-{number}" for number in range(len(UNDER_WAY))]
+    assert found(control, "?state=finished&q=enr-") == ["enr-5", "enr-6", "enr-7"]
+    assert found(control, "?state=finished&person=tanaka") == []
+
+
+def test_pages_of_enrollments_follow_each_other(control: Control) -> None:
+    first = control.call("GET", "/v1/enrollments?state=open&limit=3").json()
+    second = control.call("GET", f"/v1/enrollments?state=open&limit=3&after={first['next']}").json()
+
+    assert [one["id"] for one in first["items"] + second["items"]] == [f"enr-{number}" for number in range(5)]
+    assert (first["next"], second["next"]) == ("enr-2", None)
+
+
+@pytest.mark.parametrize("query", ["state=gone", "q=%00", "person=" + "x" * 300, "limit=0"])
+def test_an_odd_question_about_enrollments_is_refused(control: Control, query: str) -> None:
+    assert control.call("GET", f"/v1/enrollments?{query}").json()["code"] == "REQUEST_INVALID"
+
+
+def test_an_enrollment_is_shown_with_what_happened_to_it_and_without_its_secret(control: Control) -> None:
+    answer = control.call("GET", "/v1/enrollments/enr-4", who="helpdesk")
+    shown = answer.json()
+
+    assert (shown["state"], shown["next"], shown["open"]) == ("waiting", "wait", True)
+    assert (shown["person"], shown["device_id"], shown["invitation"]) == ("p4", "pc-4", "inv-4")
+    assert (shown["acr"], shown["notice_version"]) == ("mfa", "v1")
+    assert [event["action"] for event in shown["events"]] == ["enrollment.started"]
+    assert "5ec7e7" not in answer.text + control.call("GET", "/v1/enrollments").text
+    assert control.call("GET", "/v1/enrollments/none").json()["code"] == "ENROLLMENT_NOT_FOUND"
+
+
+def test_nobody_without_a_role_sees_enrollments(control: Control) -> None:
+    answers = [control.call("GET", path, who=None) for path in ("/v1/enrollments", "/v1/enrollments/enr-4")]
+
+    assert [answer.status_code for answer in answers] == [401, 401]
