@@ -36,6 +36,7 @@ from benchmarks import (
     proxy_haproxy,
     proxy_traefik,
     replica_memory,
+    revoking,
     sessions,
     shadow,
     through_nginx,
@@ -50,8 +51,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LATEST = ROOT / "benchmarks/results/latest.json"
 PARTIAL = ROOT / ".cache/benchmarks/partial.json"
 SECTIONS: tuple[ModuleType, ...] = (
-    conformance, engines, in_process, over_http, through_nginx, proxy_envoy, fleet, replica_memory, shadow, enrolling,
-    authzen, proxy_caddy, proxy_traefik, proxy_haproxy, proxy_apache, sessions,
+    conformance, engines, in_process, over_http, through_nginx, proxy_envoy, fleet, revoking, replica_memory, shadow,
+    enrolling, authzen, proxy_caddy, proxy_traefik, proxy_haproxy, proxy_apache, sessions,
 )  # fmt: skip
 BY_NAME: tuple[ModuleType, ...] = (fleet_growth,)
 """What takes a quarter of an hour, and is run only when it is asked for."""
@@ -118,7 +119,7 @@ def run(sections: Sequence[ModuleType], *, quick: bool, keep: bool) -> tuple[Rep
             print(f"{section.NAME}: {(section.__doc__ or '').splitlines()[0]}", flush=True)
             beside = section in (
                 over_http, through_nginx, proxy_envoy, proxy_caddy, proxy_traefik, proxy_haproxy, proxy_apache, authzen,
-                sessions,
+                sessions, revoking,
             )  # fmt: skip
             os.sched_setaffinity(0, {client_core if beside else core})
             try:

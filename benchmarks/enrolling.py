@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.bench import Run
@@ -169,7 +170,14 @@ def one(site: InventorySite, person: str, code: str, home: Home, source: Once, c
         claims.update(aud=CLIENT, nonce=nonce, auth_time=int(time.time()), acr="phr", amr=["hwk"])
         return issuer.sign(claims, header={"typ": "JWT"}).decode()
 
-    with Wire(tls=None, elapsed=clock.elapsed) as wire:
-        wire._client.headers["X-Forwarded-For"] = f"2001:db8:{int(person.partition('-')[2]):x}::1"
+    with agent_wire(person, clock) as wire:
         plane = ControlPlane(wire, site.url, clock.now)
         Enroller(home, plane, source, clock, Person(token), wish=KeyWish(wanted="file")).enroll(code)
+
+
+@contextmanager
+def agent_wire(person: str, clock: SystemClock) -> Iterator[Wire]:
+    """Connect as an agent does, from an address of this person's own."""
+    with Wire(tls=None, elapsed=clock.elapsed) as wire:
+        wire._client.headers["X-Forwarded-For"] = f"2001:db8:{int(person.partition('-')[2]):x}::1"
+        yield wire

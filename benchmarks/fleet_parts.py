@@ -131,6 +131,18 @@ def whole_sidecar(site: InventorySite, *, core: int, log: Path) -> Running:
     )
 
 
+def hook_request(pep_key: str, escaped: bytes, token: str, host: str, path: str) -> bytes:
+    """Return what nginx would ask for a person on their laptop."""
+    headers = (
+        ("X-Original-URI", path), ("X-Original-Host", host), ("X-Original-Method", "GET"),
+        ("X-Original-Proto", "https"), ("X-Original-Port", "443"), ("X-Real-IP", "192.0.2.7"),
+        ("Zt-Request-Id", os.urandom(16).hex()), ("Zt-Client-Verify", "SUCCESS"),
+        ("Zt-Client-Cert", escaped.decode()), ("Zt-Pep-Key", pep_key), ("Authorization", f"Bearer {token}"),
+    )  # fmt: skip
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"GET {HOOK.decode()} HTTP/1.1\r\nHost: zt-sidecar\r\n{lines}\r\n".encode()
+
+
 class Asking:
     """Somebody who asks the whole sidecar over HTTP all the time, in a thread."""
 
@@ -141,6 +153,8 @@ class Asking:
         self._before: list[bytes] = []
         self._changed = threading.Condition()
         self._allowed_at = 0.0
+        self.allow_read_at = 0.0
+        """When the last allow had been read, which is later than when it was decided."""
         self._denied = self._stopping = False
         self._problem = ""
         self.stale_allows = 0
@@ -157,15 +171,9 @@ class Asking:
 
     def begin(self, escaped: bytes, token: str, host: str, path: str) -> None:
         """Ask for something else from now on."""
-        headers = (
-            ("X-Original-URI", path), ("X-Original-Host", host), ("X-Original-Method", "GET"),
-            ("X-Original-Proto", "https"), ("X-Original-Port", "443"), ("X-Real-IP", "192.0.2.7"),
-            ("Zt-Request-Id", os.urandom(16).hex()), ("Zt-Client-Verify", "SUCCESS"),
-            ("Zt-Client-Cert", escaped.decode()), ("Zt-Pep-Key", self._pep_key), ("Authorization", f"Bearer {token}"),
-        )  # fmt: skip
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        head = hook_request(self._pep_key, escaped, token, host, path)
         with self._changed:
-            self._head = f"GET {HOOK.decode()} HTTP/1.1\r\nHost: zt-sidecar\r\n{lines}\r\n".encode()
+            self._head = head
             self._allowed_at, self._denied = 0.0, False
 
     def allowed(self) -> None:
@@ -194,7 +202,7 @@ class Asking:
                     opened = self._opens(sock, answers, head)
                     with self._changed:
                         if opened and head is self._head:
-                            self._allowed_at = at
+                            self._allowed_at, self.allow_read_at = at, time.monotonic()
                         elif self._allowed_at and head is self._head and self._problem == REVOKED:
                             self._denied = True
                             self._before.append(head)

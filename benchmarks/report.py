@@ -97,6 +97,7 @@ BARS: Mapping[str, Bar] = {
     "revoke_p99_ms": Bar("a revocation's answer to the last allow of 200 sidecars, p99", "ms", "<=", 250),
     "revoke_sent_p99_ms": Bar("the same until it is sent to whoever is served last, p99", "ms"),
     "revoke_distant_p99_ms": Bar("the same behind 800 ms of round trip and 5 % loss", "ms"),
+    "revoke_loaded_p99_ms": Bar("the same of one sidecar that is asked as fast as it answers, p99", "ms"),
     "release_p99_ms": Bar("a release's answer until 201 sidecars decide by it, p99", "ms", "<=", 1000),
     "release_sent_p99_ms": Bar("the same until it is sent to whoever is served last, p99", "ms"),
     "release_catalogue_p99_ms": Bar("the same for another catalogue under the same rules", "ms"),
