@@ -40,6 +40,7 @@ from zt_engine.core.route_matcher import (
     meet,
     walk,
 )
+from zt_engine.core.route_tables import tabulate
 
 MAX_ROUTES = 20_000
 MAX_OBJECTS = 50_000
@@ -131,7 +132,11 @@ class _Shared:
         self._labels: dict[Label, Label] = {}
         self._captures: dict[tuple[tuple[int, str], ...], tuple[tuple[int, str], ...]] = {}
         self._parts: dict[tuple[Parts, ...], tuple[Parts, ...]] = {}
+        self._routes: dict[str, str] = {}
         self._nothing: Mapping[str, Attribute] = {}
+
+    def route(self, text: str) -> str:
+        return self._routes.setdefault(text, text)
 
     def label(self, label: Label) -> Label:
         return self._labels.setdefault(label, label)
@@ -185,7 +190,10 @@ def _rule_entries(rule: Rule, strictest: Label | None, share: _Shared, problems:
     label, attributes = share.label(label), share.attributes(rule.attributes)
     names, parts = share.captures(rule.template.captures), share.parts(tuple(captured))
     wild = rule.template.shape if any(isinstance(segment, Wild) for segment in rule.template.shape) else None
-    return {method: Entry(_resource(rule, label, attributes, method), names, parts, wild) for method in rule.methods}
+    route = share.route(rule.template.text)
+    return {
+        method: Entry(_resource(rule, route, label, attributes, method), names, parts, wild) for method in rule.methods
+    }
 
 
 def _parts(name: str, positions: Mapping[str, int]) -> Parts:
@@ -194,10 +202,10 @@ def _parts(name: str, positions: Mapping[str, int]) -> Parts:
     return text, tuple(positions[field] for field in pieces[1::2])
 
 
-def _resource(rule: Rule, label: Label, attributes: Mapping[str, Attribute], method: str) -> Resource:
+def _resource(rule: Rule, route: str, label: Label, attributes: Mapping[str, Attribute], method: str) -> Resource:
     return Resource(
         service=rule.service,
-        route=rule.template.text,
+        route=route,
         params={},
         label=label,
         write=method not in READ_METHODS if rule.write is None else rule.write,
@@ -231,12 +239,14 @@ def _hosts(
     for item in objects:
         objects_of.setdefault(item.service, []).append(item)
     compiled: dict[tuple[str, ...], HostRoutes] = {}
+    known: dict[object, object] = {}
     for together in dict.fromkeys(sharing.values()):
         numbers = [number for service in together for number in rules_of.get(service, ())]
         routes = _host(
             [rules[number] for number in numbers],
             [entries[number] for number in numbers],
             [item for service in together for item in objects_of.get(service, ())],
+            known,
             problems,
         )
         if routes is not None:
@@ -248,6 +258,7 @@ def _host(
     rules: Sequence[Rule],
     entries: Sequence[Mapping[str, Entry]],
     objects: Sequence[ObjectRule],
+    known: dict[object, object],
     problems: list[Problem],
 ) -> HostRoutes | None:
     leaves: dict[Shape, dict[str, Entry]] = {}
@@ -268,7 +279,7 @@ def _host(
         for shape, leaf in leaves.items():
             if guard is None or not guard.guards(shape):
                 leaf.update({method: replace(entry, wild=None) for method, entry in leaf.items() if entry.wild})
-        return HostRoutes(root, found, guard)
+        return HostRoutes(root, found, guard, tabulate(leaves, known))
     except TangledError as error:
         text = f"the templates of `{rules[0].service}` overlap too much: {error}"
         hint = "begin its routes with literals, or give its parts hosts of their own"
