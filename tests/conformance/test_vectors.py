@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.compile import compile_batch
-from tests.conformance.run import classified, divergences, run, sample, summary
+from tests.conformance.run import CLASSES, PAGE, classified, divergences, run, sample, shortfalls, summary
 from tests.conformance.vectors import OPA_VERSION, Vector, folder, load, opa_version
 from zt_engine.adapters.engine_wasm import WasmEngine
 from zt_engine.adapters.rego_builtins import REGISTRY
@@ -75,3 +76,41 @@ def test_a_module_that_needs_a_builtin_which_is_not_offered_is_refused_by_name_a
 
     assert refused.value.code == "BUILTIN_UNSUPPORTED"
     assert "`http.send`" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"wrong": 1}, ["1 wrong", "docs/conformance.md says 0 wrong, not 1"]),
+        ({"not_compilable": 2}, ["2 not_compilable", "docs/conformance.md says 0 not compilable, not 2"]),
+        ({"refused": 1}, ["says 350 refused, not 1"]),
+        ({"pass_rate": 0.79}, ["79.0% are right, not 80%", "docs/conformance.md does not say 79.0 %"]),
+    ],
+)
+def test_a_run_is_good_with_four_fifths_right_nothing_wrong_and_a_page_that_says_so(
+    changes: dict[str, float], said: list[str]
+) -> None:
+    page = (
+        "| class | vectors | |\n| right | 1,852 | a |\n| divergence | 87 | a |\n| wrong | 0 | a |\n"
+        "| refused | 350 | a |\n| not compilable | 0 | |\n| all | 2,289 | **80.9 % right** |\n"
+    )
+    figures = {
+        "right": 1852, "divergence": 87, "wrong": 0, "refused": 350, "not_compilable": 0, "vectors": 2289,
+        "pass_rate": 0.8091,
+    }  # fmt: skip
+
+    found = shortfalls(figures | changes, page)
+
+    assert len(found) == len(said)
+    assert all(wanted in fault for wanted, fault in zip(said, found, strict=True))
+
+
+def test_the_table_of_the_page_adds_up() -> None:
+    """Whoever changes one figure of docs/conformance.md has to change the others."""
+    rows = dict(re.findall(r"^\| ([a-z ]+) \| ([0-9,]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    count = {name: int(rows[name].replace(",", "")) for name in (*CLASSES, "all")}
+    figures = {name.replace(" ", "_"): number for name, number in count.items()} | {"vectors": count["all"]}
+
+    assert sum(number for name, number in count.items() if name != "all") == count["all"]
+    assert shortfalls(figures | {"pass_rate": count["right"] / count["all"]}, PAGE.read_text(encoding="utf-8")) == []

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,8 +19,22 @@ import pytest
 from tests import forked
 from tests.peers import find_peer
 from zt_engine.bootstrap.demo import COMMAND, Demo
-from zt_engine.bootstrap.demo_story import CHAPTERS, Expected, calm_step, story
-from zt_engine.bootstrap.demo_world import PACK, with_timetable
+from zt_engine.bootstrap.demo_story import (
+    BROWSER,
+    CASE_123,
+    CHAPTERS,
+    LAPTOP,
+    OWN,
+    PAPER_7,
+    STALE,
+    TERMINAL,
+    Expected,
+    Step,
+    Words,
+    calm_step,
+    story,
+)
+from zt_engine.bootstrap.demo_world import PACK, DemoWorld, with_timetable
 from zt_engine.bootstrap.packs import compiled_bundle
 from zt_engine.cli.demo_report import command_name
 from zt_engine.core.bundle import open_bundle
@@ -62,6 +77,36 @@ def test_the_story_is_long_enough_and_told_in_both_languages() -> None:
         for words in (step.who, step.device, step.data):
             assert all(words)
         assert all(step.note) or not any(step.note)
+
+
+TOLD: dict[str, Callable[[Step], object]] = {
+    "published data is for everybody": lambda step: not step.sent.device and step.expected.effect == "allow",
+    "a healthy laptop gets level 2": lambda step: _seen(step, LAPTOP, CASE_123, "allow"),
+    "a stale one is told what to fix, on a page": lambda step: (
+        _seen(step, STALE, CASE_123, "deny") and step.expected.page == "REPORT_NOW"
+    ),
+    "nobody gets level 3 from the open network": lambda step: _seen(step, TERMINAL, PAPER_7, "deny"),
+    "one's own device": lambda step: _seen(step, OWN, CASE_123, "allow") and "no_download" in step.expected.duties,
+    "a browser without a device": lambda step: _seen(step, BROWSER, CASE_123, "deny"),
+    "a robot outside its hours": lambda step: "ROBOT_OUTSIDE_HOURS" in step.expected.reasons,
+    "a forged identity header": lambda step: "HEADER_RESERVED" in step.expected.reasons,
+    "..%2f": lambda step: "..%2f" in step.sent.target and "PATH_AMBIGUOUS" in step.expected.reasons,
+    "an edited catalogue": lambda step: step.change is DemoWorld.classify_article and step.expected.effect == "deny",
+    "a raised threat level": lambda step: (
+        step.change is DemoWorld.raise_threat_level and step.expected.effect == "deny"
+    ),
+    "a revoked device": lambda step: step.change is DemoWorld.revoke_laptop and step.expected.effect == "deny",
+}
+"""What the story has to tell, whatever else it tells."""
+
+
+def _seen(step: Step, device: Words, data: Words, effect: str) -> bool:
+    return (step.device, step.data, step.expected.effect) == (device, data, effect)
+
+
+@pytest.mark.parametrize("chapter", TOLD)
+def test_the_story_tells_what_it_is_there_to_tell(chapter: str) -> None:
+    assert any(TOLD[chapter](step) for step in story(rego=False))
 
 
 def test_the_timetable_is_all_that_the_demo_changes_in_the_pack() -> None:
@@ -118,6 +163,8 @@ def test_the_demo_holds_in_japanese_and_its_commands_work_afterwards(tmp_path: P
     assert "✗" not in done.stdout
     assert registry()["REPORT_NOW"].ja in done.stdout
     assert f"→ {registry()['REPORT_NOW'].hint_ja}" in done.stdout
+    (head,) = {line for line in done.stdout.splitlines() if "だれ" in line and "スコア" in line}
+    assert all(column in head for column in ("端末", "情報", "判定", "µs"))
     assert f"{len(story()) + OFFICE}件すべて期待どおりでした" in done.stdout
     (verify,) = printed(done.stdout, "zt audit verify")
     assert afterwards(verify, environment)[0] == 0

@@ -15,7 +15,7 @@ from zt_engine.authoring.pack import read_pack
 from zt_engine.authoring.rego_tests import run_tests
 from zt_engine.core.bundle import open_bundle
 from zt_engine.core.decision import read_layers
-from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.core.errors import ConfigError, Problem, UnavailableError
 
 BASELINE = "tiny/baseline/baseline.rego"
 MINISTRY = "tiny/ministry/ministry.rego"
@@ -179,6 +179,26 @@ def test_no_layer_can_change_another_layers_result(opa: str, tmp_path: Path) -> 
     assert {answer["service"].allow for answer in answers} == {True, False}
     assert all(answer["baseline"] == answers[0]["baseline"] for answer in answers)
     assert all(answer["ministry"] == answers[0]["ministry"] for answer in answers)
+
+
+def test_a_service_layer_that_breaks_while_it_decides_denies_that_service_and_no_other(
+    opa: str, tmp_path: Path
+) -> None:
+    broken = layer("zt.layer.service.portal", "NOT_STAFF", "_twice == 1")
+    broken += "\n_twice := 1\n\n_twice := 2 if input.subject.groups\n"
+    pack = read_pack(write_pack(tmp_path, **{PORTAL: broken}))
+    bundle = open_bundle(build(pack, tool(opa)), keys={}, require_signature=False)
+    engine = WasmEngine(bundle.wasm, bundle.data, revision=bundle.revision, budget_ms=1000)
+    document = b'{"subject":{"acr":"aal2","groups":["staff"]},"request":{"channel":"closed"}}'
+
+    with pytest.raises(UnavailableError) as refused:
+        engine.evaluate("zt/main/portal", document)
+    others = [read_layers(engine.evaluate(f"zt/main/{name}", document)) for name in ("wiki", "unlisted")]
+    engine.close()
+
+    assert refused.value.code == "ENGINE_TRAP"
+    for answer in others:
+        assert {name: found.allow for name, found in answer.items()} == {"baseline": True, "ministry": True}
 
 
 # -- codes, annotations, divergences, Rego itself

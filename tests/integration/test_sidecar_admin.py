@@ -144,8 +144,12 @@ def test_what_the_folder_holds_is_read_beside_the_event_loop(place: Place, monke
     follower = place.program.program.follower
     seen: list[int] = []
     read = follower._read
-    monkeypatch.setattr(follower, "_read", lambda named: seen.append(threading.get_ident()) or read(named))
 
+    def watched(named: Any) -> Any:
+        seen.append(threading.get_ident())
+        return read(named)
+
+    monkeypatch.setattr(follower, "_read", watched)
     place.program.refresh()
 
     loop: list[int] = []
