@@ -146,11 +146,11 @@ class Plane:
         with self.store.writing(TENANT) as tx:
             tx.outbox.announce(type_, data)
 
-    def token(self, sidecar: str = "edge-1") -> str:
+    def token(self, sidecar: str = "edge-1", *, site: str = "") -> str:
         """A join token."""
         with self.store.writing(TENANT) as tx:
             made: str = self.plane.extras["sidecars"].token(
-                tx, sidecar, seconds=600, actor="admin:owner", now=self.now()
+                tx, sidecar, seconds=600, actor="admin:owner", now=self.now(), site=site
             )
         return made
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.fakes.clock import FakeClock
 from tests.sidecar_support import CASE, NOTE, PUBLIC, Client, in_process, question, wait_for
 from tests.stream_server import Plane, Site
 from tests.world import subject
 from zt_engine.bootstrap import sidecar as programs
-from zt_engine.bootstrap.joining import join
+from zt_engine.bootstrap.joining import join, read_member
 from zt_engine.config import load
 from zt_engine.core.errors import ConfigError, InputError, UnavailableError
 
@@ -197,6 +198,25 @@ def test_a_token_admits_once_and_only_in_its_time(site: Site, plane: Plane) -> N
         join(settings, plane.token("edge-3"), authorities=None, now=time.time() + 3600)
     with pytest.raises(InputError, match="SIDECAR_TOKEN"):
         join(settings, plane.token("edge-3")[:-9], authorities=None, now=time.time())
+
+
+def test_a_sidecar_is_bound_to_the_site_of_its_token_whatever_it_is_answered(
+    site: Site, plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(site.sandbox.config, {})
+    joined = join(settings, plane.token("edge-2", site="hq"), authorities=None, now=time.time()).membership
+    assert (joined.site, joined.bound, read_member(settings).membership.bound) == ("hq", "hq", "hq")
+
+    pinned = load(site.sandbox.config, {"ZT_CONTROL_PLANE__SITE": "hq"})
+    with pytest.raises(ConfigError, match="embassy-1"):
+        join(pinned, plane.token("edge-3", site="embassy-1"), authorities=None, now=time.time())
+
+    sidecars = plane.plane.extras["sidecars"]
+    admit = sidecars.join
+    monkeypatch.setattr(sidecars, "join", lambda *told, **at: replace(admit(*told, **at), site="embassy-1"))
+    with pytest.raises(UnavailableError, match="JOIN_REFUSED"):
+        join(settings, plane.token("edge-3", site="hq"), authorities=None, now=time.time())
+    assert read_member(settings).membership.id == "edge-2"
 
 
 def test_what_it_joined_with_is_its_owner_s_alone(site: Site, plane: Plane) -> None:

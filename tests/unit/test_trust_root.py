@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from tests.unit.test_stream_sidecars import Lab
@@ -24,7 +25,7 @@ from zt_engine.config import Settings
 from zt_engine.core.errors import InputError
 from zt_engine.core.lease import Lease, Reading, Staleness
 from zt_engine.core.stream import KeySet, digest_of
-from zt_engine.core.trust_root import LONGEST, TrustDocument, seal_trust, staleness_at
+from zt_engine.core.trust_root import LONGEST, TrustDocument, bound_staleness, seal_trust, staleness_at
 
 ROOT, STREAM = StreamKey.generate(), StreamKey.generate()
 EMBASSY = {"embassy-1": {"C2": 4 * 3600}}
@@ -48,7 +49,7 @@ def key_set(trust: str = "", **fields: Any) -> KeySet:
 
 
 def settings(**control_plane: Any) -> Settings:
-    return Settings.model_construct(control_plane=type("Plane", (), {"root_file": None, **control_plane})())
+    return Settings.model_construct(control_plane=type("Plane", (), {"root_file": None, "site": "", **control_plane})())
 
 
 def limits(membership: Membership) -> Staleness:
@@ -77,6 +78,18 @@ def test_only_the_root_loosens_and_nobody_gives_c3_more_than_ten_seconds(signed:
         assert both.of(rank) <= root.of(rank)
     assert both.c3 <= 10
     assert both.c2 <= LONGEST["C2"]
+
+
+@given(some, some, st.sampled_from(["", "embassy-1", "hq"]), st.sampled_from(["", "embassy-1", "hq"]))
+def test_who_says_where_a_sidecar_stands_makes_nothing_longer_than_at_its_own_site(
+    signed: Any, told: Any, bound: str, moved: str
+) -> None:
+    here, there = staleness_at(bound, signed, told), staleness_at(moved, signed, told)
+    both = bound_staleness(bound, moved, signed, told)
+
+    for rank in LABELS.values():
+        assert both.of(rank) == min(here.of(rank), there.of(rank))
+    assert bound_staleness(bound, bound, signed, told) == here
 
 
 @pytest.mark.parametrize("limit", [{"C3": 11}, {"C2": 86_401}, {"C0": 5}, {"C9": 5}])
@@ -135,12 +148,36 @@ def test_another_sidecar_s_key_set_says_nothing_here() -> None:
     assert taken(MEMBER, key_set(document(), sidecar="edge-2", site="hq"), settings()) == MEMBER
 
 
+def test_the_control_plane_gives_a_sidecar_of_one_site_no_limits_of_another() -> None:
+    joined = msgspec.structs.replace(MEMBER, site="hq", bound="hq")
+
+    with capture_logs() as logged:
+        moved = taken(joined, key_set(document(), site="embassy-1"), settings())
+        again = taken(moved, key_set(document(), site="embassy-1", version=2.0), settings())
+
+    assert [entry["code"] for entry in logged] == ["TRUST_SITE"]
+    assert (moved.site, moved.bound) == (again.site, again.bound) == ("embassy-1", "hq")  # its rings are those
+    assert limits(moved) == limits(again) == Staleness()
+    assert staleness_of(moved, settings(site="embassy-1")) == Staleness(c2=4 * 3600)
+    pinned = taken(MEMBER, key_set(document()), settings(site="hq"))
+    assert staleness_of(pinned, settings(site="hq")) == Staleness()
+
+
+def test_what_was_joined_before_sites_were_bound_is_bound_to_the_site_it_knows() -> None:
+    joined = msgspec.structs.replace(MEMBER, site="hq")
+    moved = taken(joined, key_set(document(), site="embassy-1"), settings())
+
+    assert moved.bound == "hq"
+    assert limits(moved) == Staleness()
+    assert limits(taken(MEMBER, key_set(document()), settings())) == Staleness(c2=4 * 3600)
+
+
 def test_the_settings_may_pin_another_root_than_the_one_that_was_named(tmp_path: Path) -> None:
     (tmp_path / "root.pem").write_bytes(STREAM.public_pem())
     held = taken(MEMBER, key_set(document()), settings())
 
     class Pinned:
-        control_plane = type("Plane", (), {"root_file": Path("root.pem")})()
+        control_plane = type("Plane", (), {"root_file": Path("root.pem"), "site": ""})()
 
         def path(self, path: Path) -> Path:
             return tmp_path / path

@@ -37,6 +37,8 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     version: float = 0.0
     """Of the key set; grows."""
     site: str = ""
+    bound: str | None = None
+    """The site of the token this sidecar joined with; None in what was written before sites were bound."""
     labels: Mapping[str, str] = {}
     root: Mapping[str, str] | None = None
     """Whose signature a trust document needs, as the control plane said when this sidecar joined."""
@@ -70,6 +72,10 @@ def join(settings: Settings, token: str, *, authorities: Path | None, now: float
     if told.tenant != settings.sidecar.tenant:
         message = f"the token is for the tenant `{told.tenant}`, and `sidecar.tenant` is `{settings.sidecar.tenant}`"
         raise ConfigError((Problem(code="SIDECAR_TOKEN", message=message),))
+    pinned = settings.control_plane.site
+    if pinned and told.site != pinned:
+        message = f"the token is for the site `{told.site}`, and `control_plane.site` is `{pinned}`"
+        raise ConfigError((Problem(code="SIDECAR_TOKEN", message=message),))
     verify = _verified(told, authorities)
     key = StreamKey.generate()
     answer = _ask(told, {"token": token.strip(), "public_key": dict(key.jwk)}, verify)
@@ -79,6 +85,9 @@ def join(settings: Settings, token: str, *, authorities: Path | None, now: float
         raise UnavailableError("JOIN_REFUSED", f"`{told.url}` answers something else: {error}") from None
     if membership.tenant != told.tenant or not public_keys(membership.stream_keys):
         raise UnavailableError("JOIN_REFUSED", f"`{told.url}` answers for another tenant, or without keys")
+    if membership.site != told.site:
+        raise UnavailableError("JOIN_REFUSED", f"`{told.url}` answers for the site `{membership.site[:64]}`")
+    membership = msgspec.structs.replace(membership, bound=told.site)
     member = Member(membership, key, settings.path(settings.control_plane.state))
     member.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _write(member.folder / KEY, key.pem())

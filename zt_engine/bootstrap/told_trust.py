@@ -13,7 +13,7 @@ from zt_engine.config import Settings
 from zt_engine.core.errors import ConfigError, InputError, Problem
 from zt_engine.core.lease import Staleness
 from zt_engine.core.stream import KeySet
-from zt_engine.core.trust_root import TrustDocument, check_limits, staleness_at
+from zt_engine.core.trust_root import TrustDocument, bound_staleness, check_limits
 
 log = structlog.get_logger()
 
@@ -53,6 +53,12 @@ def told_document(settings: Settings) -> TrustDocument | None:
     return document_of(membership, settings)
 
 
+def site_of(membership: Membership, settings: Settings) -> str:
+    """Return the site a sidecar is bound to: the settings', or the one of the token it joined with."""
+    bound = membership.bound if membership.bound is not None else membership.site
+    return settings.control_plane.site or bound
+
+
 def taken(membership: Membership, told: KeySet, settings: Settings) -> Membership:
     """Return what is known after a key set, whose signature holds: of its trust document what the root has signed."""
     if told.sidecar not in ("", membership.id):
@@ -64,10 +70,15 @@ def taken(membership: Membership, told: KeySet, settings: Settings) -> Membershi
         device_cas=told.device_cas,
         version=told.version,
         site=told.site,
+        bound=membership.bound if membership.bound is not None else membership.site,
         labels=told.labels,
         staleness=told.staleness,
         offered=told.trust,
     )
+    bound = site_of(membership, settings)
+    if told.site not in (bound, membership.site):
+        problem = f"it is to stand at `{told.site}` and is bound to `{bound}`: of their limits the shorter ones hold"
+        log.warning("trust.refused", code="TRUST_SITE", problem=problem)
     root = root_of(membership, settings)
     if not told.trust or told.trust == membership.trust:
         return after
@@ -87,11 +98,12 @@ def taken(membership: Membership, told: KeySet, settings: Settings) -> Membershi
 
 
 def staleness_of(membership: Membership, settings: Settings) -> Staleness:
-    """Return how long what was heard may be decided by at this sidecar's site."""
+    """Return how long what was heard may be decided by at this sidecar's site, as far as it is bound to that."""
     document = document_of(membership, settings)
     tightened = membership.staleness
     try:
         check_limits(tightened)
     except InputError:
         tightened = {}
-    return staleness_at(membership.site, document.staleness if document is not None else {}, tightened)
+    signed = document.staleness if document is not None else {}
+    return bound_staleness(site_of(membership, settings), membership.site, signed, tightened)

@@ -196,6 +196,8 @@ class ControlPlane(Section):
     """CA certificates (PEM) the control plane is verified with; the system's by default."""
     root_file: Path | None = None
     """Public key (PEM) of the tenant's offline root; by default the one that was named when this sidecar joined."""
+    site: str = ""
+    """Where this sidecar stands, whatever it is told; by default the site of the token it joined with."""
     state: Path = Path("state/control-plane")
     """This sidecar's key, what it was told when it joined, and the last that is known of devices."""
     floor: str = ""

@@ -93,5 +93,14 @@ def staleness_at(site: str, signed: Mapping[str, Limits], tightened: Mapping[str
     )
 
 
+def bound_staleness(bound: str, told: str, signed: Mapping[str, Limits], tightened: Mapping[str, Limits]) -> Staleness:
+    """Return what holds for a sidecar bound to one site and told that it stands at another: of both the shorter.
+
+    INVARIANT: who says where a sidecar stands makes nothing longer than it is at the site that it is bound to.
+    """
+    here, there = staleness_at(bound, signed, tightened), staleness_at(told, signed, tightened)
+    return Staleness(c1=min(here.c1, there.c1), c2=min(here.c2, there.c2), c3=min(here.c3, there.c3))
+
+
 def _of(site: str, limits: Mapping[str, Limits]) -> dict[str, float]:
     return {**limits.get(EVERYWHERE, {}), **(limits.get(site, {}) if site else {})}
