@@ -165,6 +165,10 @@ def test_the_host_that_was_authorised_is_the_host_that_is_reached(
     Seen(lab, raw).require(expected)
 
 
+def test_a_question_about_the_server_itself_is_nobody_s_to_answer(lab: Lab) -> None:
+    Seen(lab, request(b"*", method=b"OPTIONS")).require(NGINX)
+
+
 def test_http_0_9_is_authorised_for_what_the_backend_gets(lab: Lab) -> None:
     authorised, received = len(lab.app.authorised), len(lab.backend.received)
 

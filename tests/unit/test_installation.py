@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -132,3 +133,29 @@ def test_what_is_printed_fits_what_was_given(tmp_path: Path, language: str) -> N
         places = [said.index(word) for word in ("zt sidecar run", "zt up", "sidecar.started", "[enrollment]", "invite")]
         assert places == sorted(places)
     assert known.index("zt up") < known.index("[sign_in]") < known.index("[enrollment]")
+
+
+def test_even_without_a_umask_nobody_else_may_write_an_installation_or_read_its_secrets(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        install(tmp_path / "zt", Choices(pack="corp"), now=time.time())
+    finally:
+        os.umask(before)
+    made = [tmp_path / "zt", *(tmp_path / "zt").rglob("*")]
+    secret = [
+        path for path in made if path.parent.name in ("keys", "control", "device-ca") and ".pub." not in path.name
+    ]
+
+    assert len(secret) >= 8
+    assert [path for path in made if path.stat().st_mode & 0o022] == []
+    assert [path for path in secret if path.stat().st_mode & 0o077] == []
+
+
+def test_no_two_installations_share_a_key(installed: Path, tmp_path: Path) -> None:
+    install(tmp_path / "zt", Choices(pack="corp"), now=time.time())
+
+    ours, theirs = (
+        {path.read_bytes() for path in (folder / "keys").iterdir()} for folder in (tmp_path / "zt", installed)
+    )
+    assert len(ours) >= 8
+    assert ours & theirs == set()
