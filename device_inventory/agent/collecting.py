@@ -13,7 +13,7 @@ from msgspec import Struct
 from device_inventory.agent.errors import AgentError
 from device_inventory.agent.state import Told
 from device_inventory.collectors.ask_helper import HELPER_SOCKET, HelperError, ask_helper, helper_key
-from device_inventory.collectors.linux import collect
+from device_inventory.collectors.linux import SLOW_FACTS, collect
 from device_inventory.collectors.machine import Machine
 from device_inventory.collectors.unseen import NotObserved
 
@@ -29,6 +29,10 @@ class Seen(Struct, frozen=True, kw_only=True):
     facts: Mapping[str, Told]
     version: str
     scope: str = "user"
+
+    def slow_at(self, now: int) -> int:
+        """Return when the slow facts were looked at; where they are not of one time, the earliest."""
+        return min((fact.collected_at for name, fact in self.facts.items() if name in SLOW_FACTS), default=now)
 
 
 class Source(Protocol):
@@ -71,7 +75,7 @@ class ThisMachine:
             name: Told(
                 status=fact.status,
                 value=list(fact.value) if isinstance(fact.value, tuple) else fact.value,
-                collected_at=now,
+                collected_at=fact.looked_at(now),
             )
             for name, fact in found.items()
         }

@@ -182,7 +182,8 @@ class Device:
         spool = read_spool(self._home, boot_id=seen.boot_id)
         if slow or not 0 <= now - spool.slow_at < SLOW_EVERY or _installed(spool, seen):
             seen = self._source.look(now=now, slow=True)
-            spool = replace(spool, slow_at=now)
+            # What was looked at before now is due a day after it was looked at, and not after it was told again.
+            spool = replace(spool, slow_at=seen.slow_at(now))
         facts = evidence.merged(spool.facts, agreed_only(seen.facts, agreed.facts), now=now)
         spool = replace(spool, facts=agreed_only(facts, agreed.facts), missed=spool.missed + 1)
         write_spool(self._home, spool)

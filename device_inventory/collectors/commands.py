@@ -129,8 +129,8 @@ def run_command(name: str) -> Output:
     if program is None:
         raise NotObserved("not_collected", f"there is no `{command.words[0]}` here")
     words = [program, *command.words[1:]]
-    if command.slow and (nice := _find("nice")) is not None:
-        words = [nice, "-n", "19", *words]
+    if command.slow:
+        words = [*_behind_everything(), *words]
     process = subprocess.Popen(  # noqa: S603 - a program by absolute path, fixed arguments, limits
         words,
         cwd="/",
@@ -156,6 +156,16 @@ def run_command(name: str) -> Output:
         if process.stdout is not None:
             process.stdout.close()
     return Output(status=status, text=text.decode("utf-8", "replace"))
+
+
+def _behind_everything() -> list[str]:
+    """What stands before a command that is to hold up nobody: the last in line for the processor and for the disk."""
+    words: list[str] = []
+    if (nice := _find("nice")) is not None:
+        words += [nice, "-n", "19"]
+    if (ionice := _find("ionice")) is not None:
+        words += [ionice, "-t", "-c", "3"]  # -t: where that cannot be set, the command runs all the same
+    return words
 
 
 def _find(program: str) -> str | None:

@@ -51,7 +51,7 @@ class HelperFacts:
             source = slow if name in SLOW_FACTS else fast
             fact = source.facts[name]
             value = list(fact.value) if isinstance(fact.value, tuple) else fact.value
-            said[name] = {"status": fact.status, "value": value, "collected_at": source.at}
+            said[name] = {"status": fact.status, "value": value, "collected_at": fact.looked_at(source.at)}
         return said
 
     def serial(self, now: int) -> str:
@@ -66,8 +66,9 @@ class HelperFacts:
         if stamp == self._stamp and now - self._slow.at < DAY:
             return False
         found = collect(machine, scope="root", slow=True)
+        at = min(found[name].looked_at(now) for name in SLOW_FACTS)
         with self._lock:
-            self._slow, self._stamp = _Pass(at=now, facts=found), stamp
+            self._slow, self._stamp = _Pass(at=at, facts=found), stamp
         return True
 
     def keep_slow(self, clock: Callable[[], float], wait: threading.Event | None = None) -> None:

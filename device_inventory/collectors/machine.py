@@ -39,12 +39,18 @@ _CHUNK: Final = 1 << 20
 class Collected(Struct, frozen=True, gc=False):
     """One fact as it was looked for: `value` is None unless `status` is `observed`.
 
-    `detail` says why in words, for the person at the machine; it is not part of a report.
+    `detail` says why in words, for the person at the machine; it is not part of a report. `at`: when it was looked at,
+    where that was before this look; None for this very look.
     """
 
     status: FactStatus
     value: FactValue = None
     detail: str = ""
+    at: int | None = None
+
+    def looked_at(self, now: int) -> int:
+        """Return when it was looked at, `now` being the time of this look."""
+        return now if self.at is None else self.at
 
 
 Found = Mapping[str, Collected]
@@ -179,9 +185,9 @@ class Machine(Struct, frozen=True, kw_only=True):
 _SLASH: Final = Path("/")
 
 
-def seen(value: FactValue, detail: str = "") -> Collected:
-    """An observed value."""
-    return Collected("observed", value, detail)
+def seen(value: FactValue, detail: str = "", *, at: int | None = None) -> Collected:
+    """An observed value; `at` when it was observed earlier than now."""
+    return Collected("observed", value, detail, at)
 
 
 def unknown(detail: str) -> Collected:

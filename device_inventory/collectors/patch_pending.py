@@ -8,8 +8,6 @@ age is therefore the worst it can be. It is never better than the truth, and ins
 from __future__ import annotations
 
 import calendar
-import json
-import os
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -17,13 +15,13 @@ from typing import Final
 from device_inventory.collectors.machine import Found, Machine, seen
 from device_inventory.collectors.packages import dpkg_list
 from device_inventory.collectors.patch import has_security_suite, metadata_date
+from device_inventory.collectors.patch_memory import Memory, answered, remember, remembered
 from device_inventory.collectors.probe import Probe
 from device_inventory.collectors.unseen import absent, broken
 from device_inventory.facts import DAY
 
 TRUSTED_FOR: Final = 7 * DAY
 """A list older than this does not show that nothing is pending."""
-MAX_MEMORY: Final = 1 << 20
 
 # Only what replaces something: a kernel comes as a new package beside the one that pulls it in.
 _INSTALLED: Final = re.compile(r"Inst (\S+) \[[^\]]+\] \((\S+) ([^)]*)\)")
@@ -41,6 +39,22 @@ def _apt(machine: Machine) -> Found:
     if not has_security_suite(machine):
         raise absent("no list of security updates is held here")
     listed = metadata_date(machine)
+    memory = remembered(machine)
+    answer = answered(machine, memory.answer, lambda: _asked(machine))
+    if not answer.pending:
+        _must_be_new(machine, listed)
+    since = _since(machine, answer.pending, memory)
+    if listed >= memory.listed:
+        remember(machine, Memory(listed=listed, since=since, answer=answer if answer.stamp else None))
+    oldest = max((answer.at - at for at in since.values()), default=0)
+    return {
+        "patch.pending_security": seen(len(answer.pending), at=answer.at),
+        "patch.oldest_pending_days": seen(max(oldest, 0) // DAY, at=answer.at),
+    }
+
+
+def _asked(machine: Machine) -> dict[str, str]:
+    """Ask apt which installed packages have a security update, and which version that is."""
     output = machine.run("apt-pending")
     if output.status != 0:
         raise broken("`apt-get` failed")
@@ -49,14 +63,7 @@ def _apt(machine: Machine) -> Found:
         match = _INSTALLED.match(line)
         if match and _SECURITY.search(match[3]):
             pending[match[1]] = match[2]
-    if not pending:
-        _must_be_new(machine, listed)
-    since = _since(machine, pending, listed)
-    oldest = max((machine.now - at for at in since.values()), default=0)
-    return {
-        "patch.pending_security": seen(len(pending)),
-        "patch.oldest_pending_days": seen(max(oldest, 0) // DAY),
-    }
+    return pending
 
 
 def _must_be_new(machine: Machine, listed: int) -> None:
@@ -64,40 +71,15 @@ def _must_be_new(machine: Machine, listed: int) -> None:
         raise absent("the list of updates is too old to show that nothing is pending")
 
 
-def _since(machine: Machine, pending: Mapping[str, str], listed: int) -> dict[str, int]:
-    """Since when each update waits at the longest, by `package version`; and remember it for the next time."""
-    before, known = _remembered(machine)
+def _since(machine: Machine, pending: Mapping[str, str], memory: Memory) -> dict[str, int]:
+    """Since when each update waits at the longest, by `package version`."""
     since = {}
     for package, version in pending.items():
         key = f"{package} {version}"
         held = dpkg_list(machine, package.split(":")[0])
         replaced = int(held.st_mtime) if held is not None else 0
-        since[key] = known.get(key, max(replaced, before))
-    if machine.memory is not None and listed >= before:
-        _remember(machine, listed, since)
+        since[key] = memory.since.get(key, max(replaced, memory.listed))
     return since
-
-
-def _remembered(machine: Machine) -> tuple[int, Mapping[str, int]]:
-    """The date of the last list and what waited then; nothing when there is no memory or it is not ours."""
-    if machine.memory is None:
-        return 0, {}
-    try:
-        content = machine.memory.read_bytes()
-        held = json.loads(content) if len(content) <= MAX_MEMORY else None
-    except (OSError, ValueError):
-        return 0, {}
-    match held:
-        case {"listed": int(listed), "since": dict(since)} if all(type(at) is int for at in since.values()):
-            return listed, since
-    return 0, {}
-
-
-def _remember(machine: Machine, listed: int, since: Mapping[str, int]) -> None:
-    assert machine.memory is not None
-    part = machine.memory.with_name(f"{machine.memory.name}.part")
-    part.write_text(json.dumps({"listed": listed, "since": since}), encoding="utf-8")
-    os.replace(part, machine.memory)  # noqa: PTH105 - the atomic one
 
 
 def _dnf(machine: Machine) -> Found:

@@ -20,6 +20,8 @@ class FakeMachine:
         self.facts: dict[str, Any] = {"os.id": "debian", "disk.encrypted": True, "firewall.enabled": True}
         self.facts.update({name.replace("__", "."): value for name, value in facts.items()})
         self.slow: dict[str, Any] = {"patch.pending_security": 3}
+        self.slow_at: int | None = None
+        """When the slow facts were looked at, where that was before the look that tells them."""
         self.boot_id = "boot-1"
         self.looks: list[bool] = []
         self.key: Mapping[str, str] | None = None
@@ -28,7 +30,9 @@ class FakeMachine:
     def look(self, *, now: int, slow: bool) -> Seen:
         """What was set, as of now."""
         self.looks.append(slow)
-        facts = {name: told(value, now) for name, value in {**self.facts, **(self.slow if slow else {})}.items()}
+        facts = {name: told(value, now) for name, value in self.facts.items()}
+        if slow:
+            facts |= {name: told(value, self.slow_at or now) for name, value in self.slow.items()}
         return Seen(boot_id=self.boot_id, facts=facts, version="1.0")
 
     def helper_key(self) -> Mapping[str, str] | None:

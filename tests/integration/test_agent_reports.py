@@ -93,6 +93,21 @@ def test_whoever_checks_again_by_hand_gets_the_slow_facts_too(world: World) -> N
     assert last(world)["facts"]["patch.pending_security"]["value"] == 0
 
 
+def test_a_slow_fact_that_is_told_again_is_no_younger_and_is_due_a_day_after_it_was_looked_at(world: World) -> None:
+    world.machine.slow_at = world.plane.reports[0]["facts"]["patch.pending_security"]["collected_at"]
+    world.clock.advance(40_000)
+    with world.device() as device:
+        device.report(full=True, slow=True)
+    assert last(world)["facts"]["patch.pending_security"]["collected_at"] == world.machine.slow_at
+    world.clock.advance(46_401)
+    world.renew()
+    world.machine.slow_at = None
+    world.report()
+
+    assert world.machine.looks[-1] is True
+    assert "patch.pending_security" in {*last(world).get("confirmed", []), *last(world)["facts"]}
+
+
 def test_a_report_a_day_is_full(world: World) -> None:
     world.clock.advance(86_000)
     world.renew()

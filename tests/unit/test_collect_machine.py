@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,23 @@ def test_a_command_gets_an_empty_environment(monkeypatch: pytest.MonkeyPatch) ->
 
     assert told.keys() == {"LC_ALL", "PATH"}
     assert told["LC_ALL"] == "C"
+
+
+def test_a_slow_command_is_the_last_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "COMMANDS", {"x": Command(words=("nice",), slow=True)})
+
+    assert run_command("x").text == "19\n"
+
+
+@pytest.mark.skipif(shutil.which("ionice") is None, reason="needs util-linux")
+def test_a_slow_command_waits_for_the_disk_and_runs_where_it_cannot_be_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "COMMANDS", {"x": Command(words=("ionice",), slow=True)})
+    own = subprocess.run(["ionice", "-c", "3", "ionice"], capture_output=True, text=True, check=False)
+
+    answer = run_command("x")
+
+    assert answer.status == 0
+    assert answer.text == own.stdout or own.returncode
 
 
 @pytest.mark.parametrize(
