@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -19,24 +19,52 @@ SECRET_NAMES = frozenset(
         "key",
         "secret",
         "password",
+        "passphrase",
         "client_cert",
         "certificate",
         "pep_key",
         "proof",
     }
 )
+SECRET_ENDINGS = ("_token", "_secret", "_password", "_passphrase", "_cookie", "_private_key")
+REDACTED = "[redacted]"
+DEPTH = 8
+"""How deep members are looked at one by one; what lies deeper is shown as one text."""
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}")
 _PEM = re.compile(r"-----BEGIN [^-]+-----.*?(?:-----END [^-]+-----|\Z)", re.DOTALL)
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace what is named like a secret, and what looks like a token or a key anywhere in a text."""
+    """Replace what is named like a secret, and what looks like a token or a key anywhere in a text, however deep."""
     for name, value in event.items():
-        if name.lower() in SECRET_NAMES:
-            event[name] = "[redacted]"
-        elif isinstance(value, str):
-            event[name] = _PEM.sub("[redacted]", _TOKEN.sub("[redacted]", value))
+        event[name] = REDACTED if _is_secret(name) else _without_secrets(value, DEPTH)
     return event
+
+
+def _is_secret(name: str) -> bool:
+    plain = name.lower().replace("-", "_")
+    return plain in SECRET_NAMES or plain.endswith(SECRET_ENDINGS)
+
+
+def _without_secrets(value: Any, depth: int) -> Any:
+    """Return a value as it may be shown: numbers as they are, containers member by member, all else as text."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if depth and isinstance(value, Mapping):
+        return {
+            str(key): REDACTED if _is_secret(str(key)) else _without_secrets(inner, depth - 1)
+            for key, inner in value.items()
+        }
+    if depth and isinstance(value, (list, tuple, set, frozenset)):
+        return [_without_secrets(inner, depth - 1) for inner in value]
+    text = (
+        value
+        if isinstance(value, str)
+        else value.decode("utf-8", "replace")
+        if isinstance(value, bytes)
+        else str(value)
+    )
+    return _PEM.sub(REDACTED, _TOKEN.sub(REDACTED, text))
 
 
 class _StandardError:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from device_inventory.collectors.unseen import NotObserved
 from zt_engine.adapters import clock_system
@@ -35,3 +40,42 @@ def test_a_token_a_key_and_a_named_secret_never_reach_the_operational_log() -> N
     clean = redact(None, "info", event)
 
     assert clean == {"event": "x [redacted] y", "Authorization": "[redacted]", "error": "[redacted]", "count": 3}
+
+
+TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----"
+SECRET_TEXTS = st.sampled_from([TOKEN, f"Bearer {TOKEN}", PEM, f"{PEM[:40]} and no end"])
+HOLDERS = st.recursive(
+    SECRET_TEXTS | SECRET_TEXTS.map(str.encode) | SECRET_TEXTS.map(ValueError) | st.integers() | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(
+            st.text(max_size=3) | st.sampled_from(["access_token", "client-secret", "Cookie"]), inner, max_size=3
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), HOLDERS, max_size=4))
+def test_invariant_10_no_token_and_no_key_reaches_the_operational_log_however_deep_it_lies(
+    event: dict[str, Any],
+) -> None:
+    shown = json.dumps(redact(None, "info", event))
+
+    assert "eyJhbGciOi" not in shown
+    assert "MC4CAQ" not in shown
+
+
+@pytest.mark.parametrize("name", ["cookie", "X-Client-Secret", "access_token", "DPoP", "refresh-token", "db_password"])
+def test_what_is_named_like_a_secret_is_none_of_the_log_s_business(name: str) -> None:
+    assert redact(None, "info", {name: "4711", "said": {name: "4711"}}) == {
+        name: "[redacted]", "said": {name: "[redacted]"},
+    }  # fmt: skip
+
+
+def test_what_is_no_secret_is_shown_as_it_is() -> None:
+    event = {"event": "config.reloaded", "seq": 3, "ok": True, "age": 1.5, "hint": None, "listen": ["127.0.0.1:9191"]}
+
+    assert redact(None, "info", dict(event)) == event
