@@ -5,7 +5,7 @@ opens anything (invariants 5 and 6). Decided by the compiled packs, on the engin
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from zt_engine.adapters.engine_wasm import WasmEngine
 from zt_engine.adapters.opa_binary import OpaBinary
 from zt_engine.authoring.build import build
 from zt_engine.authoring.pack import read_pack
+from zt_engine.bootstrap.packs import compiled_bundle
 from zt_engine.core.bundle import open_bundle
 from zt_engine.core.decision import meet, read_layers
 
@@ -93,8 +94,8 @@ def healthy(code: str, rank: int) -> dict[str, Any]:
 class Policy:
     """A compiled pack, asked for the meet of its baseline and organisation layers."""
 
-    def __init__(self, pack: str, opa: str) -> None:
-        bundle = open_bundle(build(read_pack(POLICIES / pack), OpaBinary(Path(opa))), keys={}, require_signature=False)
+    def __init__(self, raw: bytes) -> None:
+        bundle = open_bundle(raw, keys={}, require_signature=False)
         self.engine = WasmEngine(bundle.wasm, bundle.data, revision="r")
         self.layers = bundle.layers["unlisted"]
         self.known = {code: reason.kind for code, reason in bundle.reasons.items()}
@@ -109,18 +110,27 @@ class Policy:
 
 @pytest.fixture(scope="module")
 def jp_gov(opa: str) -> Iterator[Policy]:
-    policy = Policy("jp-gov", opa)
+    policy = Policy(build(read_pack(POLICIES / "jp-gov"), OpaBinary(Path(opa))))
+    yield policy
+    policy.engine.close()
+
+
+@pytest.fixture(scope="module")
+def corp() -> Iterator[Policy]:
+    policy = Policy(compiled_bundle("corp"))
     yield policy
     policy.engine.close()
 
 
 LABELS = [(code, row["rank"]) for code, row in document("jp-gov", "baseline/data.yaml")["labels"].items()]
 
+CORP = [(code, row["rank"]) for code, row in document("corp", "baseline/data.yaml")["labels"].items()]
+
 
 @st.composite
-def requests(draw: st.DrawFn) -> dict[str, Any]:
+def requests(draw: st.DrawFn, labels: Sequence[tuple[str, int]] = LABELS) -> dict[str, Any]:
     """Requests around the healthy one, a few members changed to other legal values."""
-    body = healthy(*draw(st.sampled_from(LABELS)))
+    body = healthy(*draw(st.sampled_from(labels)))
     body["request"]["write"] = draw(st.booleans())
     body["request"]["channel"] = draw(st.sampled_from(["closed", "open", "lgwan"]))
     body["subject"]["auth_age"] = draw(st.sampled_from([60, 3600, 3601, 50_000]))
@@ -237,13 +247,11 @@ def test_integrity_changes_nothing_for_whoever_only_reads(jp_gov: Policy, data: 
     assert jp_gov.decide(body) == plain
 
 
-@given(data=st.data())
-def test_withholding_or_ageing_a_fact_never_opens(jp_gov: Policy, data: st.DataObject) -> None:
-    body = data.draw(requests())
-    before = jp_gov.decide(body)
+def weakened(draw: Callable[[Any], Any], body: dict[str, Any]) -> dict[str, Any]:
+    """The same request with one fact less, unknown, failed or old, or an older report."""
     worse = copy.deepcopy(body)
-    name = data.draw(st.sampled_from(sorted(FACTS)))
-    match data.draw(st.sampled_from(["remove", "unknown", "age", "error", "report"])):
+    name = draw(st.sampled_from(sorted(FACTS)))
+    match draw(st.sampled_from(["remove", "unknown", "age", "error", "report"])):
         case "remove":
             del worse["device"]["facts"][name]
         case "unknown":
@@ -253,12 +261,47 @@ def test_withholding_or_ageing_a_fact_never_opens(jp_gov: Policy, data: st.DataO
         case "age":
             worse["device"]["facts"][name]["confidence"] = 0
         case "report":
-            worse["device"]["report_age"] += data.draw(st.integers(1, 200_000))
+            worse["device"]["report_age"] += draw(st.integers(1, 200_000))
+    return worse
 
-    after = jp_gov.decide(worse)
+
+@given(data=st.data())
+def test_withholding_or_ageing_a_fact_never_opens(jp_gov: Policy, data: st.DataObject) -> None:
+    body = data.draw(requests())
+    before = jp_gov.decide(body)
+
+    after = jp_gov.decide(weakened(data.draw, body))
 
     assert before[0] or not after[0]
     assert before[2] <= after[2]
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_nothing_that_makes_a_request_worse_opens_anything_of_the_company_s_pack(
+    corp: Policy, data: st.DataObject
+) -> None:
+    body = data.draw(requests(CORP))
+    body["subject"]["employment"] = "employee"
+    before = corp.decide(body)
+    worse = weakened(data.draw, body)
+    worse["situation"]["threat_level"] = data.draw(st.integers(body["situation"]["threat_level"], 4))
+    rank = body["resource"]["label"]["rank"]
+    code, higher = data.draw(st.sampled_from([label for label in CORP if label[1] >= rank]))
+    worse["resource"]["label"] |= {"code": code, "rank": higher, "integrity": 2}
+
+    after = corp.decide(worse)
+
+    assert before[0] or not after[0]
+    assert before[3] <= after[3]
+
+
+@pytest.mark.parametrize("label", CORP, ids=[code for code, _ in CORP])
+def test_everything_good_opens_every_label_of_the_company_s_pack(corp: Policy, label: tuple[str, int]) -> None:
+    body = healthy(*label)
+    body["subject"]["employment"] = "employee"
+
+    assert corp.decide(body)[:2] == (True, set())
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
