@@ -183,6 +183,8 @@ PAGES = {
     "confirm": "/desk/devices/new-1/approve",
     "revoke": "/desk/devices/pc-1/revoke",
     "withdraw": "/desk/invitations/inv-1/withdraw",
+    "enrollments": "/desk/enrollments?state=open",
+    "enrollment": "/desk/enrollments/enr-new-1",
 }
 
 

@@ -249,6 +249,20 @@ def test_the_commands_do_to_devices_what_they_say(running: Running) -> None:
     assert json.loads(released.stdout)["status"] == "active"
 
 
+def test_each_operation_has_a_command_that_says_how_the_device_is_afterwards(running: Running) -> None:
+    running.put(device_id="cli-2", status="enrolled", approval_required=True, keys=(held_key("cli-2"),), owner="x")
+    steps = (
+        ("approve", "active"), ("transfer", "quarantined", "suzuki"), ("lost", "lost"), ("recover", "quarantined"),
+        ("end", "quarantined", "2099-03-31"), ("revoke", "revoked"), ("retire", "retired"),
+    )  # fmt: skip
+
+    done = [(name, running.zt(name, "cli-2", *more, "-m", name, "--json")) for name, _, *more in steps]
+
+    assert [(name, json.loads(answer.stdout)["status"]) for name, answer in done] == [step[:2] for step in steps]
+    assert json.loads(running.zt("list", "--status", "retired", "--json").stdout)[0]["id"] == "cli-2"
+    assert running.zt("lost", "cli-2", "-m", "late").exit_code == 1
+
+
 def test_an_invitation_is_made_and_an_export_loaded_by_command(running: Running, tmp_path: Path) -> None:
     export = tmp_path / "devices.csv"
     export.write_text("Serial number,Last check-in\nnone-such,2026-01-01 00:00:00\n", encoding="utf-8")
@@ -360,7 +374,7 @@ def test_a_backup_restored_elsewhere_is_the_same_control_plane(tmp_path: Path) -
     with Running(tmp_path / "old") as old:
         old.put(device_id="kept")
         made = backup(old.settings, file, now=NOW)
-        stream, cas = old.program.parts.stream_key.key_id, old.program.parts.authority.authorities()
+        stream, cas = old.program.parts.stream_keys[0].key_id, old.program.parts.authority.authorities()
         old_key = old.key
     new = tmp_path / "new"
     install(new, Choices(pack="corp", language="en", control_listen=f"127.0.0.1:{free_port()}"), now=NOW)
@@ -371,7 +385,7 @@ def test_a_backup_restored_elsewhere_is_the_same_control_plane(tmp_path: Path) -
     assert file.stat().st_mode & 0o077 == 0
     assert restored == made
     with Running(new) as plane:
-        assert plane.program.parts.stream_key.key_id == stream
+        assert plane.program.parts.stream_keys[0].key_id == stream
         assert plane.program.parts.authority.authorities() == cas
         headers = {"Authorization": f"Bearer {old_key}"}
         shown = httpx.get(f"{plane.url}/v1/devices/kept", headers=headers, trust_env=False)

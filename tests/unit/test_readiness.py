@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from device_inventory.collectors.linux import collect
 from device_inventory.device import DeviceKey, DeviceRecord
 from device_inventory.facts import CATALOGUE, FactEnvelope, FactValue
+from tests.device_trees import ubuntu_luks
 from zt_engine.bootstrap.deciding_ground import ground_of_pack
 from zt_engine.bootstrap.readiness import PolicyReadiness
 from zt_engine.control_plane.remedies import Unmet
@@ -167,6 +170,24 @@ def test_ones_own_device_is_told_that_secret_labels_are_not_for_it_and_of_no_fac
     record = a_record(ownership="byod")
     assert found(readiness, record) == [("BYOD_CEILING", "C3-S", "")]
     assert readiness.labels(record, now=NOW) == "C2"
+
+
+@pytest.mark.parametrize("method", ["signed_agent", "mdm_server", "attested"])
+def test_ones_own_device_is_never_good_for_secret_papers_whoever_vouches_for_it(
+    readiness: PolicyReadiness, method: str
+) -> None:
+    assert readiness.labels(a_record(ownership="byod", method=method, ceiling=1000), now=NOW) == "C2"
+    assert readiness.labels(a_record(method="attested", ceiling=1000), now=NOW) != "C2"  # the same, issued
+
+
+def test_what_an_agent_without_root_sees_opens_c1(readiness: PolicyReadiness, tmp_path: Path) -> None:
+    seen = collect(ubuntu_luks(tmp_path).machine(now=NOW), scope="user")
+    facts = {name: fact.value for name, fact in seen.items() if fact.status == "observed" and name in CATALOGUE}
+
+    record = with_fact(a_record(method="self_report", facts=facts), "device.key_protection", value="file")
+
+    assert "firewall.default_inbound" not in facts  # that takes root
+    assert readiness.labels(record, now=NOW) == "C1"
 
 
 def test_what_a_device_was_registered_for_ends_what_it_is_good_for(readiness: PolicyReadiness) -> None:
