@@ -12,7 +12,7 @@ from zt_engine.adapters.wasm_builtins import HostBridge
 from zt_engine.adapters.wasm_capi import RawApi, TrappedError, context_of, raw_caller, raw_evaluator, trap_reason
 from zt_engine.adapters.wasm_documents import MAX_ANSWER, check_data
 from zt_engine.adapters.wasm_memory import LinearMemory
-from zt_engine.adapters.wasm_module import CompiledPolicy, megabytes, shared_engine, shared_ticker
+from zt_engine.adapters.wasm_module import MEMORY, CompiledPolicy, megabytes, shared_engine, shared_ticker
 from zt_engine.adapters.wasm_ticker import ticks
 from zt_engine.core.errors import BundleError, UnavailableError
 
@@ -61,11 +61,13 @@ class WasmInstance:
         else:
             self._bridge.define_raw(api, linker)
         try:
-            limits = wasmtime.Limits(policy.pages, megabytes(memory_mib))
-            memory = wasmtime.Memory(store, wasmtime.MemoryType(limits))
-            linker.define(store, "env", "memory", memory)
+            memory = None
+            if policy.pages:
+                limits = wasmtime.Limits(policy.pages, megabytes(memory_mib))
+                memory = wasmtime.Memory(store, wasmtime.MemoryType(limits))
+                linker.define(store, "env", MEMORY, memory)
             exports = linker.instantiate(store, policy.module).exports(store)
-            self.memory = LinearMemory(store, memory)
+            self.memory = LinearMemory(store, memory or _own_memory(exports))
             self._functions = _Functions(store, exports, api)
             self.prepared = prepared or self._prepare(data, registry)
             if prepared is not None:
@@ -160,6 +162,13 @@ class _Functions:
         self.heap = function("opa_heap_ptr_get", 0)
         self.entrypoints = function("entrypoints", 0)
         self.builtins = function("builtins", 0)
+
+
+def _own_memory(exports: Mapping[str, object]) -> wasmtime.Memory:
+    export = exports[MEMORY]
+    if not isinstance(export, wasmtime.Memory):
+        raise BundleError("WASM_INVALID", "the module's memory is none")
+    return export
 
 
 def _function(exports: Mapping[str, object], name: str) -> wasmtime.Func:

@@ -14,6 +14,7 @@ import msgspec
 import wasmtime
 
 from zt_engine.adapters.wasm_memory import PAGE
+from zt_engine.adapters.wasm_quick import quickened
 from zt_engine.adapters.wasm_ticker import EpochTicker
 from zt_engine.core.errors import BundleError
 
@@ -24,6 +25,8 @@ EXPORTS = (
     *("opa_eval", "opa_malloc", "opa_free", "opa_json_parse", "opa_json_dump", "opa_value_dump", "opa_value_parse"),
     *("opa_heap_ptr_get", "builtins", "entrypoints"),
 )
+MEMORY = "memory"
+"""What a policy calls its memory, whether it is imported or its own."""
 
 
 class CompiledPolicy(msgspec.Struct, frozen=True, weakref=True):
@@ -31,7 +34,7 @@ class CompiledPolicy(msgspec.Struct, frozen=True, weakref=True):
 
     module: wasmtime.Module
     pages: int
-    """Memory in pages of 64 KiB that the module needs at its start."""
+    """Memory in pages of 64 KiB that the module needs at its start; 0 when it brings its own."""
 
 
 _in_use: weakref.WeakValueDictionary[bytes, CompiledPolicy] = weakref.WeakValueDictionary()
@@ -71,16 +74,19 @@ def compile_policy(wasm: bytes) -> CompiledPolicy:
 def _compile(wasm: bytes) -> CompiledPolicy:
     if not wasm.startswith(b"\x00asm"):
         raise BundleError("WASM_INVALID", "this is not a WebAssembly module")
-    try:
-        module = wasmtime.Module(shared_engine(), wasm)
-    except wasmtime.WasmtimeError as error:
-        raise BundleError("WASM_INVALID", f"the module does not compile: {str(error).splitlines()[0]}") from None
     # OPA declares the memory of its runtime only, not of the policy's own strings, and a segment that does not fit
     # traps at instantiation. The strings are part of the module, so its length bounds what they need on top.
-    return CompiledPolicy(module=module, pages=_inspect(module) + len(wasm) // PAGE + 1)
+    strings = len(wasm) // PAGE + 1
+    try:
+        quick = quickened(wasm, spare_pages=strings)
+        module = wasmtime.Module(shared_engine(), quick)
+    except wasmtime.WasmtimeError as error:
+        raise BundleError("WASM_INVALID", f"the module does not compile: {str(error).splitlines()[0]}") from None
+    pages = _inspect(module, own_memory=quick is not wasm)
+    return CompiledPolicy(module=module, pages=pages + strings if pages else 0)
 
 
-def _inspect(module: wasmtime.Module) -> int:
+def _inspect(module: wasmtime.Module, *, own_memory: bool = False) -> int:
     """Check imports and exports against OPA's ABI 1.2 and later; return the pages of memory the module imports."""
     pages = 0
     for item in module.imports:
@@ -90,7 +96,7 @@ def _inspect(module: wasmtime.Module) -> int:
             raise BundleError("WASM_INVALID", f"the module imports `{item.module}.{item.name}`, which no policy needs")
     offered = {item.name for item in module.exports}
     missing = [name for name in EXPORTS if name not in offered]
-    if missing or not pages:
+    if missing or not (pages or own_memory):
         raise BundleError(
             "WASM_INVALID", f"the module is no OPA policy of ABI 1.2: it lacks {', '.join(missing) or 'env.memory'}"
         )
