@@ -30,7 +30,8 @@ LEDGER = Ledger(CATALOGUE)
 def origin_on(store: SqlStore, clock: FakeClock, *, shared: bool = False, connections: int = 10) -> Origin:
     store.migrate()
     return Origin(
-        tenant=TENANT, store=store, changes=store, key=KEY, clock=clock, facts=sorted(CATALOGUE), shared=shared,
+        tenant=TENANT, store=store, changes=store, key=KEY, believed={KEY.key_id: KEY.jwk}, clock=clock,
+        facts=sorted(CATALOGUE), shared=shared,
         connections=connections,
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from zt_engine.bootstrap.control_parts import Parts, own_signers, read_parts
 from zt_engine.bootstrap.device_authority import refresh
 from zt_engine.bootstrap.listener_chain import warn_unsent
 from zt_engine.bootstrap.releasing import close_releases
-from zt_engine.bootstrap.serving_stream import open_stream
+from zt_engine.bootstrap.serving_stream import open_stream, read_stream_keys, rekey
 from zt_engine.bootstrap.sockets import tcp
 from zt_engine.bootstrap.wiring import log_refused
 from zt_engine.config import Control, ControlSettings, load_control
@@ -66,7 +66,8 @@ class ControlProgram:
         control = settings.control
         self.origin = open_stream(
             self.parts.plane,
-            self.parts.stream_key,
+            self.parts.stream_keys[0],
+            others=self.parts.stream_keys[1:],
             shared=not settings.database_url.startswith("sqlite"),
             tls_ca=self.parts.tls_ca,
             connections=control.streams,
@@ -149,14 +150,16 @@ class ControlProgram:
         log.info("control.stopped", listen=self.address)
 
     async def reload(self, config: Path) -> bool:
-        """Read device CAs, trust document, bundle keys and approvers again; with a fault those of before stay in use.
+        """Read CAs, trust document, stream keys, bundle keys and approvers again; with a fault those of before stay.
 
         Of the other settings nothing is taken up; the log names those that are others by now.
         """
         believed = await asyncio.to_thread(self.parts.trust.refresh, again=True)
         try:
             settings = await asyncio.to_thread(load_control, config)
-            self.parts.trust.own(*await asyncio.to_thread(own_signers, settings))
+            signers = await asyncio.to_thread(own_signers, settings)
+            rekey(self.origin, await asyncio.to_thread(read_stream_keys, settings))
+            self.parts.trust.own(*signers)
         except ZtError as error:
             log_refused("config.refused", error)
             return False
@@ -238,7 +241,10 @@ class ControlProgram:
 def needing_restart(before: ControlSettings, now: ControlSettings) -> list[str]:
     """Name the sections that differ, of those a control plane reads, beside what it takes up while it runs."""
     taken = {"keys": before.policy.keys, "approvers": before.policy.approvers}
-    compared = now.model_copy(update={"policy": now.policy.model_copy(update=taken)})
+    keys = {"stream_key_file": before.control.stream_key_file, "other_stream_keys": before.control.other_stream_keys}
+    compared = now.model_copy(
+        update={"policy": now.policy.model_copy(update=taken), "control": now.control.model_copy(update=keys)}
+    )
     names = [name for name in ControlSettings.model_fields if name not in OF_SIDECARS]
     return [name for name in names if getattr(compared, name) != getattr(before, name)]
 

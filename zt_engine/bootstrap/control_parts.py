@@ -36,7 +36,7 @@ from zt_engine.bootstrap.listener_chain import sole_certificate
 from zt_engine.bootstrap.policy_before import folder_policy, since
 from zt_engine.bootstrap.readiness_following import FolderReadiness
 from zt_engine.bootstrap.releasing import Judge, open_opa, open_releases
-from zt_engine.bootstrap.serving_stream import read_stream_key
+from zt_engine.bootstrap.serving_stream import read_stream_keys
 from zt_engine.bootstrap.weakening import weakenings
 from zt_engine.bootstrap.wiring import Faults, approver_pems
 from zt_engine.config import ControlSettings
@@ -67,7 +67,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     plane: ControlPlane
     store: SqlStore
     authority: Authority
-    stream_key: StreamKey
+    stream_keys: tuple[StreamKey, ...]
+    """The one that signs, and behind it those that sidecars believe as well."""
     tls_ca: bytes
     sources: tuple[KeySource, ...]
     trust: ControlTrust
@@ -83,7 +84,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     authority = faults.of(lambda: open_authority(settings))
     keys = faults.of(lambda: AdminKeys(settings.path(control.admins)))
     signers = faults.of(lambda: own_signers(settings))
-    stream_key = faults.of(lambda: read_stream_key(settings.path(control.stream_key_file)))
+    stream_keys = faults.of(lambda: read_stream_keys(settings))
     tls_ca = faults.of(lambda: _authority(settings, control.ca_file))
     attestation = faults.of(lambda: _attestation(settings))
     trust = faults.of(lambda: ControlTrust(settings, *(signers or ({}, {}))))
@@ -153,7 +154,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         plane=plane,
         store=store,
         authority=authority,
-        stream_key=stream_key,
+        stream_keys=stream_keys,
         tls_ca=tls_ca,
         sources=tuple(sources.values()),
         trust=trust,

@@ -8,7 +8,7 @@ origin.stop()
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from zt_engine.adapters.floor_folder import FloorFolder
 from zt_engine.adapters.owned_files import UnownedError, read_owned
 from zt_engine.adapters.stream_keys import StreamKey
+from zt_engine.config import ControlSettings
 from zt_engine.control_plane.api.releases import RELEASES
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.releases import Releases
@@ -44,9 +45,8 @@ def open_stream(
     before this, or the one after it. `tls_ca` is the CA (PEM) that sidecars verify this control plane with.
     `floor` is a folder for those who reach no control plane.
     """
-    jwks = {one.key_id: one.jwk for one in (key, *others)}
     releases = plane.extras.get(RELEASES)
-    sidecars = Sidecars(plane, keys=lambda: jwks, tls_ca=tls_ca, ca_sha256=_digest(tls_ca))
+    sidecars = Sidecars(plane, keys=lambda: origin.believed, tls_ca=tls_ca, ca_sha256=_digest(tls_ca))
     rollouts = Keeper(plane)
 
     def keep(now: float) -> None:
@@ -59,6 +59,7 @@ def open_stream(
         store=plane.store,
         changes=plane.changes,
         key=key,
+        believed=_believed((key, *others)),
         clock=plane.clock,
         facts=sorted(plane.settings.facts),
         shared=shared,
@@ -76,6 +77,21 @@ def open_stream(
     plane.extras["stream"] = origin
     plane.extras["sidecars"] = sidecars
     return origin
+
+
+def read_stream_keys(settings: ControlSettings) -> tuple[StreamKey, ...]:
+    """Read the key that signs and, behind it, those that sidecars believe as well; ConfigError STREAM_KEY_INVALID."""
+    control = settings.control
+    return tuple(read_stream_key(settings.path(one)) for one in (control.stream_key_file, *control.other_stream_keys))
+
+
+def rekey(origin: Origin, keys: Sequence[StreamKey]) -> None:
+    """Sign with the first of these, and have sidecars believe all of them; InputError STREAM_KEY_UNANNOUNCED."""
+    origin.rekey(keys[0], _believed(keys))
+
+
+def _believed(keys: Sequence[StreamKey]) -> dict[str, Mapping[str, str]]:
+    return {one.key_id: one.jwk for one in keys}
 
 
 def read_stream_key(path: Path) -> StreamKey:

@@ -30,6 +30,8 @@ class Control(Section):
     """Or `postgresql+psycopg://USER@HOST/DATABASE`; its password is in a file (`PGPASSFILE`), never here."""
     admins: Path = Path("control/admins.json")
     stream_key_file: Path = Path("keys/stream.pem")
+    other_stream_keys: tuple[Path, ...] = ()
+    """Keys that sidecars believe as well, while the stream's key rotates: the next one, or the one before."""
     trust_file: Path = Path("control/trust-root.json")
     """What the offline root has signed, for sidecars (`zt control sign-trust`); need not exist."""
     device_cas: Path = Path("control/device-ca")

@@ -85,6 +85,11 @@ class Snapshots:
                 found = self._newest = self._make(seq, fence, sign, now)
             return found
 
+    def forget(self) -> None:
+        """Have the next one made anew."""
+        with self._lock:
+            self._newest = None
+
     def _make(self, seq: int, fence: int, sign: Sign, now: float) -> Snapshot:
         # The order was read before the records: what changed since comes again as an event, and brings nothing.
         unsigned: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed below, or with the snapshot)

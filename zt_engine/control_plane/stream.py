@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -24,7 +25,7 @@ from zt_engine.control_plane.snapshot import Snapshot, Snapshots
 from zt_engine.control_plane.watermark import KIND, NEWEST, Ledger
 from zt_engine.core.bundle_signature import SigningKey
 from zt_engine.core.errors import InputError, UnavailableError
-from zt_engine.core.stream import Batch, Event, SnapshotPart, Urgent
+from zt_engine.core.stream import Batch, Event, Urgent
 from zt_engine.core.stream_signing import Signed, seal
 from zt_engine.ports import Clock
 from zt_engine.ports.inventory import ChangeLog, InventoryStore, SequencedEvent
@@ -76,6 +77,7 @@ class Origin:
         store: InventoryStore,
         changes: ChangeLog,
         key: SigningKey,
+        believed: Mapping[str, Mapping[str, str]],
         clock: Clock,
         facts: Sequence[str],
         shared: bool,
@@ -83,7 +85,10 @@ class Origin:
         min_bundle_seq: Callable[[], int] = lambda: 0,
         housekeeping: Callable[[float], None] = lambda _now: None,
     ) -> None:
-        """`shared`: other control planes on this database have to find the watermark there."""
+        """`believed`: the public keys (JWKs by their ids) that sidecars are told to believe, that of `key` among them.
+
+        `shared`: other control planes on this database have to find the watermark there.
+        """
         self.hub = Hub(connections=connections)
         self.tenant = tenant
         self.fence = 0
@@ -95,6 +100,7 @@ class Origin:
         self._store = store
         self._changes = changes
         self._key = key
+        self.believed = believed
         self._clock = clock
         self._shared = shared
         self._min_bundle_seq = min_bundle_seq
@@ -140,6 +146,20 @@ class Origin:
         if floor is not None:
             floor.close()
         self._changes.resign()
+
+    def rekey(self, key: SigningKey, believed: Mapping[str, Mapping[str, str]]) -> None:
+        """Sign with this key from now on, and have sidecars believe these; InputError STREAM_KEY_UNANNOUNCED.
+
+        A key signs only for those who were told of it before; the one before it stays, for what is still under way.
+        """
+        if not {key.key_id, self._key.key_id} <= self.believed.keys() & believed.keys():
+            raise InputError("STREAM_KEY_UNANNOUNCED", "sidecars do not know it yet, or would forget the present one")
+        self.believed, self._key = believed, key
+        # What was signed before is signed anew for whoever asks for it, since the key it was signed with may go.
+        self._snapshots.forget()
+        self._send(self.hub.begin, self._last)
+        if self.floor is not None:
+            self.floor.begin()
 
     def sign(self, message: Signed) -> bytes:
         """Sign a message of the stream."""
@@ -261,11 +281,11 @@ class Origin:
         if not events:
             return
         self._ledger.follow(events)
-        revoked = [event for event in events if event.type == "revocation.added"]
-        for event in revoked:
+        # Those who have reached the end get the batch itself at once, unless it is a large one.
+        urge = partial(self.hub.urgent, everybody=len(events) > BATCH_EVENTS)
+        for event in (event for event in events if event.type == "revocation.added"):
             urgent = Urgent(tenant=self.tenant, fence=self.fence, seq=event.seq, data=msgspec.Raw(event.data))
-            # Those who have reached the end get the batch itself at once, unless it is a large one.
-            self._send_urgent(wire("urgent", self.sign(urgent)), everybody=len(events) > BATCH_EVENTS)
+            self._send(urge, wire("urgent", self.sign(urgent)))
         for sent in self._batches(events):
             self._send(self.hub.batch, sent)
         self._last = events[-1].seq
@@ -286,12 +306,9 @@ class Origin:
     def _signed(self, events: Sequence[SequencedEvent]) -> Sent:
         first, last = events[0].seq, events[-1].seq
         batch = Batch(
-            tenant=self.tenant,
-            fence=self.fence,
-            first=first,
-            last=last,
+            tenant=self.tenant, fence=self.fence, first=first, last=last,
             events=tuple(Event(seq=event.seq, type=event.type, data=msgspec.Raw(event.data)) for event in events),
-        )
+        )  # fmt: skip
         signed = self.sign(batch)
         if self.floor is not None and self.sequencing and first > self._last:
             self.floor.batch(first, last, signed)
@@ -302,9 +319,6 @@ class Origin:
             act(*arguments)
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(act, *arguments)
-
-    def _send_urgent(self, message: bytes, *, everybody: bool) -> None:
-        self._send(lambda: self.hub.urgent(message, everybody=everybody))
 
     # -- on the event loop
 
@@ -370,11 +384,8 @@ class Origin:
     def _snapshot(self, least: int) -> Snapshot:
         seq = self._changes.span(self.tenant)[1]
         return self._snapshots.of(
-            seq=seq, fence=self.fence, least=min(least, seq), sign=self._sign_part, now=self._clock.now()
+            seq=seq, fence=self.fence, least=min(least, seq), sign=self.sign, now=self._clock.now()
         )
-
-    def _sign_part(self, part: SnapshotPart) -> bytes:
-        return self.sign(part)
 
     def _read(self, after: int) -> list[Sent]:
         events = self._changes.events(self.tenant, after=after, limit=PAGE)

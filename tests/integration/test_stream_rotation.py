@@ -1,0 +1,104 @@
+"""The key of the stream is followed by another while sidecars are asked: nobody is refused, and nothing is missed."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_control_program import Running
+from tests.sidecar_support import in_process, wait_for
+from tests.stream_server import Plane, Site
+from zt_engine.adapters.stream_keys import StreamKey
+from zt_engine.bootstrap.serving_stream import rekey
+from zt_engine.core.errors import InputError
+from zt_engine.core.stream import StatusAnswer
+from zt_engine.core.stream_signing import unseal
+
+FOREIGN = StreamKey.generate()
+
+
+@pytest.fixture
+def site(tmp_path: Path, opa: str) -> Site:
+    return Site(tmp_path, opa)
+
+
+def test_the_stream_s_key_is_followed_by_another_and_no_request_is_refused(site: Site) -> None:
+    following = StreamKey.generate()
+    with site.followed() as plane:
+        rotate(site, plane, following)
+        # What it kept was signed with a key that is believed no more: it is told anew.
+        with in_process(site.sandbox) as again:
+            control = again.program.control
+            wait_for(lambda: control is not None and control.connected, "the stream")
+            assert site.asked(again) != "200"
+
+
+def rotate(site: Site, plane: Plane, following: StreamKey) -> None:
+    with in_process(site.sandbox) as sidecar:
+        control, before = sidecar.program.control, plane.key
+        assert control is not None
+
+        def known(*keys: StreamKey) -> bool:
+            assert site.asked(sidecar) == "200"
+            return set(control.member.membership.stream_keys) == {key.key_id for key in keys}
+
+        with pytest.raises(InputError, match="STREAM_KEY_UNANNOUNCED"):
+            rekey(plane.origin, [following, before])
+        rekey(plane.origin, [before, following])
+        control.updates.set()
+        wait_for(lambda: known(before, following), "the key that is to come")
+
+        with pytest.raises(InputError, match="STREAM_KEY_UNANNOUNCED"):
+            rekey(plane.origin, [following])
+        rekey(plane.origin, [following, before])
+        seen = plane.origin.hub.watermark
+        wait_for(lambda: known(before, following) and plane.origin.hub.watermark != seen, "a watermark of the new key")
+
+        rekey(plane.origin, [following])
+        control.updates.set()
+        wait_for(lambda: known(following), "the end of the key before")
+        with pytest.raises(InputError, match="STREAM_KEY_UNANNOUNCED"):
+            rekey(plane.origin, [FOREIGN, following])
+        plane.revoke("laptop-1")
+        wait_for(lambda: site.asked(sidecar) != "200", "the revocation")
+        assert control.connected
+        assert control.fault is None
+
+
+def test_the_settings_name_the_keys_and_a_signal_takes_them_up_in_their_order(tmp_path: Path) -> None:
+    with Running(tmp_path / "zt") as running:
+        before, following = running.program.parts.stream_keys[0], StreamKey.generate()
+        path = tmp_path / "zt/keys/next.pem"
+        path.write_bytes(following.pem())
+        os.chmod(path, 0o600)
+        text = running.config.read_text(encoding="utf-8")
+
+        def taken(signs: str, *others: str) -> bool:
+            named = f'stream_key_file = "keys/{signs}.pem"\nother_stream_keys = {[f"keys/{one}.pem" for one in others]}'
+            kept = re.sub(r"^(stream_key_file|other_stream_keys) = .*\n", "", text, flags=re.MULTILINE)
+            changed = re.sub(r"^(\[control\].*)$", lambda found: f"{found[1]}\n{named}", kept, flags=re.MULTILINE)
+            running.config.write_text(changed, encoding="utf-8")
+            done: bool = running.thread.run(running.program.reload(running.config))
+            return done
+
+        def signs(key: StreamKey) -> bool:
+            raw = running.program.origin.sign(StatusAnswer(tenant="default", nonce="n", now=1.0))
+            try:
+                return unseal(raw, StatusAnswer, {key.key_id: key.public()}, tenant="default").nonce == "n"
+            except InputError:
+                return False
+
+        assert not taken("next", "stream")  # nobody was told of it
+        assert signs(before)
+        assert taken("stream", "next")
+        assert signs(before)
+        assert not taken("next")  # what is under way would be refused
+        assert taken("next", "stream")
+        assert signs(following)
+        assert taken("next")
+        assert set(running.program.origin.believed) == {following.key_id}
+    with Running(tmp_path / "zt") as again:
+        assert again.program.parts.stream_keys[0].key_id == following.key_id
