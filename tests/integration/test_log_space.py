@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import json
 import os
 import subprocess
@@ -193,6 +194,20 @@ def test_only_events_that_ask_for_it_wait_for_the_disk(tmp_path: Path) -> None:
     write(log, "plain again")
 
     assert (plain, secret, files.syncs - before) == (0, 2, 2)
+    log.close()
+
+
+def test_a_power_cut_takes_no_more_than_the_last_second(tmp_path: Path) -> None:
+    """What need not wait for the disk is there with the next round, which comes every second."""
+    files, clock = FailingFiles(), Clock()
+    log = open_log(tmp_path, files=files, clock=clock)
+    write(log, "plain")
+    before = files.syncs
+
+    log.tick()
+
+    assert (files.syncs - before >= 2, log.synced_at) == (True, clock())
+    assert inspect.signature(DecisionLog.start).parameters["every"].default == 1.0
     log.close()
 
 
