@@ -279,10 +279,19 @@ def test_every_dependency_has_its_reason() -> None:
     reasons = text("docs/adr/0002-dependencies.md")
     wanted = [*project["project"]["dependencies"]]
     wanted += [item for extra in project["project"]["optional-dependencies"].values() for item in extra]
+    wanted = [item for item in wanted if not item.startswith("zt-engine[")]  # extras that stand for others
     wanted += [item for group in project["dependency-groups"].values() for item in group]
     names = {re.split(r"[<>=!\[ ]", item, maxsplit=1)[0].lower() for item in wanted}
 
     assert {name for name in names if f"`{name}`" not in reasons.lower()} == set()
+
+
+def test_the_extra_all_is_every_extra_but_the_one_that_is_compiled_where_it_is_installed() -> None:
+    extras = tomllib.loads(text("pyproject.toml"))["project"]["optional-dependencies"]
+    others = sorted(extras.keys() - {"all", "tpm"})
+
+    assert extras["all"] == [f"zt-engine[{','.join(others)}]"]
+    assert {f"`{name}`" for name in extras if f"| `{name}` |" not in text("docs/adr/0002-dependencies.md")} == set()
 
 
 def test_every_identity_header_is_described_for_backends() -> None:
