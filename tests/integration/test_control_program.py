@@ -161,6 +161,21 @@ def test_it_speaks_tls_and_refuses_to_serve_the_network_without_it(tmp_path: Pat
         secure = httpx.get(f"{plane.url}/healthz", verify=context, trust_env=False)
         listed = plane.zt("list", "--json")
 
+        def renewed(*files: Path) -> bool:
+            for old, new in zip((key, certificate), files, strict=False):
+                old.write_bytes(new.read_bytes())
+            done: bool = plane.thread.run(plane.program.reload(config))
+            return done
+
+        other = tmp_path / "other"
+        other.mkdir()
+        next_ca, next_certificate, next_key = server_certificate(other, NOW)
+        assert not renewed(next_key)  # which does not fit the certificate that is there
+        assert httpx.get(f"{plane.url}/healthz", verify=context, trust_env=False).is_success
+        assert renewed(next_key, next_certificate)
+        context = ssl.create_default_context(cafile=str(next_ca))
+        assert httpx.get(f"{plane.url}/healthz", verify=context, trust_env=False).is_success
+
     assert plane.url.startswith("https:")
     assert "control.ca_not_sent" in [one["event"] for one in logged]
     assert "max-age" in secure.headers["strict-transport-security"]

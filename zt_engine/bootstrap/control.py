@@ -75,6 +75,8 @@ class ControlProgram:
         )
         self.app = create_app(self.parts.plane)
         self._context = context = self._tls()
+        self._shown: ssl.SSLContext | None = None
+        """With the certificate that was read last, where that was while it served."""
         self._server = _Server(
             uvicorn.Config(
                 self.app,
@@ -150,7 +152,7 @@ class ControlProgram:
         log.info("control.stopped", listen=self.address)
 
     async def reload(self, config: Path) -> bool:
-        """Read CAs, trust document, stream keys, bundle keys and approvers again; with a fault those of before stay.
+        """Read certificate, CAs, trust document, keys and approvers again; with a fault those of before stay in use.
 
         Of the other settings nothing is taken up; the log names those that are others by now.
         """
@@ -158,6 +160,7 @@ class ControlProgram:
         try:
             settings = await asyncio.to_thread(load_control, config)
             signers = await asyncio.to_thread(own_signers, settings)
+            await asyncio.to_thread(self._renew_certificate)
             rekey(self.origin, await asyncio.to_thread(read_stream_keys, settings))
             self.parts.trust.own(*signers)
         except ZtError as error:
@@ -173,10 +176,18 @@ class ControlProgram:
         log.info("device_cas.reloaded")
         return believed
 
+    def _renew_certificate(self) -> None:
+        """Show what is in the certificate's file now, from the next handshake on; connections that stand stay."""
+        listening, fresh = self._context, self._tls()
+        if listening is not None and fresh is not None:
+            self._shown = fresh
+            listening.sni_callback = lambda connection, _name, _context: setattr(connection, "context", fresh)
+
     async def _refresh_authority(self) -> None:
         await asyncio.to_thread(refresh, self.settings, self.parts.authority)
-        if self._context is not None:
-            trust_also(self._context, self.parts.authority.authorities())
+        for context in (self._context, self._shown):
+            if context is not None:
+                trust_also(context, self.parts.authority.authorities())
 
     # -- what goes on beside requests
 
