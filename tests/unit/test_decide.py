@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from zt_engine.authoring.scenarios import Scenario, read_scenarios
@@ -73,6 +74,23 @@ def test_examples_of_the_documentation_are_decided_as_it_says(
     decision = json.loads(result.stdout)["decision"]
     assert (decision["effect"], decision["reasons"]) == (effect, codes.split())
     assert result.exit_code == (0 if effect in ("allow", "observe") else 1)
+
+
+def test_a_question_in_json_is_decided_like_the_same_in_yaml(tmp_path: Path) -> None:
+    question = {
+        "request": {"method": "GET", "url": "https://portal.ministry.example/cases/123"},
+        "subject": {"id": "nobody-\u7530\u4e2d", "groups": [], "acr": "", "amr": []},
+    }
+    path = tmp_path / "question.json"
+    answers = []
+    for text in (json.dumps(question, indent="\t"), json.dumps(question, ensure_ascii=False)):
+        path.write_text(text, encoding="utf-8")
+        answers.append(zt(path, "--pack", "jp-gov", "--json"))
+    answers.append(zt(asked(tmp_path, yaml.safe_dump(question)), "--pack", "jp-gov", "--json"))
+
+    found = [json.loads(answer.stdout)["decision"] for answer in answers]
+    assert found[0] == found[1] == found[2]
+    assert found[0]["effect"] == "deny"
 
 
 # --- the explanation
