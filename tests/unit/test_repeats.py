@@ -11,7 +11,7 @@ from tests.hook_support import hook_request
 from zt_engine.core.request import is_request_id
 from zt_engine.sidecar.authorize import Memory
 from zt_engine.sidecar.hooks.reading import ID_LINE
-from zt_engine.sidecar.repeats import Repeats
+from zt_engine.sidecar.repeats import STEP, Repeats
 
 HEAD = hook_request()
 ID = b"00112233445566778899aabbccddeeff"
@@ -115,3 +115,16 @@ def test_after_clearing_nothing_is_known() -> None:
     repeats.clear()
 
     assert (repeats.find(HEAD, None), len(repeats)) == (None, 0)
+
+
+def test_ends_that_differ_in_no_sampled_byte_are_told_apart_and_the_later_one_is_kept() -> None:
+    at = HEAD.index(b"\r\n", HEAD.index(ID_LINE) + len(ID_LINE)) + STEP + 1
+    other = HEAD[:at] + bytes([HEAD[at] ^ 1]) + HEAD[at + 1 :]
+    repeats = kept(HEAD)
+
+    assert repeats.find(other, None) is None
+    repeats.keep(other, None, MEMORY)
+    assert repeats.find(other, None) == (MEMORY, ID)
+    assert repeats.find(HEAD, None) is None
+    repeats.keep(HEAD, None, MEMORY)
+    assert repeats.find(HEAD, None) == (MEMORY, ID)

@@ -81,6 +81,8 @@ class Mount(msgspec.Struct, frozen=True, gc=False):
 
     hook: HeaderHook
     repeats: Repeats
+    plain: bool
+    """Whether its answers are their heads and nothing else."""
 
 
 class DecisionApp:
@@ -114,7 +116,9 @@ class DecisionApp:
 
     def rewire(self, hooks: Iterable[HeaderHook], pages: Pages, denials: Denials) -> None:
         """Replace who may ask and what people are told, between two requests."""
-        self._mounts = {hook.path: Mount(hook, Repeats(hook.id_line)) for hook in hooks}
+        self._mounts = {
+            hook.path: Mount(hook, Repeats(hook.id_line), not hook.allow_lines and not hook.carries) for hook in hooks
+        }
         self._lines = tuple((b" %b" % path, mount) for path, mount in self._mounts.items())
         self._pages = pages
         self._denials = denials
@@ -122,13 +126,13 @@ class DecisionApp:
     def repeat(self, head: bytes, peer: Peer) -> Pending | None:
         """Decide a request whose very bytes were read before, without reading them again; None for all others."""
         started = time.perf_counter_ns()
-        mount = None
-        for line, mounted in self._lines:  # a handful, in the order in which they are likely
+        for line, mount in self._lines:  # noqa: B007  (a handful, in the order in which they are likely)
             if head.startswith(line, 3):
-                mount = mounted
                 break
-        found = mount.repeats.find(head, peer) if mount is not None else None
-        if mount is None or found is None:
+        else:
+            return None
+        found = mount.repeats.find(head, peer)
+        if found is None:
             return None
         memory, number = found
         now = self._now()
@@ -137,7 +141,7 @@ class DecisionApp:
         else:
             request = msgspec.structs.replace(memory.request, request_id=number.decode("ascii"))
             pending = self._decide(request, mount, head, peer, number, now, started)
-        return self._complete(pending, mount.hook, None, head)
+        return pending if mount.plain else self._complete(pending, mount.hook, None, head)
 
     def answer(
         self,
@@ -313,12 +317,13 @@ class DecisionApp:
         """Append the records of a turn to the log, then give the answers; without the records, denials."""
         try:
             fresh = []
+            append = self._log.append
             for pending in answers:
                 outcome = pending.outcome
                 if outcome is not None:
                     if pending.beside:
-                        self._log.append(pending.beside)
-                    self._log.append(pending.body, sync=outcome.sync)
+                        append(pending.beside)
+                    append(pending.body, sync=outcome.sync)
                     if outcome.document:
                         self._log.store_input(outcome.digest, outcome.document)
                         fresh.append(outcome)

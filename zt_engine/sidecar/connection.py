@@ -85,8 +85,8 @@ def refusal(status: bytes, code: str) -> bytes:
     )
 
 
-_OF_STRANGERS = (b"401", b"404")
-"""What an answer to a stranger may be: cheap to look at, so that nothing else is compared as a whole."""
+REFUSED = b"4"
+"""How the status of an answer to a stranger begins: cheap to look at, so that nothing else is compared as a whole."""
 BAD_REQUEST = refusal(b"400 Bad Request", "HOOK_FRAMING")
 # Not 431: a large cookie is a client's doing, and 403 is what a proxy can hand on to a client with a reason.
 TOO_LARGE = refusal(b"403 Forbidden", "HOOK_TOO_LARGE")
@@ -266,7 +266,7 @@ class Connection(asyncio.Protocol):
             elif now - self._last > self._limits.stranger_seconds:
                 # The sweeper spares who waits for an answer, and somebody who asks without a pause always does.
                 self._last_one = True
-        if response[9:12] in _OF_STRANGERS and response in server.strangers:
+        if response.startswith(REFUSED, 9) and response in server.strangers:
             server.noticed.note(asked=self._url, headers=self._headers, origin=self._origin())
         if server.draining:
             self._last_one = True

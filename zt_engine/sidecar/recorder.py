@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -69,12 +69,9 @@ UNREACHED = b'"trust":null,"pillars":null,"threshold":null'
 class Numbers:
     """Decision ids: unique over all sidecars and starts, and short enough to read out to a help desk."""
 
-    __slots__ = ("_next", "_prefix")
+    __slots__ = ("next",)
 
     def __init__(self, prefix: str) -> None:
-        self._prefix = prefix.encode() + b"-"
-        self._next = itertools.count(1).__next__
-
-    def next(self) -> bytes:
-        """Return the next id."""
-        return self._prefix + b"%x" % self._next()
+        form = prefix.replace("%", "%%").encode() + b"-%x"
+        self.next: Callable[[], bytes] = map(form.__mod__, itertools.count(1)).__next__
+        """Returns the next id; made of what runs in C, since every decision asks for one."""
