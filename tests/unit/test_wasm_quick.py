@@ -275,6 +275,12 @@ def test_a_module_without_names_or_with_another_runtime_is_left_as_it_is(wasm: b
     assert quickened(hand_made := module(), spare_pages=1) is hand_made
 
 
+def test_a_module_of_very_many_functions_is_left_as_it_is(wasm: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wasm_quick, "_MOST_FUNCTIONS", 500)
+
+    assert quickened(wasm, spare_pages=1) is wasm
+
+
 @given(raw=st.binary(max_size=60), start=st.integers(0, 400), size=st.integers(0, 60))
 def test_bytes_that_are_no_module_are_left_as_they_are(wasm: bytes, raw: bytes, start: int, size: int) -> None:
     damaged = wasm[:start] + raw + wasm[start + size : 3000]

@@ -56,6 +56,9 @@ _QUICK: Final[Mapping[str, _Quick]] = {
 _KNOWN: Final = frozenset({"81423376455b4db2d0a5565c1070c9608f862836e4e3e6fa665b0edcddba025a"})
 """Digests of runtimes that these bodies were written for: OPA 1.20.2."""
 
+_MOST_FUNCTIONS: Final = 20_000
+"""Assembling takes a line for each; the pack has 850."""
+
 _LOCALS_32: Final = ("$o", "$k", "$t", "$h", "$p", "$n", "$a", "$b", "$e", "$q", "$m", "$s")
 _MEMORY: Final = '(import "" "" (memory 1))'
 
@@ -75,7 +78,7 @@ def quickened(module: bytes, *, spare_pages: int) -> bytes:
         if min(places) < 0 or _digest(places, bodies) not in _KNOWN:
             return module
         types = read_types(parts[FUNCTIONS])
-        if len(types) != len(bodies) or TABLES not in parts or MEMORIES in parts:
+        if not len(types) == len(bodies) <= _MOST_FUNCTIONS or TABLES not in parts or MEMORIES in parts:
             return module
     except (ValueError, IndexError, KeyError):
         return module

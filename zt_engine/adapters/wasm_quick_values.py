@@ -1,7 +1,8 @@
 """Quicker bodies for OPA's `opa_malloc`, `opa_value_hash`, `opa_value_get` and `opa_value_compare`, as Wasm text.
 
 Each answers the common case (strings, small allocations, integers) without calling anything, and calls `$slow`, OPA's
-own body, for everything else. Hashes and orders are OPA's to the bit, since they decide what a set looks like.
+own body, for everything else. Hashes and orders are OPA's to the bit, since they decide what a set looks like. Where a
+loop begins, and where a function does, the deadline is looked at: short strings are read without a loop.
 Layouts, from `wasm/src/value.h` and `malloc.c` of OPA 1.20.2, in bytes:
 
     string  +0 type 4, or 8 in the module's own data; +4 length; +8 address        boolean +0 type 2 or 9; +1 value
@@ -61,11 +62,10 @@ _HASH_STRING: Final = f"""
 (local.set $h {_BASIS})
 (local.set $p (i32.load offset=8 (local.get $k)))
 (local.set $n (i32.load offset=4 (local.get $k)))
-(block $short (loop $eight
-  (br_if $short (i32.lt_u (local.get $n) (i32.const 8)))
+(if (i32.ge_u (local.get $n) (i32.const 8)) (then (loop $eight
   {_bytes(8)}
   (local.set $n (i32.sub (local.get $n) (i32.const 8)))
-  (br $eight)))
+  (br_if $eight (i32.ge_u (local.get $n) (i32.const 8))))))
 (if (i32.and (local.get $n) (i32.const 4)) (then {_bytes(4)}))
 (if (i32.and (local.get $n) (i32.const 2)) (then {_bytes(2)}))
 (if (i32.and (local.get $n) (i32.const 1)) (then {_bytes(1)}))"""
@@ -171,14 +171,13 @@ _COMPARE_STRINGS: Final = """
 (local.set $m (select (local.get $h) (local.get $t) (i32.lt_u (local.get $h) (local.get $t))))
 (local.set $a (i32.load offset=8 (local.get $k)))
 (local.set $b (i32.load offset=8 (local.get $q)))
-(block $short (loop $eight
-  (br_if $short (i32.lt_u (local.get $m) (i32.const 8)))
+(block $short (br_if $short (i32.lt_u (local.get $m) (i32.const 8))) (loop $eight
   (local.set $x (i64.xor (i64.load align=1 (local.get $a)) (i64.load align=1 (local.get $b))))
   (br_if $short (i64.ne (local.get $x) (i64.const 0)))
   (local.set $a (i32.add (local.get $a) (i32.const 8)))
   (local.set $b (i32.add (local.get $b) (i32.const 8)))
   (local.set $m (i32.sub (local.get $m) (i32.const 8)))
-  (br $eight)))
+  (br_if $eight (i32.ge_u (local.get $m) (i32.const 8)))))
 (block $equal (loop $one
   (br_if $equal (i32.eqz (local.get $m)))
   (local.set $p (i32.load8_u (local.get $a)))
