@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from zt_engine.adapters.capabilities import INSIDE_WASM
 from zt_engine.bootstrap import packs
 from zt_engine.bootstrap.identity import secret_file
 from zt_engine.cli.output import warn_if_edited
+from zt_engine.core.bundle import open_bundle
 from zt_engine.core.errors import ConfigError
 
 
@@ -24,6 +26,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("pack", ["corp", "jp-gov"])
 def test_what_is_shipped_was_compiled_from_what_is_there(pack: str) -> None:
     assert not packs.edited_since_compiled(pack)
+
+
+@pytest.mark.parametrize("pack", ["corp", "jp-gov"])
+def test_a_pack_that_ships_never_leaves_the_wasm_to_decide(pack: str) -> None:
+    """A built-in of the host costs as much as the rest of a decision; `sprintf` is one."""
+    bundle = open_bundle(packs.compiled_bundle(pack), keys={}, require_signature=False)
+
+    assert set(bundle.manifest.builtins) <= set(INSIDE_WASM)
+    assert "sprintf" not in INSIDE_WASM
 
 
 @pytest.mark.parametrize("file", ["baseline/baseline.rego", "reasons.yaml", "trust.yaml"])
