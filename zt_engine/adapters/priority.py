@@ -31,8 +31,12 @@ class Crowd:
         self._passed, self._worked = time.monotonic(), time.process_time()
 
     def waited(self) -> float:
-        """Return for how many seconds since this was asked last; who slept meanwhile counts as who waited."""
+        """Return for how many seconds since this was asked last; 0 where they had it for less than half of the time.
+
+        Who slept meanwhile counts as who waited. Less than half is what any machine takes now and then.
+        """
         passed, worked = time.monotonic(), time.process_time()
-        waited = (passed - self._passed) - (worked - self._worked)
+        used = worked - self._worked
+        waited = passed - self._passed - used
         self._passed, self._worked = passed, worked
-        return max(0.0, waited)
+        return waited if waited > used else 0.0

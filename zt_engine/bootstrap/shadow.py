@@ -48,7 +48,7 @@ REST: Final = 3.0
 """So many times as long as others had the processor during a batch, they have it to themselves after it: each turn of
 ours costs them what they have in its caches."""
 LONGEST_REST_SECONDS: Final = 0.25
-LATEST_SECONDS: Final = 300.0
+LATEST_SECONDS: Final = 120.0
 """Who is further behind rests no more."""
 PATIENT: Final = PolicySettings(budget_ms=1000)
 """Whoever gives way to everybody is stopped in the middle of an evaluation; that is no fault of the candidate's."""
