@@ -8,6 +8,7 @@ stops: two hundred beats a second are a fortieth of a processor, for nothing.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 TICK_MS = 5
@@ -74,9 +75,13 @@ class EpochTicker:
                 self._awake.set()
 
     def _beat(self, stop: threading.Event) -> None:
-        increment, wait, period = self._increment, stop.wait, self._period
+        increment, stopped, period = self._increment, stop.is_set, self._period
         idle = 0
-        while not wait(period):
+        while True:
+            # Not `stop.wait`: it makes a lock and takes two, and a beat costs a quarter more with it.
+            time.sleep(period)
+            if stopped():
+                return
             self.beats += 1
             increment()
             idle += 1
