@@ -43,13 +43,16 @@ log = structlog.get_logger()
 
 ASK_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.25
+BREATH_SECONDS: Final = 0.001
+"""After each input while others want the processor: the kernel lets whoever runs run on for milliseconds, which is what
+all wait who are asked meanwhile."""
 BATCH: Final = 8
+"""So many inputs until that is looked for, while nobody wants it."""
 REST: Final = 3.0
-"""So many times as long as others had the processor during a batch, they have it to themselves after it: each turn of
-ours costs them what they have in its caches."""
+"""So many times as long as others had the processor during an input, they have it to themselves after it."""
 LONGEST_REST_SECONDS: Final = 0.25
 LATEST_SECONDS: Final = 120.0
-"""Who is further behind rests no more."""
+"""Who is further behind only takes breath."""
 PATIENT: Final = PolicySettings(budget_ms=1000)
 """Whoever gives way to everybody is stopped in the middle of an evaluation; that is no fault of the candidate's."""
 KINDS: Final[dict[str, Kind]] = {
@@ -133,6 +136,9 @@ class Shadow:
         self._waited = waited
         self.rest: Callable[[float], object] = lambda _: None
         """Lets so many seconds pass, unless it has to stop."""
+        self._crowded = False
+        self._at_once = 0
+        """Inputs since the last rest."""
         self._watches: dict[int, Watch] = {}
         self._active: tuple[tuple[str, str, str], Decider] | None = None
         self._asked_at: float | None = None
@@ -182,21 +188,25 @@ class Shadow:
             return
         tail = b""
         self._waited()
-        for number, one in enumerate(fresh, start=1):
+        for one in fresh:
             document = msgspec.json.decode(one.document, type=PolicyInput)
             for watch in self._watches.values():
                 before, after = watch.decide(active, document)
                 wanted = watch.tally.wants_sample(document, before, after)
                 tail = tail or (self._follower.tail() if wanted else b"")
                 watch.tally.add(document, before, after, decision_of(tail, one.digest) if wanted else "")
-            if number % BATCH == 0 or number == len(fresh):
-                self._give_way(decided_at=document.time)
+            self._give_way(decided_at=document.time)
 
     def _give_way(self, *, decided_at: int) -> None:
         waited = self._waited()
-        if waited and self._clock.now() - decided_at < LATEST_SECONDS:
-            self.rest(min(REST * waited, LONGEST_REST_SECONDS))
-            self._waited()  # that was of our own will
+        self._at_once += 1
+        if not (waited or self._crowded or self._at_once >= BATCH):
+            return
+        late = self._clock.now() - decided_at >= LATEST_SECONDS
+        rest = BREATH_SECONDS if late else max(BREATH_SECONDS, min(REST * waited, LONGEST_REST_SECONDS))
+        self.rest(rest)
+        overslept = self._waited() - rest
+        self._crowded, self._at_once = waited > 0 or overslept > BREATH_SECONDS, 0
 
     def _policy(self) -> Decider | None:
         """Return the policy that decides here now, as the log names it."""
