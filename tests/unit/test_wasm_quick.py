@@ -32,7 +32,7 @@ from zt_engine.adapters.wasm_sections import (
     write_bodies,
     write_sections,
 )
-from zt_engine.core.errors import UnavailableError
+from zt_engine.core.errors import BundleError, UnavailableError
 
 SOURCE = """
 package q
@@ -273,6 +273,18 @@ def test_a_module_without_names_or_with_another_runtime_is_left_as_it_is(wasm: b
 
     assert quickened(nameless, spare_pages=1) is nameless
     assert quickened(hand_made := module(), spare_pages=1) is hand_made
+
+
+def test_a_module_that_keeps_its_memory_to_itself_is_refused(wasm: bytes) -> None:
+    """Only a crafted one does; it was let in when the memory still came from us, and broke once it no longer did."""
+    hidden = wasm.replace(b"\x06memory\x02", b"\x06nobody\x02")
+    assert hidden != wasm
+
+    with pytest.raises(BundleError) as caught:
+        compile_policy(hidden)
+
+    assert caught.value.code == "WASM_INVALID"
+    assert "it lacks memory" in str(caught.value)
 
 
 def test_a_module_of_very_many_functions_is_left_as_it_is(wasm: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

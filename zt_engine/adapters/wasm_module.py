@@ -95,7 +95,7 @@ def _inspect(module: wasmtime.Module, *, own_memory: bool = False) -> int:
         elif item.module != "env" or item.name not in _FUNCTIONS:
             raise BundleError("WASM_INVALID", f"the module imports `{item.module}.{item.name}`, which no policy needs")
     offered = {item.name for item in module.exports}
-    missing = [name for name in EXPORTS if name not in offered]
+    missing = [name for name in ((*EXPORTS, MEMORY) if own_memory else EXPORTS) if name not in offered]
     if missing or not (pages or own_memory):
         raise BundleError(
             "WASM_INVALID", f"the module is no OPA policy of ABI 1.2: it lacks {', '.join(missing) or 'env.memory'}"
