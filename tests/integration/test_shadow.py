@@ -149,7 +149,7 @@ def test_a_shadow_rests_while_others_want_the_processor_unless_it_is_minutes_beh
         shadow.turn()
 
     assert rested == rests[:1] == [0.03]
-    assert set(rests[1:]) == {BREATH_SECONDS}
+    assert set(rests[1:]) <= {BREATH_SECONDS}
     assert control.reports[1]["decided"] == control.reports[1]["keys"] > 1
 
 

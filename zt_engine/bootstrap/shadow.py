@@ -52,7 +52,7 @@ REST: Final = 3.0
 """So many times as long as others had the processor during an input, they have it to themselves after it."""
 LONGEST_REST_SECONDS: Final = 0.25
 LATEST_SECONDS: Final = 120.0
-"""Who is further behind only takes breath."""
+"""Who is further behind takes breath after each batch alone."""
 PATIENT: Final = PolicySettings(budget_ms=1000)
 """Whoever gives way to everybody is stopped in the middle of an evaluation; that is no fault of the candidate's."""
 KINDS: Final[dict[str, Kind]] = {
@@ -200,9 +200,9 @@ class Shadow:
     def _give_way(self, *, decided_at: int) -> None:
         waited = self._waited()
         self._at_once += 1
-        if not (waited or self._crowded or self._at_once >= BATCH):
-            return
         late = self._clock.now() - decided_at >= LATEST_SECONDS
+        if self._at_once < BATCH and (late or not (waited or self._crowded)):
+            return
         rest = BREATH_SECONDS if late else max(BREATH_SECONDS, min(REST * waited, LONGEST_REST_SECONDS))
         self.rest(rest)
         overslept = self._waited() - rest
