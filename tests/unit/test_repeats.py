@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.hook_support import hook_request
 from zt_engine.core.request import is_request_id
 from zt_engine.sidecar.authorize import Memory
+from zt_engine.sidecar.hooks.credentials import Peer
 from zt_engine.sidecar.hooks.reading import ID_LINE
 from zt_engine.sidecar.repeats import STEP, Repeats
 
@@ -70,6 +72,17 @@ def test_a_head_is_known_only_for_the_user_who_sent_it() -> None:
 
         assert repeats.find(HEAD, mine) == (MEMORY, ID)
         assert [repeats.find(HEAD, uid) for uid in others] == [None] * len(others)
+
+
+@pytest.mark.parametrize("peer", [0, 33, ("proxy.example",), ("a", "b")])
+@pytest.mark.parametrize("line", [ID_LINE, b""])
+def test_no_bytes_before_or_behind_a_head_make_it_that_of_a_user_who_did_not_send_it(peer: Peer, line: bytes) -> None:
+    repeats = Repeats(line)
+    repeats.keep(HEAD, peer, MEMORY)
+    names = [b"%b%a%b" % (one, peer, other) for one in (b"", b"\n") for other in (b"", b"\n")]
+
+    assert repeats.find(HEAD, peer) is not None
+    assert [said for name in names for said in (name + HEAD, HEAD + name) if repeats.find(said, None) is not None] == []
 
 
 def test_half_a_head_and_two_heads_are_no_head() -> None:

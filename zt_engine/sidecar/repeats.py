@@ -29,6 +29,9 @@ ENTRY_BYTES = 600
 STEP = 8
 """An end is looked up by every eighth byte, then compared as a whole: copying and hashing two kilobytes costs more."""
 
+_Name = bytes | tuple[int | tuple[str, ...], bytes]
+"""What a head is kept under. The peer stands beside the bytes: no bytes that somebody else sends are the same name."""
+
 
 class Repeats:
     """A bounded number of bytes of heads, all of one hook.
@@ -45,7 +48,7 @@ class Repeats:
         self._id_line = id_line
         self._ends: Generations[bytes, tuple[bytes, bytes]] = Generations(end_bytes, _end_size)
         """From the sample of an end to the whole of it, and what stands for it in the names of heads."""
-        self._heads: Generations[bytes, Memory] = Generations(head_bytes, _size)
+        self._heads: Generations[_Name, Memory] = Generations(head_bytes, _size)
         self._next = count(1).__next__
 
     def find(self, head: bytes, peer: Peer) -> tuple[Memory, bytes] | None:
@@ -54,7 +57,7 @@ class Repeats:
         None: they have to be read. `peer` is who is at the other end of the connection, who was part of the question.
         """
         if not self._id_line:
-            found = self._heads.get(head if peer is None else _asked_by(peer, b"", head))
+            found = self._heads.get(head if peer is None else (peer, head))
             return None if found is None else (found, secrets.token_hex(16).encode("ascii"))
         start = head.find(self._id_line) + len(self._id_line)
         stop = head.find(CRLF, start)
@@ -65,7 +68,7 @@ class Repeats:
         # INVARIANT: all bytes are compared, not the sample only.
         if len(head) - stop != len(rest) or not head.startswith(rest, stop):
             return None
-        found = self._heads.get(end + head[:start] if peer is None else _asked_by(peer, end, head[:start]))
+        found = self._heads.get(end + head[:start] if peer is None else (peer, end + head[:start]))
         if found is None:
             return None
         number = head[start:stop]
@@ -74,7 +77,7 @@ class Repeats:
     def keep(self, head: bytes, peer: Peer, memory: Memory) -> None:
         """Keep a memory under a whole head; one whose request id stands under another spelling is not kept."""
         if not self._id_line:
-            self._heads.put(head if peer is None else _asked_by(peer, b"", head), memory)
+            self._heads.put(head if peer is None else (peer, head), memory)
             return
         line = head.find(self._id_line)
         if line >= 0:
@@ -86,7 +89,7 @@ class Repeats:
                 known = rest, self._next().to_bytes(8)
                 self._ends.put(rest[::STEP], known)
             end = known[1]
-            self._heads.put(end + head[:start] if peer is None else _asked_by(peer, end, head[:start]), memory)
+            self._heads.put(end + head[:start] if peer is None else (peer, end + head[:start]), memory)
 
     def clear(self) -> None:
         """Forget every head: who may ask has changed."""
@@ -97,14 +100,12 @@ class Repeats:
         return len(self._heads)
 
 
-def _asked_by(peer: int | tuple[str, ...], end: bytes, start: bytes) -> bytes:
-    """Name a head with its asker; a request line does not begin with a line feed, so no other head has this name."""
-    return b"%b\n%d\n%b" % (end, peer, start) if isinstance(peer, int) else b"%b\n%a\n%b" % (end, peer, start)
-
-
 def _end_size(_: bytes, known: tuple[bytes, bytes]) -> int:
     return len(known[0]) + len(known[0]) // STEP + ENTRY_BYTES
 
 
-def _size(key: bytes, _: object) -> int:
-    return len(key) + ENTRY_BYTES
+def _size(name: _Name, _: object) -> int:
+    if isinstance(name, bytes):
+        return len(name) + ENTRY_BYTES
+    peer, head = name
+    return len(head) + ENTRY_BYTES + (0 if isinstance(peer, int) else sum(map(len, peer)))
