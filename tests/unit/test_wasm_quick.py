@@ -277,7 +277,9 @@ def test_a_module_without_names_or_with_another_runtime_is_left_as_it_is(wasm: b
 
 def test_a_module_that_keeps_its_memory_to_itself_is_refused(wasm: bytes) -> None:
     """Only a crafted one does; it was let in when the memory still came from us, and broke once it no longer did."""
-    hidden = wasm.replace(b"\x06memory\x02", b"\x06nobody\x02")
+    imported, exported = b"\x03env\x06memory\x02", b"\x06memory\x02"
+    before, behind = wasm.split(imported)
+    hidden = before + imported + behind.replace(exported, b"\x06nobody\x02")
     assert hidden != wasm
 
     with pytest.raises(BundleError) as caught:
@@ -285,6 +287,16 @@ def test_a_module_that_keeps_its_memory_to_itself_is_refused(wasm: bytes) -> Non
 
     assert caught.value.code == "WASM_INVALID"
     assert "it lacks memory" in str(caught.value)
+
+
+@pytest.mark.parametrize("other", [b"\x03env\x06nobody\x02", b"\x03ent\x06memory\x02"])
+def test_a_memory_that_is_not_the_one_of_a_policy_is_not_taken_for_it(wasm: bytes, other: bytes) -> None:
+    changed = wasm.replace(b"\x03env\x06memory\x02", other)
+    assert changed != wasm
+
+    assert quickened(changed, spare_pages=1) is changed
+    with pytest.raises(BundleError, match="which no policy needs"):
+        compile_policy(changed)
 
 
 def test_a_module_of_very_many_functions_is_left_as_it_is(wasm: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ HEADER: Final = b"\x00asm\x01\x00\x00\x00"
 CUSTOM, IMPORTS, FUNCTIONS, TABLES, MEMORIES, CODE = 0, 2, 3, 4, 5, 10
 _FUNCTION_NAMES: Final = 1
 _FUNCTION, _MEMORY = 0, 2
+_POLICY_MEMORY: Final = b"\x03env\x06memory"
 
 
 def read_number(raw: bytes, at: int) -> tuple[int, int]:
@@ -112,7 +113,7 @@ def read_imports(imports: bytes) -> Imports:
         first, at = read_number(imports, at + 1)
         if kind == _FUNCTION:
             functions.append(imports[start:at])
-        elif kind == _MEMORY and first <= 1 and not pages:
+        elif kind == _MEMORY and imports[start:at].startswith(_POLICY_MEMORY) and first <= 1 and not pages:
             pages, at = read_number(imports, at)
             if first:
                 _, at = read_number(imports, at)
