@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -126,6 +127,9 @@ def run(sections: Sequence[ModuleType], *, quick: bool, keep: bool) -> tuple[Rep
                 section.measure(whole)
             except BenchmarkError as error:
                 report.missing[section.NAME] = str(error)
+            except Exception as error:  # half an hour of figures is not lost for one fault of ours
+                traceback.print_exc()
+                report.missing[section.NAME] = f"{type(error).__name__}: {error}"
     finally:
         if keep:
             print(f"kept: {folder}")
