@@ -58,15 +58,18 @@ class Issued:
 class Site:
     """One machine with both programs, and a device that was written into the inventory while neither ran."""
 
-    def __init__(self, folder: Path, opa: str) -> None:
+    def __init__(self, folder: Path, opa: str, *, database: str = "") -> None:
+        """`database` is the URL of one; without it there is a file in the folder."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.sandbox = installation(folder, opa)
+        self.database = database or f"sqlite:///{folder / 'control/zt.db'}"
         edit(
             self.sandbox,
             "zt.toml",
             ("127.0.0.1:9443", f"127.0.0.1:{self.port}"),
             ("[policy]\n", f'[control_plane]\nurl = ["{self.url}"]\n\n[policy]\n'),
+            ("sqlite:///control/zt.db", database or "sqlite:///control/zt.db"),
         )
         for name in ("devices", "subjects"):
             shutil.rmtree(folder / "policy" / name)
@@ -78,7 +81,7 @@ class Site:
 
     def _fill(self, issued: Issued) -> None:
         now = int(time.time())
-        store = open_store(f"sqlite:///{self.sandbox.folder / 'control/zt.db'}")
+        store = open_store(self.database)
         store.migrate()
         device = enrolled("laptop-1", issued.x5t, now=now, keys=(issued.key,))
         with store.writing(TENANT) as tx:
