@@ -93,7 +93,7 @@ def refused(office: Office, raw: bytes, **more: object) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_what_is_not_the_owners_is_refused_and_named(site: Office, in_force: bytes, what: str) -> None:
+def test_invariant_14_what_is_not_the_owners_is_refused_and_named(site: Office, in_force: bytes, what: str) -> None:
     code, edits, where = FOREIGN[what]
     status, told, text = refused(site, remade(in_force, None, edits))
 
@@ -131,7 +131,9 @@ def test_without_opa_nothing_of_an_owner_is_taken(
         ("POST", "/v1/rollouts/1/advance", {"reason": "now"}),
     ],
 )
-def test_an_owner_of_a_service_may_do_nothing_else(site: Office, method: str, path: str, body: object) -> None:
+def test_invariant_14_an_owner_of_a_service_may_do_nothing_else(
+    site: Office, method: str, path: str, body: object
+) -> None:
     answer = site.control.call(method, path, body, who="payroll")
 
     assert (answer.status_code, answer.json()["code"]) == (403, "AUTH_FORBIDDEN")

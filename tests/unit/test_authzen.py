@@ -202,7 +202,7 @@ def shared(opa: str) -> Bench:
 
 @given(granted=rights(), said=STATED, resource=RESOURCES, subject_type=st.sampled_from(["user", "anonymous", "robot"]))
 @settings(max_examples=150, deadline=None, derandomize=True)
-def test_nothing_is_permitted_that_takes_more_than_a_caller_may_say(
+def test_invariant_14_nothing_is_permitted_that_takes_more_than_a_caller_may_say(
     shared: Bench, granted: Mapping[str, Any], said: Mapping[str, Any], resource: Any, subject_type: str
 ) -> None:
     body = {

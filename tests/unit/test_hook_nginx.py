@@ -164,7 +164,7 @@ def test_a_url_may_hold_commas() -> None:
 # -- who asks
 
 
-def test_a_proxy_speaks_for_its_own_hosts_only() -> None:
+def test_invariant_14_a_proxy_speaks_for_its_own_hosts_only() -> None:
     bound = Credential(
         name="p",
         hook="nginx",
@@ -200,7 +200,7 @@ HOOKS = ("nginx", "caddy", "traefik", "envoy", "envoy_grpc", "haproxy", "apache"
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_what_a_proxy_shows_opens_its_own_hook_and_none_of_another_proxy(hook: str) -> None:
+def test_invariant_14_what_a_proxy_shows_opens_its_own_hook_and_none_of_another_proxy(hook: str) -> None:
     own = Credential(
         name="p", hook=hook, channel="open", proof="key", key_digests=(key_digest(KEY),), uids=frozenset({7}),
         names=frozenset({"front"}),
