@@ -26,11 +26,14 @@ SECRET_NAMES = frozenset(
         "proof",
     }
 )
-SECRET_ENDINGS = ("_token", "_secret", "_password", "_passphrase", "_cookie", "_private_key")
+SECRET_ENDINGS = ("token", "secret", "password", "passphrase", "cookie", "privatekey", "apikey")
+"""Of a name without the signs and capitals that its words are told apart by: `access_token`, `accessToken`."""
 REDACTED = "[redacted]"
 DEPTH = 8
-"""How deep members are looked at one by one; what lies deeper is shown as one text."""
-_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}")
+"""How deep members are looked at one by one; containers that lie deeper are not shown."""
+# Every run of these letters is the end of a search, with dots behind it or not: a text costs what it is long.
+_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}")
+_OPAQUE = re.compile(r"\b(Bearer|DPoP|Basic) +[A-Za-z0-9._~+/-]{16,}=*", re.IGNORECASE)
 _PEM = re.compile(r"-----BEGIN [^-]+-----.*?(?:-----END [^-]+-----|\Z)", re.DOTALL)
 
 
@@ -43,7 +46,7 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
 
 def _is_secret(name: str) -> bool:
     plain = name.lower().replace("-", "_")
-    return plain in SECRET_NAMES or plain.endswith(SECRET_ENDINGS)
+    return plain in SECRET_NAMES or plain.replace("_", "").endswith(SECRET_ENDINGS)
 
 
 def _without_secrets(value: Any, depth: int) -> Any:
@@ -52,19 +55,24 @@ def _without_secrets(value: Any, depth: int) -> Any:
         return value
     if depth and isinstance(value, Mapping):
         return {
-            str(key): REDACTED if _is_secret(str(key)) else _without_secrets(inner, depth - 1)
+            _shown(str(key)): REDACTED if _is_secret(str(key)) else _without_secrets(inner, depth - 1)
             for key, inner in value.items()
         }
     if depth and isinstance(value, (list, tuple, set, frozenset)):
         return [_without_secrets(inner, depth - 1) for inner in value]
-    text = (
+    if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        return REDACTED
+    return _shown(
         value
         if isinstance(value, str)
         else value.decode("utf-8", "replace")
         if isinstance(value, bytes)
         else str(value)
     )
-    return _PEM.sub(REDACTED, _TOKEN.sub(REDACTED, text))
+
+
+def _shown(text: str) -> str:
+    return _OPAQUE.sub(rf"\1 {REDACTED}", _PEM.sub(REDACTED, _TOKEN.sub(REDACTED, text)))
 
 
 class _StandardError:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from device_inventory.collectors.unseen import NotObserved
 from zt_engine.adapters import clock_system
 from zt_engine.adapters.clock_system import SystemClock, kernel_is_synchronised
-from zt_engine.logs import redact
+from zt_engine.logs import DEPTH, redact
 
 
 def test_a_kernel_that_does_not_say_leaves_the_clock_undisciplined(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,11 +68,47 @@ def test_invariant_10_no_token_and_no_key_reaches_the_operational_log_however_de
     assert "MC4CAQ" not in shown
 
 
-@pytest.mark.parametrize("name", ["cookie", "X-Client-Secret", "access_token", "DPoP", "refresh-token", "db_password"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cookie",
+        "X-Client-Secret",
+        "access_token",
+        "accessToken",
+        "clientSecret",
+        "DPoP",
+        "refresh-token",
+        "db_password",
+    ],
+)
 def test_what_is_named_like_a_secret_is_none_of_the_log_s_business(name: str) -> None:
     assert redact(None, "info", {name: "4711", "said": {name: "4711"}}) == {
         name: "[redacted]", "said": {name: "[redacted]"},
     }  # fmt: skip
+
+
+def test_a_member_s_name_and_a_value_below_the_depth_that_is_looked_into_are_no_way_around() -> None:
+    deep: Any = {"password": "4711"}
+    for _ in range(DEPTH):
+        deep = [deep]
+
+    shown = json.dumps(redact(None, "info", {"said": {TOKEN: 1}, "deep": deep}))
+
+    assert "eyJhbGciOi" not in shown
+    assert "4711" not in shown
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "DPoP", "Basic"])
+def test_a_token_that_looks_like_nothing_is_known_by_its_scheme(scheme: str) -> None:
+    event = {"event": f"sent {scheme} bWFyaWE6NDcxMTQ3MTE= to it"}
+
+    assert redact(None, "info", event) == {"event": f"sent {scheme} [redacted] to it"}
+
+
+def test_a_text_of_beginnings_of_tokens_is_gone_through_once() -> None:
+    event = {"event": "eyJ" * 100_000}  # for minutes, if each beginning were followed to the end
+
+    assert redact(None, "info", event) == {"event": "[redacted]"}
 
 
 def test_what_is_no_secret_is_shown_as_it_is() -> None:
