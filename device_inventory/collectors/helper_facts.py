@@ -63,7 +63,7 @@ class HelperFacts:
         """Look for the slow facts if they may have changed or are a day old; whether that was so."""
         machine = self._machine(now)
         stamp = slow_stamp(machine)
-        if stamp == self._stamp and now - self._slow.at < DAY:
+        if stamp == self._stamp and 0 <= now - self._slow.at < DAY:
             return False
         found = collect(machine, scope="root", slow=True)
         at = min(found[name].looked_at(now) for name in SLOW_FACTS)

@@ -395,3 +395,12 @@ def test_a_restarted_helper_tells_the_answer_with_its_own_time_and_asks_anew_a_d
     assert helper.look_slowly(NOW + DAY)
     assert helper.at(NOW + DAY)["patch.pending_security"]["collected_at"] == NOW + DAY
     assert tree.asked.count("apt-pending") == 2
+
+
+def test_a_helper_whose_clock_was_put_back_asks_anew_instead_of_waiting_for_the_day_it_looked(tmp_path: Path) -> None:
+    tree, memory = remembering(tmp_path)
+    helper = HelperFacts(lambda now: tree.machine(memory=memory, now=now))
+    helper.look_slowly(NOW + 300 * DAY)
+
+    assert helper.look_slowly(NOW)
+    assert helper.at(NOW)["patch.pending_security"]["collected_at"] == NOW
