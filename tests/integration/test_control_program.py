@@ -25,9 +25,11 @@ from tests.sidecar_support import wait_for
 from tests.store_support import enrollment
 from tests.stream_server import free_port
 from zt_engine.adapters.dev_issuer import DevIssuer
+from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.bootstrap.control import ControlProgram
 from zt_engine.bootstrap.control_backup import backup, restore
 from zt_engine.bootstrap.installation import Choices, install
+from zt_engine.bootstrap.serving_stream import read_stream_keys
 from zt_engine.cli.main import app as commands
 from zt_engine.config import ControlSettings, load_control
 from zt_engine.control_plane.ledger import Ledger
@@ -405,6 +407,28 @@ def test_a_backup_restored_elsewhere_is_the_same_control_plane(tmp_path: Path) -
         headers = {"Authorization": f"Bearer {old_key}"}
         shown = httpx.get(f"{plane.url}/v1/devices/kept", headers=headers, trust_env=False)
     assert (shown.status_code, shown.json()["events"][0]["action"]) == (200, "device.enrolled")
+
+
+def test_a_backup_taken_while_the_streams_key_rotates_restores_every_key_that_sidecars_may_know(tmp_path: Path) -> None:
+    file, old, new = tmp_path / "zt.backup", tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        install(folder, Choices(pack="corp", language="en"), now=NOW)
+        text = (folder / "zt.toml").read_text()
+        named = 'other_stream_keys = ["keys/before.pem", "keys/next/stream.pem"]\ndatabase ='
+        (folder / "zt.toml").write_text(text.replace("database =", named, 1))
+    for name in ("keys/before.pem", "keys/next/stream.pem"):
+        (old / name).parent.mkdir(exist_ok=True)
+        (old / name).write_bytes(StreamKey.generate().pem())
+        (old / name).chmod(0o600)
+    (new / "keys/device-ca.passphrase").write_bytes((old / "keys/device-ca.passphrase").read_bytes())
+    keys = [key.key_id for key in read_stream_keys(load_control(old / "zt.toml", {}))]
+
+    backup(load_control(old / "zt.toml", {}), file, now=NOW)
+    restore(load_control(new / "zt.toml", {}), file, now=NOW)
+
+    assert b"BEGIN PRIVATE KEY" not in file.read_bytes()
+    assert [key.key_id for key in read_stream_keys(load_control(new / "zt.toml", {}))] == keys
+    assert len(set(keys)) == 3
 
 
 @pytest.mark.parametrize(("language", "said"), [("en", "opens again"), ("ja", "再び利用できる")])

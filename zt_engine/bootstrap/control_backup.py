@@ -1,4 +1,4 @@
-"""Backup and restore of a control plane: database, administrators, device CAs, the key of the stream.
+"""Backup and restore of a control plane: database, administrators, device CAs, the keys of the stream.
 
 A backup is one tar file of its owner's alone. Keys in it are encrypted with the passphrase of the device CAs, which is
 not in it and has to be kept somewhere else. A restore is made into an installation whose database is empty; whatever it
@@ -12,7 +12,7 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final
 
@@ -26,12 +26,14 @@ from zt_engine.adapters.key_encryption import encrypt_key
 from zt_engine.adapters.store_sql import SqlStore
 from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.bootstrap.control_parts import opened_store
-from zt_engine.bootstrap.serving_stream import read_stream_key
+from zt_engine.bootstrap.serving_stream import read_stream_keys
 from zt_engine.config import ControlSettings
 from zt_engine.core.errors import ConfigError, Problem
 
 FORMAT: Final = "zt-control-backup/1"
 MANIFEST, STORE, ADMINS, STREAM, CAS = "manifest.json", "store.jsonl", "admins.json", "stream.pem", "device-ca/"
+OTHERS: Final = "stream-others/"
+"""The other keys of the stream by their place in `control.other_stream_keys`: sidecars may know only one of them."""
 _MAX_SMALL: Final = 4 << 20
 _CHUNK: Final = 1 << 20
 _PRIVATE: Final = 0o600
@@ -50,7 +52,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 def backup(settings: ControlSettings, target: Path, *, now: float) -> Manifest:
     """Write a backup while the control plane runs; ConfigError BACKUP_FILE, and what reading its parts raises."""
     passphrase = read_passphrase(settings.path(settings.control.passphrase_file))
-    small = {ADMINS: _read(settings.path(settings.control.admins)), STREAM: _sealed_stream(settings, passphrase)}
+    signing, *others = (_sealed(key, passphrase) for key in read_stream_keys(settings))
+    small = {ADMINS: _read(settings.path(settings.control.admins)), STREAM: signing}
+    small |= {f"{OTHERS}{place}": sealed for place, sealed in enumerate(others)}
     for path in backup_files(settings.path(settings.control.device_cas)):
         small[f"{CAS}{path.name}"] = _read(path)
     store = opened_store(settings)
@@ -84,7 +88,11 @@ def restore(settings: ControlSettings, source: Path, *, now: float) -> Manifest:
         manifest, small = _unpack(source, folder)
         if manifest.tenant != settings.sidecar.tenant:
             raise _refused("BACKUP_FILE", f"it is of the tenant `{manifest.tenant}`", source)
-        stream = _opened_stream(small[STREAM], passphrase, source)
+        streams = {
+            path: _opened_stream(small[member], passphrase, source)
+            for member, path in reversed(tuple(_stream_files(settings)))  # a file that is named twice: what signs
+            if member in small
+        }
         _check_parts(folder, small, passphrase)
         store = opened_store(settings)
         try:
@@ -92,7 +100,7 @@ def restore(settings: ControlSettings, source: Path, *, now: float) -> Manifest:
         finally:
             store.close()
         aside = settings.path(settings.control.device_cas).parent / f"replaced-{int(now)}"
-        _place(settings, small, stream, aside)
+        _place(settings, small, streams, aside)
     return manifest
 
 
@@ -168,24 +176,32 @@ def _restore_rows(store: SqlStore, rows: Path, source: Path) -> None:
         raise _refused("BACKUP_FILE", str(error.strerror), source) from None
 
 
-def _place(settings: ControlSettings, small: Mapping[str, bytes], stream: bytes, aside: Path) -> None:
+def _place(settings: ControlSettings, small: Mapping[str, bytes], streams: Mapping[Path, bytes], aside: Path) -> None:
     control = settings.control
     authorities = settings.path(control.device_cas)
     aside.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in (settings.path(control.admins), settings.path(control.stream_key_file), authorities):
+    for place, path in enumerate((settings.path(control.admins), *streams, authorities)):
         if path.exists():
-            os.replace(path, aside / path.name)
+            named = aside / path.name
+            os.replace(path, aside / f"{place}-{path.name}" if named.exists() else named)
     authorities.mkdir(mode=0o700, parents=True)
     for name, raw in small.items():
         if name.startswith(CAS):
             _write(authorities / Path(name).name, raw)
     _write(settings.path(control.admins), small[ADMINS])
-    _write(settings.path(control.stream_key_file), stream)
+    for path, pem in streams.items():
+        _write(path, pem)
 
 
-def _sealed_stream(settings: ControlSettings, passphrase: bytes) -> bytes:
-    pem = read_stream_key(settings.path(settings.control.stream_key_file)).pem()
-    key = load_pem_private_key(pem, password=None)
+def _stream_files(settings: ControlSettings) -> Iterator[tuple[str, Path]]:
+    """Yield what each key of the stream is called in a backup, and where it lies here."""
+    yield STREAM, settings.path(settings.control.stream_key_file)
+    for place, path in enumerate(settings.control.other_stream_keys):
+        yield f"{OTHERS}{place}", settings.path(path)
+
+
+def _sealed(stream: StreamKey, passphrase: bytes) -> bytes:
+    key = load_pem_private_key(stream.pem(), password=None)
     assert isinstance(key, Ed25519PrivateKey)
     return encrypt_key(key, passphrase)
 
