@@ -174,6 +174,12 @@ def test_it_speaks_tls_and_refuses_to_serve_the_network_without_it(tmp_path: Pat
         next_ca, next_certificate, next_key = server_certificate(other, NOW)
         assert not renewed(next_key)  # which does not fit the certificate that is there
         assert httpx.get(f"{plane.url}/healthz", verify=context, trust_env=False).is_success
+        stream = folder / "keys/stream.pem"
+        announced = stream.read_bytes()
+        stream.write_bytes(StreamKey.generate().pem())
+        assert not renewed(next_key, next_certificate)  # of what is refused nothing is taken up
+        assert httpx.get(f"{plane.url}/healthz", verify=context, trust_env=False).is_success
+        stream.write_bytes(announced)
         assert renewed(next_key, next_certificate)
         context = ssl.create_default_context(cafile=str(next_ca))
         assert httpx.get(f"{plane.url}/healthz", verify=context, trust_env=False).is_success

@@ -160,9 +160,11 @@ class ControlProgram:
         try:
             settings = await asyncio.to_thread(load_control, config)
             signers = await asyncio.to_thread(own_signers, settings)
-            await asyncio.to_thread(self._renew_certificate)
+            fresh = await asyncio.to_thread(self._tls)
+            # Whatever can be refused has been read before this, and this takes all or nothing.
             rekey(self.origin, await asyncio.to_thread(read_stream_keys, settings))
             self.parts.trust.own(*signers)
+            self._show(fresh)
         except ZtError as error:
             log_refused("config.refused", error)
             return False
@@ -176,9 +178,9 @@ class ControlProgram:
         log.info("device_cas.reloaded")
         return believed
 
-    def _renew_certificate(self) -> None:
-        """Show what is in the certificate's file now, from the next handshake on; connections that stand stay."""
-        listening, fresh = self._context, self._tls()
+    def _show(self, fresh: ssl.SSLContext | None) -> None:
+        """Show the certificate that was read now, from the next handshake on; connections that stand stay."""
+        listening = self._context
         if listening is not None and fresh is not None:
             self._shown = fresh
             listening.sni_callback = lambda connection, _name, _context: setattr(connection, "context", fresh)
