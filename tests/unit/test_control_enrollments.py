@@ -59,6 +59,22 @@ def test_an_odd_question_about_enrollments_is_refused(control: Control, query: s
     assert control.call("GET", f"/v1/enrollments?{query}").json()["code"] == "REQUEST_INVALID"
 
 
+@pytest.mark.parametrize(
+    "query", ["q=%25", "q=_nr", "q=enr-[0-9]", "q=%27 OR 1=1 --", "q=/%25", "device=%25", "person=%25"]
+)
+def test_what_is_asked_for_is_text_and_no_pattern(control: Control, query: str) -> None:
+    assert found(control, f"?{query}") == []
+
+
+def test_a_forged_cursor_leads_to_nothing_but_another_place_in_the_same_list(control: Control) -> None:
+    assert found(control, "?state=waiting&after=enr-") == ["enr-4"]
+    assert found(control, "?state=waiting&after=%27 OR 1=1 --") == ["enr-4"]
+    assert found(control, "?after=zzz") == []
+    for odd in ("%00", "x" * 600, "x" * 2000):
+        answer = control.call("GET", f"/v1/enrollments?after={odd}")
+        assert answer.status_code in {400, 422}
+
+
 def test_an_enrollment_is_shown_with_what_happened_to_it_and_without_its_secret(control: Control) -> None:
     answer = control.call("GET", "/v1/enrollments/enr-4", who="helpdesk")
     shown = answer.json()
