@@ -177,7 +177,7 @@ def test_who_opens_a_new_file_waits_for_those_who_have_begun_to_write(
             waited.append(seconds)
             other.rollback()
 
-        monkeypatch.setattr("time.sleep", ended)
+        monkeypatch.setattr("zt_engine.adapters.store_sql.engine.sleep", ended)  # and nobody else's
         store = open_store(f"sqlite:///{path}")
         store.migrate()
 

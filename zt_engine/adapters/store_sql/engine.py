@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -194,15 +194,15 @@ def _open_sqlite(url: URL, wait: float) -> Database:
 
 def _write_ahead(connection: sqlite3.Connection, wait: float) -> None:
     """Switch a new file to its write-ahead log; SQLite does not wait here for others who do the same at this moment."""
-    until = time.monotonic() + wait
+    until = monotonic() + wait
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() >= until:
                 raise
-        time.sleep(AGAIN)
+        sleep(AGAIN)
 
 
 def _own(path: Path) -> None:
