@@ -332,7 +332,7 @@ def test_invariant_02_a_fault_around_the_decision_closes_the_connection_with_a_d
         bench.app._now = act
     elif part == "hook":
         mount = bench.app._mounts[HOOK]
-        bench.app._mounts = {HOOK: Mount(Broken(act), mount.repeats)}  # type: ignore[arg-type]
+        bench.app._mounts = {HOOK: Mount(Broken(act), mount.repeats, mount.plain)}  # type: ignore[arg-type]
     elif part == "numbers":
         bench.app._number = act
     else:
