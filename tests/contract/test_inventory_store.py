@@ -281,6 +281,7 @@ def test_enrollments_are_found_by_their_person_their_device_their_state_and_word
     assert wanted(subject="Straße") == wanted(device_id="d9") == wanted(invitation="i9") == odd
     assert wanted(issuer="https://other") == wanted(issuer="https://other", subject="p1") == ["there"]
     assert wanted(subject="strasse") == wanted(device_id="d") == []
+    assert wanted(subject="") == wanted(issuer="") == wanted(device_id="") == wanted(invitation="") == []
     assert wanted(text="STRASSE") == wanted(text="50%_\\") == wanted(text="I9") == wanted(text="D9") == odd
     assert wanted(text="5%0") == wanted(text="9d") == []
     assert wanted(text="d8", states=("complete",)) == ["there"]

@@ -44,6 +44,7 @@ def test_enrollments_are_found_by_person_device_state_and_words(control: Control
     assert found(control, "?state=open") == [f"enr-{number}" for number in range(len(UNDER_WAY))]
     assert found(control, "?state=finished&q=enr-") == ["enr-5", "enr-6", "enr-7"]
     assert found(control, "?state=finished&person=tanaka") == []
+    assert found(control, f"?person={OTHER}%7C") == []
 
 
 def test_pages_of_enrollments_follow_each_other(control: Control) -> None:

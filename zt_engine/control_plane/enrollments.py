@@ -14,12 +14,12 @@ def wanted(
     *, group: EnrollmentGroup | None = None, person: str = "", device_id: str = "", text: str = "", home: str
 ) -> EnrollmentFilter:
     """Return what is looked for. `person` is the name records know somebody by; without a home issuer any issuer's."""
-    issuer, subject = person_named(person, home=home) if person else ("", "")
+    issuer, subject = person_named(person, home=home) if person else (None, None)
     return EnrollmentFilter(
         states=None if group is None else states_of(group),
-        issuer=issuer,
+        issuer=issuer or None,
         subject=subject,
-        device_id=device_id,
+        device_id=device_id or None,
         text=text,
     )
 

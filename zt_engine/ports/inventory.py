@@ -35,17 +35,20 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnrollmentFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which enrollments are wanted; what is None or empty asks for nothing."""
+    """Which enrollments are wanted; what is None asks for nothing.
+
+    INVARIANT: a text that is empty is one that no enrollment has, or whoever has no name would be everybody.
+    """
 
     states: tuple[EnrollmentState, ...] | None = None
     """Any of these; of none there are none."""
-    issuer: str = ""
-    subject: str = ""
+    issuer: str | None = None
+    subject: str | None = None
     """Where the person signs in, and their `sub` there."""
-    device_id: str = ""
-    invitation: str = ""
+    device_id: str | None = None
+    invitation: str | None = None
     text: str = ""
-    """Part of id, subject, device id or invitation."""
+    """Part of id, subject, device id or invitation; every one has the empty text."""
 
 
 class DeviceStore(Protocol):

@@ -55,7 +55,7 @@ class SqlEnrollments:
             (enrollments.c.device_id, wanted.device_id),
             (enrollments.c.invitation, wanted.invitation),
         ):
-            if value:
+            if value is not None:
                 query = query.where(column == value)
         if wanted.text:
             query = query.where(enrollments.c.search.contains(wanted.text.casefold(), autoescape=True))
