@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.integration.test_control_program import Running
 from tests.publishing_support import KEY, PEOPLE, bundle_of, record_of, signatures
+from tests.running_control import Running
 from tests.sidecar_support import wait_for
 from zt_engine.adapters.approvals import approve
 from zt_engine.adapters.stream_keys import StreamKey

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from tests.control_support import TENANT
 from tests.integration.policy_inputs import Maker, labels
-from tests.integration.test_control_program import Running
 from tests.peers import ROOT
 from tests.publishing_support import bundle_of, record_of
+from tests.running_control import Running
 from tests.sidecar_support import wait_for
 from tests.stream_server import free_port
 from zt_engine.adapters.bundle_signing import BundleSigningKey, load_signing_key

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_control_program import Running
+from tests.running_control import Running
 from tests.sidecar_support import in_process, wait_for
 from tests.stream_server import Plane, Site
 from zt_engine.adapters.stream_keys import StreamKey
