@@ -20,6 +20,7 @@ from zt_engine.control_plane import hub as hubs
 from zt_engine.control_plane.hub import Hub, Listener, Sent
 from zt_engine.control_plane.ledger import Ledger
 from zt_engine.control_plane.stream import Origin
+from zt_engine.control_plane.stream_keys import KeyRing
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.stream import Watermark
 from zt_engine.core.stream_signing import unseal
@@ -30,7 +31,7 @@ LEDGER = Ledger(CATALOGUE)
 def origin_on(store: SqlStore, clock: FakeClock, *, shared: bool = False, connections: int = 10) -> Origin:
     store.migrate()
     return Origin(
-        tenant=TENANT, store=store, changes=store, key=KEY, believed={KEY.key_id: KEY.jwk}, clock=clock,
+        tenant=TENANT, store=store, changes=store, keys=KeyRing([KEY]), clock=clock,
         facts=sorted(CATALOGUE), shared=shared,
         connections=connections,
     )  # fmt: skip

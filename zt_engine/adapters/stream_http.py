@@ -7,7 +7,7 @@ and size are judged. A redirect is refused; an address that fails is left for th
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import msgspec
 
 from zt_engine.adapters.http_wire import Answer, WireClient, WireError
 from zt_engine.core.errors import ConfigError, InputError, Problem, UnavailableError, ZtError
-from zt_engine.core.stream import MAX_MESSAGE_BYTES
+from zt_engine.core.stream import KNOWN_KEYS_HEADER, MAX_MESSAGE_BYTES
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 8.0
@@ -153,13 +153,13 @@ class StreamClient:
             async for part in lines(response.pieces()):
                 yield part
 
-    async def status(self, said: Mapping[str, Any]) -> bytes:
-        """Say what was applied; return the signed answer."""
-        return await self._ask("POST", "/v1/status", content=msgspec.json.encode(said))
+    async def status(self, said: Mapping[str, Any], *, known: Iterable[str] = ()) -> bytes:
+        """Say what was applied, and the ids of the stream's keys that are believed; return the signed answer."""
+        return await self._ask("POST", "/v1/status", content=msgspec.json.encode(said), known=known)
 
-    async def keys(self) -> bytes:
-        """Return the signed set of keys."""
-        return await self._ask("GET", "/v1/keys")
+    async def keys(self, *, known: Iterable[str] = ()) -> bytes:
+        """Return the signed set of keys; one of those that are believed signs it, where the other end still has it."""
+        return await self._ask("GET", "/v1/keys", known=known)
 
     async def call(self, path: str, body: Mapping[str, object]) -> bytes:
         """Ask for something that may be refused; InputError with the code of the problem, else as `status`."""
@@ -205,8 +205,11 @@ class StreamClient:
                     into.clear()
                     raise InputError("STREAM_TOO_LARGE", f"`{url}` sends more than {size} bytes")
 
-    async def _ask(self, method: str, path: str, content: bytes | None = None) -> bytes:
-        headers = {"Content-Type": "application/json"} if content is not None else {}
+    async def _ask(self, method: str, path: str, content: bytes | None = None, *, known: Iterable[str] = ()) -> bytes:
+        # In a header and not in the body: a control plane of a version before refuses members it does not know.
+        headers = {KNOWN_KEYS_HEADER: ",".join(sorted(known))}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         async with self._open(path, {}, method=method, content=content, headers=headers) as response:
             answer = bytearray()
             async for data in response.pieces():

@@ -98,6 +98,7 @@ class ControlProgram:
         self._socket: socket.socket | None = None
         self.address = ""
         self.stopping = False
+        self._reloading = asyncio.Lock()
 
     async def start(self) -> None:
         """Listen and serve; ConfigError CONFIG_LISTEN where it cannot. Returns when requests are answered."""
@@ -154,15 +155,21 @@ class ControlProgram:
     async def reload(self, config: Path) -> bool:
         """Read certificate, CAs, trust document, keys and approvers again; with a fault those of before stay in use.
 
-        Of the other settings nothing is taken up; the log names those that are others by now.
+        Of the other settings nothing is taken up; the log names those that are others by now. Asked again meanwhile,
+        it is done again afterwards, so that what was written last is what holds.
         """
+        async with self._reloading:
+            return await self._reload(config)
+
+    async def _reload(self, config: Path) -> bool:
         believed = await asyncio.to_thread(self.parts.trust.refresh, again=True)
         try:
             settings = await asyncio.to_thread(load_control, config)
             signers = await asyncio.to_thread(own_signers, settings)
             fresh = await asyncio.to_thread(self._tls)
             # Whatever can be refused has been read before this, and this takes all or nothing.
-            rekey(self.origin, await asyncio.to_thread(read_stream_keys, settings))
+            keys = await asyncio.to_thread(read_stream_keys, settings)
+            await asyncio.to_thread(rekey, self.parts.plane, keys)
             self.parts.trust.own(*signers)
             self._show(fresh)
         except ZtError as error:

@@ -292,7 +292,7 @@ class ControlFollower:
             "refusals": sorted({problem.code for problem in self.problems})[:20],
         }
         asked = self._clock.elapsed()
-        raw = await self.client.status(said)
+        raw = await self.client.status(said, known=self.sync.keys)
         answer = unseal(raw, StatusAnswer, self.sync.keys, tenant=self.member.membership.tenant)
         if answer.nonce != nonce:
             raise InputError("STREAM_REPLAYED", "the answer is to another question")
@@ -310,7 +310,7 @@ class ControlFollower:
     async def _refresh_keys(self) -> None:
         """Take up another set of keys, vouched for by one of those that are believed now."""
         try:
-            raw = await self.client.keys()
+            raw = await self.client.keys(known=self.sync.keys)
             told = unseal(raw, KeySet, self.sync.keys, tenant=self.member.membership.tenant)
         except (UnavailableError, InputError) as error:
             log.warning("stream_keys.refused", code=error.code, problem=error.message)
@@ -335,6 +335,7 @@ class ControlFollower:
         if changed:
             self._trust_devices(told.device_cas.encode())
         log.info("stream_keys.changed", keys=sorted(told.stream_keys))
+        self.updates.set()  # the key before may go once it is known who knows the next one
 
     async def watch(self) -> None:
         """Compare the clocks every second, so that one that is set does not go unnoticed; keep the disk short."""

@@ -8,7 +8,7 @@ origin.stop()
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -19,14 +19,19 @@ from zt_engine.adapters.owned_files import UnownedError, read_owned
 from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.config import ControlSettings
 from zt_engine.control_plane.api.releases import RELEASES
+from zt_engine.control_plane.api.sidecars import sidecars_of
+from zt_engine.control_plane.api.stream import origin_of
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.releases import Releases
 from zt_engine.control_plane.rollout_keeping import Keeper
 from zt_engine.control_plane.sidecars import Sidecars
 from zt_engine.control_plane.stream import Origin
-from zt_engine.core.errors import ConfigError, Problem
+from zt_engine.control_plane.stream_keys import KeyRing
+from zt_engine.core.errors import ConfigError, InputError, Problem
 
 MAX_KEY_BYTES = 16 << 10
+NAMED = 10
+"""So many sidecars are named in a refusal."""
 
 
 def open_stream(
@@ -46,7 +51,7 @@ def open_stream(
     `floor` is a folder for those who reach no control plane.
     """
     releases = plane.extras.get(RELEASES)
-    sidecars = Sidecars(plane, keys=lambda: origin.believed, tls_ca=tls_ca, ca_sha256=_digest(tls_ca))
+    sidecars = Sidecars(plane, keys=lambda: origin.keys.believed, tls_ca=tls_ca, ca_sha256=_digest(tls_ca))
     rollouts = Keeper(plane)
 
     def keep(now: float) -> None:
@@ -58,8 +63,7 @@ def open_stream(
         tenant=plane.settings.tenant,
         store=plane.store,
         changes=plane.changes,
-        key=key,
-        believed=_believed((key, *others)),
+        keys=KeyRing((key, *others)),
         clock=plane.clock,
         facts=sorted(plane.settings.facts),
         shared=shared,
@@ -85,13 +89,19 @@ def read_stream_keys(settings: ControlSettings) -> tuple[StreamKey, ...]:
     return tuple(read_stream_key(settings.path(one)) for one in (control.stream_key_file, *control.other_stream_keys))
 
 
-def rekey(origin: Origin, keys: Sequence[StreamKey]) -> None:
-    """Sign with the first of these, and have sidecars believe all of them; InputError STREAM_KEY_UNANNOUNCED."""
-    origin.rekey(keys[0], _believed(keys))
+def rekey(plane: ControlPlane, keys: Sequence[StreamKey]) -> None:
+    """Sign with the first of these, and have sidecars believe all of them; asks the database.
 
-
-def _believed(keys: Sequence[StreamKey]) -> dict[str, Mapping[str, str]]:
-    return {one.key_id: one.jwk for one in keys}
+    InputError STREAM_KEY_UNANNOUNCED for a key that was not named before, STREAM_KEY_NEEDED when a sidecar that was
+    heard just now would be left with none it knows.
+    """
+    ring, origin, sidecars = KeyRing(keys), origin_of(plane), sidecars_of(plane)
+    ring.follow(origin.keys)
+    staying = ring.believed.keys()
+    left = sidecars.left_without(origin.keys.believed.keys() - staying, staying, now=plane.clock.now())
+    if left:
+        raise InputError("STREAM_KEY_NEEDED", f"not told of any of these keys yet: {', '.join(left[:NAMED])}")
+    origin.rekey(ring)
 
 
 def read_stream_key(path: Path) -> StreamKey:

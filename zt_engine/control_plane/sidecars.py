@@ -10,6 +10,7 @@ import hashlib
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Literal, Protocol
 
 import msgspec
@@ -213,8 +214,10 @@ class Sidecars:
 
     # -- what each has applied
 
-    def acknowledge(self, record: SidecarRecord, status: Status, *, now: float) -> StatusAnswer:
-        """Remember what a sidecar says of itself, and tell it the time."""
+    def acknowledge(
+        self, record: SidecarRecord, status: Status, *, now: float, stream_keys: Sequence[str] = ()
+    ) -> StatusAnswer:
+        """Remember what a sidecar says of itself, the stream's keys it believes among it, and tell it the time."""
         told = replace(
             record,
             revision=status.revision[:128],
@@ -223,6 +226,7 @@ class Sidecars:
             refusals=tuple(code[:64] for code in status.refusals[:MAX_REFUSALS]),
             bundle_seq=status.bundle_seq,
             bundle_digest=status.bundle_digest[:64],
+            stream_keys=tuple(stream_keys),
         )
         with self._lock:
             self._heard[record.id] = told
@@ -275,6 +279,18 @@ class Sidecars:
             told = heard.get(record.id, record)
             found.append(_as_held(told if told.seen_at >= record.seen_at else record, record))
         return found
+
+    def left_without(self, going: AbstractSet[str], staying: AbstractSet[str], *, now: float) -> Sequence[str]:
+        """Return which sidecars, heard just now, believe a key of the stream that goes and none of those that stay.
+
+        One of a version before does not say what it believes, and is not among them.
+        """
+        return [
+            one.id
+            for one in self.all()
+            if one.revoked_at is None and now - one.seen_at <= SILENT_SECONDS
+            if not going.isdisjoint(one.stream_keys) and staying.isdisjoint(one.stream_keys)
+        ]
 
     def behind(self, seq: int, *, since: float | None, now: float) -> Sequence[Lagging]:
         """Return who has not applied event `seq`, which came at `since` as far as that is known."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -22,8 +22,8 @@ import structlog
 
 from zt_engine.control_plane.hub import Hub, Listener, Sent, wire
 from zt_engine.control_plane.snapshot import Snapshot, Snapshots
+from zt_engine.control_plane.stream_keys import KeyRing
 from zt_engine.control_plane.watermark import KIND, NEWEST, Ledger
-from zt_engine.core.bundle_signature import SigningKey
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.stream import Batch, Event, Urgent
 from zt_engine.core.stream_signing import Signed, seal
@@ -76,8 +76,7 @@ class Origin:
         tenant: str,
         store: InventoryStore,
         changes: ChangeLog,
-        key: SigningKey,
-        believed: Mapping[str, Mapping[str, str]],
+        keys: KeyRing,
         clock: Clock,
         facts: Sequence[str],
         shared: bool,
@@ -85,10 +84,7 @@ class Origin:
         min_bundle_seq: Callable[[], int] = lambda: 0,
         housekeeping: Callable[[float], None] = lambda _now: None,
     ) -> None:
-        """`believed`: the public keys (JWKs by their ids) that sidecars are told to believe, that of `key` among them.
-
-        `shared`: other control planes on this database have to find the watermark there.
-        """
+        """`shared`: other control planes on this database have to find the watermark there."""
         self.hub = Hub(connections=connections)
         self.tenant = tenant
         self.fence = 0
@@ -99,8 +95,7 @@ class Origin:
         self.floor: Floor | None = None
         self._store = store
         self._changes = changes
-        self._key = key
-        self.believed = believed
+        self.keys = keys
         self._clock = clock
         self._shared = shared
         self._min_bundle_seq = min_bundle_seq
@@ -147,14 +142,10 @@ class Origin:
             floor.close()
         self._changes.resign()
 
-    def rekey(self, key: SigningKey, believed: Mapping[str, Mapping[str, str]]) -> None:
-        """Sign with this key from now on, and have sidecars believe these; InputError STREAM_KEY_UNANNOUNCED.
-
-        A key signs only for those who were told of it before; the one before it stays, for what is still under way.
-        """
-        if not {key.key_id, self._key.key_id} <= self.believed.keys() & believed.keys():
-            raise InputError("STREAM_KEY_UNANNOUNCED", "sidecars do not know it yet, or would forget the present one")
-        self.believed, self._key = believed, key
+    def rekey(self, keys: KeyRing) -> None:
+        """Sign with the first of these from now on, and have sidecars believe them; InputError as `KeyRing.follow`."""
+        keys.follow(self.keys)
+        self.keys = keys
         # What was signed before is signed anew for whoever asks for it, since the key it was signed with may go.
         self._snapshots.forget()
         self._send(self.hub.begin, self._last)
@@ -163,7 +154,11 @@ class Origin:
 
     def sign(self, message: Signed) -> bytes:
         """Sign a message of the stream."""
-        return seal(message, self._key)
+        return seal(message, self.keys.signing)
+
+    def sign_for(self, known: Collection[str], message: Signed) -> bytes:
+        """Sign something for one who believes these keys, so that whoever knows any of ours hears of the others."""
+        return seal(message, self.keys.known_to(known))
 
     # -- the thread
 

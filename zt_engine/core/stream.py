@@ -119,6 +119,10 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the present `KeySet`, so that a sidecar fetches it when it changes."""
 
 
+KNOWN_KEYS_HEADER = "Zt-Stream-Keys"
+"""In which a sidecar says whose signatures it believes: the ids of keys, with commas between them."""
+
+
 class KeySet(msgspec.Struct, frozen=True, kw_only=True):
     """Whose signatures count: the stream's keys by their ids, and the CAs that devices come from."""
 

@@ -229,6 +229,8 @@ class SidecarRecord(msgspec.Struct, frozen=True, kw_only=True):
     site: str = ""
     """Where it stands: what it may be told depends on it (how long what it heard holds, which ring it is in)."""
     labels: Mapping[str, str] = {}
+    stream_keys: tuple[str, ...] = ()
+    """The ids of the stream's keys that it believes; empty where it does not say."""
 
 
 class SidecarStore(Protocol):

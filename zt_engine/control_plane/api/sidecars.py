@@ -20,6 +20,7 @@ from zt_engine.control_plane.routes import Model, strict_router
 from zt_engine.control_plane.sidecars import MOST_TOKEN_SECONDS, TOKEN_SECONDS, Lagging, Sidecars, Status
 from zt_engine.control_plane.stream import Origin
 from zt_engine.core.errors import InputError, UnavailableError
+from zt_engine.core.stream import KNOWN_KEYS_HEADER
 from zt_engine.core.stream_signing import Signed
 from zt_engine.core.strict_json import read_object
 from zt_engine.ports.inventory import SidecarRecord, Transaction
@@ -34,6 +35,9 @@ Seq = Annotated[int, Query(ge=0, le=2**53)]
 MayRead = Annotated[Administrator, Depends(administrator("sidecars.read"))]
 MayWrite = Annotated[Administrator, Depends(administrator("sidecars.write"))]
 SIGNED = "application/jose"
+KNOWN_KEYS = KNOWN_KEYS_HEADER.lower().encode("ascii")
+MAX_KEYS = 8
+KEY_ID_CHARS = 64
 
 
 class TokenBody(Model):
@@ -145,13 +149,15 @@ def _for_sidecars(plane: ControlPlane, routes: APIRouter) -> None:
             said = msgspec.convert(read_object(body), _Said)
         except (msgspec.ValidationError, ValueError):
             return again(body, receive)
-        answer = sidecars_of(plane).acknowledge(scope[CALLER], said, now=plane.clock.now())
+        answer = sidecars_of(plane).acknowledge(
+            scope[CALLER], said, now=plane.clock.now(), stream_keys=_known_keys(scope)
+        )
         await reply(send, _signed(plane, answer), kind=SIGNED)
         return None
 
     @routes.post("/v1/status", responses=problems(), response_class=Response)
     @beside(acknowledged)
-    def status(body: StatusBody, who: Caller) -> Response:
+    def status(body: StatusBody, who: Caller, request: Request) -> Response:
         """Say what was applied; the answer is the time, signed together with the nonce."""
         said = Status(
             nonce=body.nonce,
@@ -161,13 +167,15 @@ def _for_sidecars(plane: ControlPlane, routes: APIRouter) -> None:
             bundle_seq=body.bundle_seq,
             bundle_digest=body.bundle_digest,
         )
-        answer = sidecars_of(plane).acknowledge(who, said, now=plane.clock.now())
+        known = _known_keys(request.scope)
+        answer = sidecars_of(plane).acknowledge(who, said, now=plane.clock.now(), stream_keys=known)
         return Response(_signed(plane, answer), media_type=SIGNED)
 
     @routes.get("/v1/keys", responses=problems(), response_class=Response)
-    def keys(who: Caller) -> Response:
-        """Return whose signatures count and which CAs devices come from, signed."""
-        return Response(_signed(plane, sidecars_of(plane).key_set(who)), media_type=SIGNED)
+    def keys(who: Caller, request: Request) -> Response:
+        """Return whose signatures count and which CAs devices come from, signed with a key the sidecar believes."""
+        told, known = sidecars_of(plane).key_set(who), _known_keys(request.scope)
+        return Response(_origin(plane).sign_for(known, told), media_type=SIGNED)
 
 
 def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
@@ -258,11 +266,21 @@ def _for_administrators(plane: ControlPlane, routes: APIRouter) -> None:
         return answer
 
 
+def _known_keys(scope: Scope) -> list[str]:
+    """Return the ids of the stream's keys that a sidecar says it believes."""
+    said = next((value for name, value in scope["headers"] if name == KNOWN_KEYS), b"")
+    return [one[:KEY_ID_CHARS] for one in said.decode("latin-1").split(",")[:MAX_KEYS] if one]
+
+
 def _signed(plane: ControlPlane, message: Signed) -> bytes:
+    return _origin(plane).sign(message)
+
+
+def _origin(plane: ControlPlane) -> Origin:
     origin = plane.extras.get("stream")
     if not isinstance(origin, Origin):
         raise UnavailableError("STREAM_NOT_READY", "this control plane serves no stream")
-    return origin.sign(message)
+    return origin
 
 
 def _last(plane: ControlPlane) -> int:
