@@ -24,6 +24,7 @@ from zt_engine.sidecar.hooks.envoy_grpc import EnvoyGrpcHook
 from zt_engine.sidecar.meters import Meters
 from zt_engine.sidecar.turn import Turn
 
+CALL = [(":method", "POST"), (":scheme", "http"), (":authority", "zt"), ("content-type", "application/grpc")]
 LEAVING = bytes.fromhex("0000080700000000007fffffff00000000")
 """GOAWAY that leaves no stream out (RFC 9113 6.8)."""
 ANSWER = check.denied(403, [check.option(b"zt-reason", b"TRUST_LOW")], b"x" * 200_000)
@@ -234,6 +235,30 @@ def test_what_is_begun_before_a_peer_has_heard_that_we_leave_is_answered(listeni
         data = client.sock.recv(65536)
     ending.result(timeout=10)
     assert ended and listening.hook.asked == [b"first", b"second"]
+
+
+def test_a_peer_that_leaves_gets_the_answers_to_what_it_had_begun(listening: Listening) -> None:
+    client = listening.client()
+    client.sock.sendall(client.h2.data_to_send())
+    answered, unfinished = client.begin(check.METHOD, framed(b"first")), client.h2.get_next_available_stream_id()
+    client.h2.send_headers(unfinished, [(":path", check.METHOD.decode()), *CALL])
+    client.sock.sendall(client.h2.data_to_send() + LEAVING)
+    client.h2.send_data(unfinished, framed(b"second"), end_stream=True)
+    client.sock.sendall(client.h2.data_to_send())
+
+    ended = set()
+    while data := client.sock.recv(65536):
+        for event in client.h2.receive_data(data):
+            if isinstance(event, h2.events.DataReceived):
+                client.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if isinstance(event, h2.events.TrailersReceived):
+                assert dict(event.headers) == {"grpc-status": "0"}
+                ended.add(event.stream_id)
+        with contextlib.suppress(BrokenPipeError):  # who has said everything reads no more
+            client.sock.sendall(client.h2.data_to_send())
+
+    assert ended == {answered, unfinished}
+    assert listening.hook.asked == [b"first", b"second"]
 
 
 def test_a_peer_that_leaves_and_takes_no_answer_keeps_nobody_from_hearing_that_we_leave(listening: Listening) -> None:

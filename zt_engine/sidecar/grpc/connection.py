@@ -47,6 +47,14 @@ it for the end of the connection, so that it is written past h2."""
 _HEARD = b"zt-heard"
 
 
+class _Connection(h2.connection.H2Connection):
+    """h2 that goes on after a GOAWAY: its sender begins nothing new, and is owed what it began (RFC 9113 6.8)."""
+
+    def clear_outbound_data_buffer(self) -> None:
+        # h2 calls this when it has taken a GOAWAY for the end of the connection, and would drop what is to be sent.
+        self.state_machine.state = h2.connection.ConnectionState.SERVER_OPEN
+
+
 class Call:
     """One call: its message while it comes, and its answer when its turn is sealed."""
 
@@ -96,7 +104,7 @@ class GrpcConnection(asyncio.Protocol):
             validate_outbound_headers=False,
             normalize_outbound_headers=False,
         )
-        self._h2 = h2.connection.H2Connection(config)
+        self._h2 = _Connection(config)
         self._h2.local_settings = h2.settings.Settings(client=False, initial_values=_SETTINGS)
 
     # -- what the event loop calls
@@ -242,7 +250,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Say that we leave, and close as soon as the peer has heard it and no answer is owed."""
-        if not self._dead and not self._draining:  # to a peer that leaves itself, h2 writes nothing more
+        if not self._dead and not self._draining:  # a peer that leaves itself has nothing to hear
             self._transport.write(self._h2.data_to_send() + _LEAVING)
             self._h2.ping(_HEARD)
             self._flush()
