@@ -150,8 +150,9 @@ def test_who_asks_for_neither_language_is_answered_in_that_of_the_person(
     record = replace(here._replica.sessions[SID], sid=sid_of(HANDLE), claims={"locale": locale})
     state = here._replica.state
     here._replica.state = type(state)(state.records.changed(Changes(sessions={record.sid: record})))
-    page = _run(here, asked(b"/.zt/logout", Cookie=b"__Host-zt-session=" + HANDLE, Accept_Language=asked_for.encode()))
-    assert f'<html lang="{expected}">'.encode() in page
+    said = {"Cookie": b"__Host-zt-session=" + HANDLE, "Accept_Language": asked_for.encode(), "Accept": b"text/html"}
+    for path in (b"/.zt/logout", b"/.zt/nowhere", b"/.zt/signed-out?state=a"):  # a page, and two refusals
+        assert f'<html lang="{expected}">'.encode() in _run(here, asked(path, **said)), path
     assert language_of_person({"locale": locale}) in ("", "ja", "ja-JP", "fr")
 
 

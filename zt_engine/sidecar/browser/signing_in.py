@@ -25,7 +25,7 @@ from zt_engine.core.identity import AssuranceTable
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.session import COOKIE, language_of_person, require_same_origin, session_handle, sid_of
 from zt_engine.core.wish import Wish, unmet
-from zt_engine.pages.denied import DeniedPage
+from zt_engine.pages.denied import DeniedPage, spoken_by
 from zt_engine.pages.signed_out import SignOutPage
 from zt_engine.ports import CertificateVerifier, Clock
 from zt_engine.ports.sessions import Finished, SignInDesk
@@ -106,8 +106,12 @@ class BrowserSignIn:
         if len(values) != len(pairs):
             # RFC 6749, 3.1: of two, another reader may take the other.
             raise InputError("SIGN_IN_STATE", "a parameter occurs twice")
-        known = self._replica.sessions.get(sid_of(request.session)) if request.session else None
-        return Visit(request, sent, values, raw, "" if known is None else language_of_person(known.claims)), found
+        return Visit(request, sent, values, raw, self._spoken(_sid(request.session))), found
+
+    def _spoken(self, sid: str) -> str:
+        """Return the language of whoever's session this is, empty where nobody says it."""
+        known = self._replica.sessions.get(sid)
+        return "" if known is None else language_of_person(known.claims)
 
     def _read(self, raw: Raw) -> tuple[Sent, Credential, HeaderHook]:
         """Read the request by the one hook whose credential is shown."""
@@ -187,7 +191,7 @@ class BrowserSignIn:
         if missing:
             # The page asked for would only ask again: a person who is signed in is told what did not come back.
             without = InputError("SIGN_IN_UNMET", f"the identity provider did not say {', '.join(missing)}")
-            return self._refused(without, visit.raw, session, way=wished_link(done.to, done.wish))
+            return self._refused(without, visit.raw, session, way=wished_link(done.to, done.wish), sid=done.sid)
         # The ticket stays until its time: another tab may be on its way.
         return answer(303, b"", ("Location", done.to), session)
 
@@ -220,7 +224,10 @@ class BrowserSignIn:
         while sid not in self._replica.sessions and loop.time() < until:  # noqa: ASYNC110  (records ring no bell)
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _refused(self, error: ZtError, raw: Raw, *more: tuple[str, str], way: str = "/.zt/login?to=/") -> bytes:
+    def _refused(
+        self, error: ZtError, raw: Raw, *more: tuple[str, str], way: str = "/.zt/login?to=/", sid: str = ""
+    ) -> bytes:
+        """Return the page of a refusal, in the language of session `sid` or the one that was shown."""
         event = "browser.refusal_shown" if isinstance(error, RetoldError) else "browser.refused"
         log.info(event, code=error.code, problem=error.message)
         status = 503 if isinstance(error, UnavailableError) else 401 if error.code == "AUTH_REQUIRED" else 403
@@ -229,7 +236,7 @@ class BrowserSignIn:
             decision="",
             status=status,
             accept=value_of(raw, b"accept"),
-            accept_language=value_of(raw, b"accept-language"),
+            accept_language=spoken_by(value_of(raw, b"accept-language"), self._spoken(sid or _shown(raw))),
             sign_in=way,
         )
         challenge = (("WWW-Authenticate", "Bearer"),) if status == 401 else ()
@@ -242,3 +249,16 @@ class BrowserSignIn:
             ("Content-Language", refusal.language),
             ("Content-Security-Policy", self._denied.security_policy),
         )
+
+
+def _sid(session: bytes) -> str:
+    return sid_of(session) if session else ""
+
+
+def _shown(raw: Raw) -> str:
+    """Return the digest of the session in a request, of which nothing else is proven: it tells a language, no more."""
+    cookies = next((value for name, value in raw.headers.items() if name.lower() == b"cookie"), b"")
+    try:
+        return _sid(session_handle(cookies))
+    except InputError:
+        return ""
