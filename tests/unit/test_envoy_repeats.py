@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_envoy_grpc_messages import question
+from zt_engine.core.errors import InputError
 from zt_engine.sidecar.grpc import wire
 from zt_engine.sidecar.grpc.check import Check, read_check
 from zt_engine.sidecar.hooks.envoy_repeats import key_of
@@ -90,6 +92,33 @@ def test_two_messages_with_one_key_mean_the_same(data: st.DataObject) -> None:
     assert one is not None
     if other is not None and other[0] == one[0]:
         assert meant(bytes(second)) == meant(first)
+        assert dict(read_check(bytes(second)).headers)[b"x-request-id"] == other[1]
+
+
+@given(st.lists(st.sampled_from([1, 2, 3, 4, 5, 10, 11, 13]), max_size=4), st.data())
+@settings(max_examples=300)
+def test_fields_beside_those_that_are_cut_are_told_apart_wherever_they_stand(
+    numbers: list[int], data: st.DataObject
+) -> None:
+    """The same bytes are another thing inside the source, between source and request, and behind them."""
+    content = st.sampled_from([b"", b"x", with_field(10, b"y"), b"\x12\x01x", b"\x22\x00"])
+    more = [wire.data(number, data.draw(content)) for number in numbers]
+    both = [_arranged(more, *data.draw(st.tuples(*[st.integers(0, len(more))] * 2).map(sorted))) for _ in range(2)]
+    one, other = (key_of(message) for message in both)
+
+    assert one is None or other is None or (one[0] == other[0]) == (both[0] == both[1])
+    for known, message in zip((one, other), both, strict=True):
+        with suppress(InputError):  # what cannot be read leaves no memory
+            assert known is None or dict(read_check(message).headers)[b"x-request-id"] == known[1]
+
+
+def _arranged(more: list[bytes], inside: int, before: int) -> bytes:
+    ((_, attributes),) = wire.fields(asked())
+    assert isinstance(attributes, bytes)
+    found = [(number, content) for number, content in wire.fields(attributes) if isinstance(content, bytes)]
+    parts = [(number, content + b"".join(more[:inside]) if number == 1 else content) for number, content in found]
+    written = [wire.data(number, content) for number, content in parts]
+    return wire.data(1, b"".join([written[0], *more[inside:before], *written[1:], *more[before:]]))
 
 
 @given(st.binary(max_size=200))

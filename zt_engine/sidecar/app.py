@@ -225,11 +225,26 @@ class DecisionApp:
         self, memory: Memory, number: bytes, encode: Encode, unlogged: bytes, keep: Callable[[Memory], None]
     ) -> Pending:
         """Decide a request of such a hook that says what an earlier one said, without proving it again."""
+        pending = self.recall(memory, number)
+        if pending is None:
+            return self.anew(memory, number, encode, unlogged, keep)
+        return self._written(pending, encode, unlogged)
+
+    def recall(self, memory: Memory, number: bytes) -> Pending | None:
+        """Give such a request the decision that is remembered; None if it does not stand, and `anew` decides.
+
+        It is for the caller to write the answer: `whole` and `unlogged`.
+        """
         started = time.perf_counter_ns()
         now = self._now()
-        if self._authorizer.stands(memory, now):
-            pending = self._pending(memory.outcome, memory.place_log, b"hit", number, now, started)
-            return self._written(pending, encode, unlogged)
+        if not self._authorizer.stands(memory, now):
+            return None
+        return self._pending(memory.outcome, memory.place_log, b"hit", number, now, started)
+
+    def anew(
+        self, memory: Memory, number: bytes, encode: Encode, unlogged: bytes, keep: Callable[[Memory], None]
+    ) -> Pending:
+        """Decide what a memory was about once more."""
         request = msgspec.structs.replace(memory.request, request_id=number.decode("ascii"))
         return self.submit(request, number, encode, unlogged, keep=keep)
 

@@ -134,11 +134,6 @@ def allowed(
     return _ALLOWED + data(3, response) + (data(4, metadata) if metadata else b"")
 
 
-def allowed_again(written: bytes, header: bytes) -> bytes:
-    """Write an allow for the backend out of headers that were written before, each as field 2, and one more."""
-    return _ALLOWED + data(3, written + data(2, header))
-
-
 def denied(status: int, headers: Iterable[bytes], body: bytes, *, metadata: bytes = b"") -> bytes:
     """Write a denial with its status for the client.
 

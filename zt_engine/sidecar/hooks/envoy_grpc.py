@@ -16,8 +16,7 @@ from zt_engine.core.request import AccessRequest
 from zt_engine.sidecar.app import DecisionApp, Pending, sent_id
 from zt_engine.sidecar.authorize import Memory
 from zt_engine.sidecar.grpc.attributes import read_attributes, write_struct
-from zt_engine.sidecar.grpc.check import Check, added, allowed, allowed_again, denied, option, options, read_check
-from zt_engine.sidecar.grpc.wire import data
+from zt_engine.sidecar.grpc.check import OVERWRITE, Check, added, allowed, denied, option, options, read_check
 from zt_engine.sidecar.hooks.answers import deny_head
 from zt_engine.sidecar.hooks.credentials import Credentials, Peer
 from zt_engine.sidecar.hooks.denials import MARK, Denials, wished
@@ -54,7 +53,7 @@ _NUMBER = b"zt-decision"
 class Parts:
     """A decision's headers as Envoy is told them; they are the same for all requests that share the decision."""
 
-    __slots__ = ("headers", "status", "to_client", "written")
+    __slots__ = ("_allows", "headers", "status")
 
     def __init__(self, head: bytes) -> None:
         line, *lines = head.split(b"\r\n")
@@ -64,9 +63,18 @@ class Parts:
         self.headers = [option(name.lower(), value) for name, value in carried]
         if self.status != 200:
             self.headers.append(_NO_STORE)
-        self.to_client: list[bytes] = []
-        self.written = b"".join(data(2, header) for header in self.headers)
-        """All of them as fields of an allow."""
+        self._allows: dict[int, tuple[bytes, bytes]] = {}
+
+    def allow(self, number: bytes) -> bytes:
+        """Return the allow with these headers and a decision id."""
+        around = self._allows.get(len(number))
+        if around is None:
+            # What differs between two of them is the id alone, and the lengths before it by the length of that.
+            whole = allowed([*self.headers, option(_NUMBER, number)])
+            end = len(whole) - len(OVERWRITE)
+            before, after = whole[: end - len(number)], whole[end:]
+            around = self._allows[len(number)] = before, after
+        return b"%b%b%b" % (around[0], number, around[1])
 
 
 class EnvoyGrpcHook:
@@ -129,7 +137,8 @@ class EnvoyGrpcHook:
 
         def keep(memory: Memory) -> None:
             if known is not None:
-                self._repeats.keep(known[0], peer, Kept(memory, accept, languages))
+                plain = _plain(memory.outcome, no_store=no_store)
+                self._repeats.keep(known[0], peer, Kept(memory, accept, languages, plain))
 
         return self._app.submit(
             request,
@@ -141,12 +150,29 @@ class EnvoyGrpcHook:
         )
 
     def _again(self, key: Key, peer: Peer, kept: Kept, number: bytes, *, no_store: bool) -> Pending:
-        return self._app.again(
+        outcome = kept.memory.outcome
+        pending = self._app.recall(kept.memory, number)
+        if pending is None:
+            return self._anew(key, peer, kept, number, no_store=no_store)
+        if kept.plain:
+            pending.whole = self._told(outcome.head).allow(pending.number)
+        else:
+            pending.whole = self._encode(outcome, pending.number, kept.accept, kept.languages, no_store=no_store)
+        pending.unlogged = self._unlogged
+        return pending
+
+    def _anew(self, key: Key, peer: Peer, kept: Kept, number: bytes, *, no_store: bool) -> Pending:
+        accept, languages = kept.accept, kept.languages
+
+        def keep(memory: Memory) -> None:
+            self._repeats.keep(key, peer, Kept(memory, accept, languages, _plain(memory.outcome, no_store=no_store)))
+
+        return self._app.anew(
             kept.memory,
             number,
-            lambda outcome, decision: self._encode(outcome, decision, kept.accept, kept.languages, no_store=no_store),
+            lambda outcome, decision: self._encode(outcome, decision, accept, languages, no_store=no_store),
             self._unlogged,
-            lambda memory: self._repeats.keep(key, peer, Kept(memory, kept.accept, kept.languages)),
+            keep,
         )
 
     def _sent(self, check: Check) -> Sent:
@@ -167,22 +193,26 @@ class EnvoyGrpcHook:
             check.certificate, authorization, dpop, b"",
         )  # fmt: skip
 
+    def _told(self, head: bytes) -> Parts:
+        parts = self._parts.get(head)
+        if parts is None:
+            parts = Parts(head)
+            self._parts.put(head, parts)
+        return parts
+
     def _encode(
         self, outcome: Outcome, number: bytes, accept: bytes, languages: bytes, *, no_store: bool,
         rule: AskedRule | None = None,
     ) -> bytes:  # fmt: skip
         head = outcome.head
-        parts = self._parts.get(head)
-        if parts is None:
-            parts = Parts(head)
-            self._parts.put(head, parts)
+        parts = self._told(head)
+        if rule is None and _plain(outcome, no_store=no_store):
+            return parts.allow(number)
         decision = option(_NUMBER, number)
         verdict = NOTHING if rule is None or rule.verdict is None else rule.verdict
         metadata = write_struct(verdict.metadata) if verdict.metadata else b""
-        if outcome.decision.opens and outcome.decision.effect is not Effect.DENY:
-            kept = no_store and any(obligation.id == "no_store" for obligation in outcome.decision.obligations)
-            if not kept and rule is None:
-                return allowed_again(parts.written, decision)
+        if _allows(outcome):
+            kept = no_store and _not_stored(outcome)
             return allowed(
                 [*options(verdict.headers), *parts.headers, decision],
                 to_client=[*(added(*header) for header in verdict.to_client), *([_NO_STORE] if kept else ())],
@@ -204,3 +234,16 @@ class EnvoyGrpcHook:
 
 def _split(lines: bytes) -> list[tuple[bytes, bytes, bytes]]:
     return [line.partition(b":") for line in lines.split(b"\r\n") if line]
+
+
+def _allows(outcome: Outcome) -> bool:
+    return outcome.decision.opens and outcome.decision.effect is not Effect.DENY
+
+
+def _not_stored(outcome: Outcome) -> bool:
+    return any(obligation.id == "no_store" for obligation in outcome.decision.obligations)
+
+
+def _plain(outcome: Outcome, *, no_store: bool) -> bool:
+    """Whether it is an allow that hands on its headers and nothing else, of a proxy that may have to forbid storing."""
+    return _allows(outcome) and not (no_store and _not_stored(outcome))

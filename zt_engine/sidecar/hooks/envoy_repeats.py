@@ -5,6 +5,8 @@ As for HTTP (`sidecar.repeats`) nothing follows about the decision: `Authorizer.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from zt_engine.core.generations import Generations
@@ -19,7 +21,13 @@ SOURCE, REQUEST, FIRST, SECOND, ADDRESS = 0x0A, 0x22, 0x0A, 0x12, 0x12
 MARK = b"\x0a\x0cx-request-id\x1a"
 """How the line of the request id begins among the raw headers, up to the length of its value."""
 
-Key = tuple[bytes, ...]
+TAIL = b"\x5a\x00\x6a\x00"
+"""What follows the request where a route hands on no metadata: two empty messages."""
+_PORT = re.compile(rb"\x18[\x80-\xff]{0,2}[\x00-\x7f]")
+"""A port as the field of a number of up to three bytes."""
+
+Key = tuple[bytes | int, ...]
+"""Everything that a question says; `key_of` alone makes them."""
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False):
@@ -28,15 +36,15 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     memory: Memory
     accept: bytes
     languages: bytes
+    plain: bool
+    """Whether it is an allow that hands on its headers and nothing else."""
 
 
 class GrpcRepeats:
     """A bounded number of questions, by everything they say that means something."""
 
     def __init__(self) -> None:
-        self._known: Generations[tuple[Peer, Key], Kept] = Generations(
-            MAX_BYTES, lambda key, _: ENTRY_BYTES + sum(map(len, key[1]))
-        )
+        self._known: Generations[tuple[Peer, Key], Kept] = Generations(MAX_BYTES, _size)
 
     def find(self, key: Key, peer: Peer) -> Kept | None:
         """Return what the same question of the same asker came to."""
@@ -49,6 +57,10 @@ class GrpcRepeats:
     def clear(self) -> None:
         """Forget everything: who may ask has changed."""
         self._known.clear()
+
+
+def _size(key: tuple[Peer, Key], _: Kept) -> int:
+    return ENTRY_BYTES + sum(len(part) for part in key[1] if isinstance(part, bytes))
 
 
 def key_of(message: bytes) -> tuple[Key, bytes] | None:
@@ -66,70 +78,71 @@ def key_of(message: bytes) -> tuple[Key, bytes] | None:
 
 
 def _cut(message: bytes) -> tuple[Key, bytes] | None:
-    if message[0] != FIRST:
-        return None
     size, at = _length(message, 1)
-    if at + size != len(message):
+    if message[0] != FIRST or at + size != len(message) or message[at] != SOURCE:
         return None
-    parts: list[bytes] = []
-    number = b""
-    while at < len(message):
-        begin, tag = at, message[at]
-        size, start = _length(message, at + 1)
-        at = start + size
-        if tag == SOURCE:
-            peer = _without_port(message[start:at])
-            if peer is None:
-                return None
-            parts += peer
-        elif tag == REQUEST:
-            found = _without_ids(message[start:at])
-            if number or found is None:
-                return None
-            before, number, after = found
-            parts += (before, after)
-        elif tag & 0x87 == 2:  # a tag of one byte, with a length
-            parts.append(message[begin:at])
-        else:
-            return None
-    return (tuple(parts), number) if at == len(message) and is_request_id(number) else None
+    size, peer = _length(message, at + 1)
+    source = peer + size
+    # The address of a socket: its text begins at the sixth byte, and all that may follow it is the port.
+    outer, address = message[peer + 1], peer + 6
+    port, end = address + message[peer + 5], peer + 2 + outer
+    if message[peer] != FIRST or message[peer + 2] != FIRST or message[peer + 4] != ADDRESS or end > source:
+        return None
+    if outer > 127 or message[peer + 3] != outer - 2 or _PORT.fullmatch(message, port, end) is None:
+        return None
+    asked = _request(message, source)
+    size, at = _length(message, asked + 1)
+    stop = at + size
+    tail = message[stop:]
+    if message[asked] != REQUEST or (tail != TAIL and _request(message, stop) != len(message)):
+        return None
+    found = _without_ids(message, at, stop)
+    if found is None:
+        return None
+    before, number, after = found
+    # The second says where the source ends in the third: the same bytes behind another end would mean something else.
+    key = message[address:port], source - end, message[end:asked], before, after, tail
+    return (key, number) if is_request_id(number) else None
 
 
-def _without_port(peer: bytes) -> tuple[bytes, bytes] | None:
-    """Return a peer's address, and everything about it but address and port."""
-    outer, address = peer[1], peer[5]
-    end, stop = 2 + outer, 6 + address
-    if peer[0] != FIRST or peer[2] != FIRST or peer[4] != ADDRESS or max(outer, peer[3], address) > 127:
-        return None
-    # All that may follow the address in its message is the port, a number of up to three bytes.
-    if peer[3] != outer - 2 or not 1 < end - stop <= 4 or peer[stop] != 0x18:
-        return None
-    if peer[end - 1] > 127 or any(byte < 128 for byte in peer[stop + 1 : end - 1]):
-        return None
-    return peer[6:stop], peer[end:]
+def _request(message: bytes, at: int) -> int:
+    """Return where, from the beginning of a field on, the request's field begins; where they end if it is not there.
+
+    Raises IndexError for a field that is cut off, has a tag of more than a byte or no length, or is a source.
+    """
+    end = len(message)
+    while at < end:
+        tag = message[at]
+        if tag == REQUEST:
+            break
+        if tag & 0x87 != 2 or tag == SOURCE:
+            raise IndexError
+        size, at = _length(message, at + 1)
+        at += size
+    return at
 
 
-def _without_ids(request: bytes) -> tuple[bytes, bytes, bytes] | None:
-    at = 0
-    if request[0] == FIRST:
-        size, start = _length(request, 1)
-        at = start + size
-    if request[at] != SECOND:
+def _without_ids(message: bytes, at: int, stop: int) -> tuple[bytes, bytes, bytes] | None:
+    """Return what a request says before the value of its id, the id, and what it says behind it."""
+    if message[at] == FIRST:
+        size, at = _length(message, at + 1)
+        at += size
+    if message[at] != SECOND:
         return None
-    size, start = _length(request, at + 1)
-    if start + size != len(request) or request[start] != FIRST:
+    size, at = _length(message, at + 1)
+    if at + size != stop or message[at] != FIRST:
         return None
-    size, at = _length(request, start + 1)
-    http = request[at + size :]
-    mark = http.find(MARK)
+    size, at = _length(message, at + 1)
+    at += size
+    mark = message.find(MARK, at, stop)
     # The header is required, so one more of these bytes stands for something else, and nobody says which is which.
-    if mark < 0 or http.find(MARK, mark + 1) >= 0:
+    if mark < 0 or message.find(MARK, mark + 1, stop) >= 0:
         return None
     begin = mark + len(MARK)
-    stop = begin + 1 + http[begin]
-    if http[begin] > 127 or stop > len(http):
+    end = begin + 1 + message[begin]
+    if message[begin] > 127 or end > stop:
         return None
-    return http[:begin], http[begin + 1 : stop], http[stop:]
+    return message[at:begin], message[begin + 1 : end], message[end:stop]
 
 
 def _length(message: bytes, at: int) -> tuple[int, int]:
