@@ -28,6 +28,8 @@ SECRET_NAMES = frozenset(
 )
 SECRET_ENDINGS = ("token", "secret", "password", "passphrase", "cookie", "privatekey", "apikey")
 """Of a name without the signs and capitals that its words are told apart by: `access_token`, `accessToken`."""
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+"""What is private in a JWK (RFC 7518, 6.2.2, 6.3.2 and 6.4.1; RFC 8037, 2), which is known by its `kty`."""
 REDACTED = "[redacted]"
 DEPTH = 8
 """How deep members are looked at one by one; containers that lie deeper are not shown."""
@@ -35,13 +37,22 @@ DEPTH = 8
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}")
 _OPAQUE = re.compile(r"\b(Bearer|DPoP|Basic) +[A-Za-z0-9._~+/-]{16,}=*", re.IGNORECASE)
 _PEM = re.compile(r"-----BEGIN [^-]+-----.*?(?:-----END [^-]+-----|\Z)", re.DOTALL)
+# The same in a text, as JSON, as JSON in a string of JSON, or as Python shows it. `r` and `t` are in `oth`.
+_JWK = re.compile(r"""(["'](?:d|p|q|dp|dq|qi|r|t|k)\\{0,3}["']\s{0,4}:\s{0,4}\\{0,3}["'])[A-Za-z0-9_-]{16,}""")
+_USERINFO = re.compile(r"(://[^\s/?#@:]*:)[^\s/?#]*@")
+"""The password of a URL (RFC 3986, 3.2.1), up to the last `@` before its host."""
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace what is named like a secret, and what looks like a token or a key anywhere in a text, however deep."""
+    private = _private(event)
     for name, value in event.items():
-        event[name] = REDACTED if _is_secret(name) else _without_secrets(value, DEPTH)
+        event[name] = REDACTED if name in private or _is_secret(name) else _without_secrets(value, DEPTH)
     return event
+
+
+def _private(members: Mapping[Any, Any]) -> frozenset[str]:
+    return PRIVATE_MEMBERS if "kty" in members else frozenset()
 
 
 def _is_secret(name: str) -> bool:
@@ -54,8 +65,9 @@ def _without_secrets(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if depth and isinstance(value, Mapping):
+        private = _private(value)
         return {
-            _shown(str(key)): REDACTED if _is_secret(str(key)) else _without_secrets(inner, depth - 1)
+            _shown(str(key)): REDACTED if key in private or _is_secret(str(key)) else _without_secrets(inner, depth - 1)
             for key, inner in value.items()
         }
     if depth and isinstance(value, (list, tuple, set, frozenset)):
@@ -72,6 +84,10 @@ def _without_secrets(value: Any, depth: int) -> Any:
 
 
 def _shown(text: str) -> str:
+    if "@" in text:
+        text = _USERINFO.sub(rf"\1{REDACTED}@", text)
+    if '"' in text or "'" in text:
+        text = _JWK.sub(rf"\1{REDACTED}", text)
     return _OPAQUE.sub(rf"\1 {REDACTED}", _PEM.sub(REDACTED, _TOKEN.sub(REDACTED, text)))
 
 

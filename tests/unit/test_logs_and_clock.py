@@ -105,10 +105,52 @@ def test_a_token_that_looks_like_nothing_is_known_by_its_scheme(scheme: str) -> 
     assert redact(None, "info", event) == {"event": f"sent {scheme} [redacted] to it"}
 
 
+JWK = {
+    "kty": "RSA", "kid": "k1", "n": "cHVibGlj" * 8, "e": "AQAB",
+    **dict.fromkeys(("d", "p", "q", "dp", "dq", "qi", "k"), "cHJpdmF0ZQ" * 4), "oth": [{"r": "cHJpdmF0ZQ" * 4}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        dict(JWK), {"jwk": JWK}, {"keys": [{"of": JWK}]}, {"text": json.dumps(JWK)}, {"text": json.dumps(JWK).encode()},
+        {"text": json.dumps(JWK, indent=1)}, {"text": json.dumps({"inner": json.dumps(JWK)})},
+        {"error": ValueError(f"not a key: {JWK}")}, {"keys": {"a": (JWK,)}},
+    ],
+)  # fmt: skip
+def test_of_a_private_jwk_only_what_is_public_is_shown(event: dict[str, Any]) -> None:
+    shown = json.dumps(redact(None, "info", dict(event)))
+
+    assert "cHJpdmF0ZQ" not in shown
+    assert "cHVibGljcHVi" in shown and "k1" in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://user:hidden@host/path?a=b", "https://user:[redacted]@host/path?a=b"),
+        ("postgresql+psycopg://zt:hid%40den@db:5432/zt", "postgresql+psycopg://zt:[redacted]@db:5432/zt"),
+        ("redis://:hidden@host", "redis://:[redacted]@host"),
+        ("cannot reach 'https://u:hid:den@h/': refused", "cannot reach 'https://u:[redacted]@h/': refused"),
+        ("https://u:hidden@hidden@h/", "https://u:[redacted]@h/"),
+    ],
+)
+def test_the_password_in_a_url_is_not_shown(url: str, expected: str) -> None:
+    assert redact(None, "info", {"where": url, "of": [ValueError(url)]}) == {"where": expected, "of": [expected]}
+
+
 def test_a_text_of_beginnings_of_tokens_is_gone_through_once() -> None:
     event = {"event": "eyJ" * 100_000}  # for minutes, if each beginning were followed to the end
 
     assert redact(None, "info", event) == {"event": "[redacted]"}
+
+
+@pytest.mark.parametrize("beginning", ["://", "://a:", '"d":"', '"d' + "\\", '"d"  '])
+def test_a_text_of_beginnings_of_urls_and_members_is_gone_through_once(beginning: str) -> None:
+    event = {"event": beginning * 100_000}
+
+    assert redact(None, "info", dict(event)) == event
 
 
 def test_what_is_no_secret_is_shown_as_it_is() -> None:
