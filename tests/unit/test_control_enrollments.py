@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
@@ -11,6 +12,8 @@ from tests.control_support import NOW, TENANT, Control
 from zt_engine.control_plane.ledger import write_down
 
 HOME = "https://idp.example"
+FAR = f"https://{'partner.' * 40}example/{'t' * 150}"
+"""An issuer as long as a record takes it, nearly."""
 OTHER = "https://partner.example"
 
 
@@ -27,6 +30,13 @@ def control() -> Iterator[Control]:
                         not_after=NOW + 9, acr="mfa", notice_version="v1",
                     )
                 )  # fmt: skip
+            tx.enrollments.put(
+                Enrollment(
+                    tenant=TENANT, id="far-1", invitation="inv-far", issuer=FAR, subject="s" * 255, state="expired",
+                    secret_digest="5ec7e7", started_at=NOW, changed_at=NOW + 1, not_after=NOW + 9, acr="mfa",
+                    notice_version="v1",
+                )
+            )  # fmt: skip
             write_down(tx, actor="person:x", action="enrollment.started", object_="enrollment:enr-4", now=NOW)
         yield one
 
@@ -36,7 +46,7 @@ def found(control: Control, query: str = "", *, who: str = "viewer") -> list[str
 
 
 def test_enrollments_are_found_by_person_device_state_and_words(control: Control) -> None:
-    assert found(control) == [f"enr-{number}" for number in range(len(STATES))]
+    assert found(control) == [*(f"enr-{number}" for number in range(len(STATES))), "far-1"]
     assert found(control, "?person=tanaka") == ["enr-1", "enr-2"]
     assert found(control, f"?person={OTHER}%7Ctanaka") == ["enr-0"]
     assert found(control, "?device=pc-4") == found(control, "?q=PC-4") == found(control, "?q=inv-4") == ["enr-4"]
@@ -47,6 +57,17 @@ def test_enrollments_are_found_by_person_device_state_and_words(control: Control
     assert found(control, f"?person={OTHER}%7C") == []
 
 
+@pytest.mark.parametrize("by", ["person", "q"])
+def test_a_person_of_another_issuer_is_found_by_the_name_that_lists_show_however_long(
+    control: Control, by: str
+) -> None:
+    for issuer, subject, expected in ((FAR, "s" * 255, "far-1"), (OTHER, "tanaka", "enr-0")):
+        name = f"{issuer}|{subject}"
+
+        assert found(control, f"?{by}={quote(name, safe='')}") == [expected]
+        assert found(control, f"?{by}={quote(name[:-1], safe='')}") == []
+
+
 def test_pages_of_enrollments_follow_each_other(control: Control) -> None:
     first = control.call("GET", "/v1/enrollments?state=open&limit=3").json()
     second = control.call("GET", f"/v1/enrollments?state=open&limit=3&after={first['next']}").json()
@@ -55,7 +76,7 @@ def test_pages_of_enrollments_follow_each_other(control: Control) -> None:
     assert (first["next"], second["next"]) == ("enr-2", None)
 
 
-@pytest.mark.parametrize("query", ["state=gone", "q=%00", "person=" + "x" * 300, "limit=0"])
+@pytest.mark.parametrize("query", ["state=gone", "q=%00", "person=" + "x" * 1026, "limit=0"])
 def test_an_odd_question_about_enrollments_is_refused(control: Control, query: str) -> None:
     assert control.call("GET", f"/v1/enrollments?{query}").json()["code"] == "REQUEST_INVALID"
 

@@ -6,14 +6,19 @@ from typing import Any
 
 from device_inventory.enrollment import STEPS, UNDER_WAY, Enrollment, EnrollmentGroup, states_of
 from zt_engine.control_plane.holders import person_named
-from zt_engine.core.issuer import subject_name
+from zt_engine.core.issuer import is_foreign_name, subject_name
 from zt_engine.ports.inventory import EnrollmentFilter
 
 
 def wanted(
     *, group: EnrollmentGroup | None = None, person: str = "", device_id: str = "", text: str = "", home: str
 ) -> EnrollmentFilter:
-    """Return what is looked for. `person` is the name records know somebody by; without a home issuer any issuer's."""
+    """Return what is looked for. `person` is the name records know somebody by; without a home issuer any issuer's.
+
+    So is a text that can be nothing but the name of another issuer's person, as the lists of enrollments show it.
+    """
+    if not person and is_foreign_name(text):
+        person, text = text, ""
     issuer, subject = person_named(person, home=home) if person else (None, None)
     return EnrollmentFilter(
         states=None if group is None else states_of(group),

@@ -47,6 +47,8 @@ class Model(BaseModel):
 PathText = Annotated[str, Path(min_length=1, max_length=512), AfterValidator(unquote)]
 """A path parameter that may hold any character; `path_of` left its slashes escaped."""
 Words = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Sought = Annotated[str, Field(max_length=1025, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""What is looked for: as long as the longest name that records know anybody by, an issuer and a `sub` of 512 each."""
 Named = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Reason = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """Why something is done: it stands in the audit for ever."""

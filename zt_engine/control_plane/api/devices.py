@@ -20,7 +20,7 @@ from zt_engine.control_plane.idempotency import Answer, Writing, once
 from zt_engine.control_plane.paging import After, Limit, page
 from zt_engine.control_plane.problem import problems
 from zt_engine.control_plane.reads import reads_of
-from zt_engine.control_plane.routes import Instant, Model, PathText, Reason, Words, strict_router
+from zt_engine.control_plane.routes import Instant, Model, PathText, Reason, Sought, strict_router
 from zt_engine.core.errors import InputError
 from zt_engine.ports.inventory import DeviceFilter
 
@@ -49,7 +49,7 @@ class ReasonBody(Model):
 class TransferBody(ReasonBody):
     """Who gets the device."""
 
-    to: Annotated[str, Field(min_length=1, max_length=256)]
+    to: Annotated[Sought, Field(min_length=1)]
 
 
 class EndBody(ReasonBody):
@@ -75,8 +75,8 @@ def _reading(plane: ControlPlane, routes: APIRouter) -> None:
         who: Reader,
         status: Annotated[DeviceStatus | None, Query()] = None,
         ownership: Annotated[Ownership | None, Query()] = None,
-        owner: Annotated[Words, Query()] = "",
-        q: Annotated[Words, Query(description="Part of id, name, model or owner.")] = "",
+        owner: Annotated[Sought, Query()] = "",
+        q: Annotated[Sought, Query(description="Part of id, name, model or owner.")] = "",
         after: After = "",
         limit: Limit = 100,
     ) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.enrollments import listed, wanted
 from zt_engine.control_plane.paging import After, Limit, page
 from zt_engine.control_plane.problem import problems
-from zt_engine.control_plane.routes import PathText, Words
+from zt_engine.control_plane.routes import PathText, Sought
 from zt_engine.core.errors import InputError
 
 Reader = Annotated[Administrator, Depends(administrator("invitations.read"))]
@@ -29,9 +29,11 @@ def router(plane: ControlPlane) -> APIRouter:
     def enrollments(  # noqa: PLR0917 -- called by name
         who: Reader,
         state: Annotated[EnrollmentGroup | None, Query(description="A state, or `open`, or `finished`.")] = None,
-        person: Annotated[Words, Query(description="Whose: the name records of devices know them by.")] = "",
-        device: Annotated[Words, Query(description="The device that came of it.")] = "",
-        q: Annotated[Words, Query(description="Part of id, subject, device or invitation.")] = "",
+        person: Annotated[Sought, Query(description="Whose: the name records of devices know them by.")] = "",
+        device: Annotated[Sought, Query(description="The device that came of it.")] = "",
+        q: Annotated[
+            Sought, Query(description="Part of id, subject, device or invitation; or `ISSUER|SUB`, whole.")
+        ] = "",
         after: After = "",
         limit: Limit = 100,
     ) -> dict[str, Any]:

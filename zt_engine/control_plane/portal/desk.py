@@ -22,7 +22,7 @@ from zt_engine.control_plane.portal.desk_invitations import invitation_routes
 from zt_engine.control_plane.portal.desk_pages import DeskPages
 from zt_engine.control_plane.portal.desk_reading import BUTTONS, DeskReading, Shown
 from zt_engine.control_plane.portal.visitor import Visitor, officer
-from zt_engine.control_plane.routes import PathText, Words
+from zt_engine.control_plane.routes import PathText, Sought
 from zt_engine.core.errors import InputError, UnavailableError, ZtError
 from zt_engine.ports.inventory import DeviceFilter
 
@@ -49,7 +49,7 @@ def router(plane: ControlPlane) -> APIRouter:
 
 def _finding(routes: APIRouter, reading: DeskReading, pages: DeskPages) -> None:
     @routes.get("/desk")
-    def devices(who: Reader, q: Words = "", status: Asked = "", after: After = "") -> Response:
+    def devices(who: Reader, q: Sought = "", status: Asked = "", after: After = "") -> Response:
         """Search for devices."""
         chosen = next((one for one in DEVICE_STATUSES if one == status), None)
         found = reading.search(DeviceFilter(status=chosen, text=q.strip()), after=after)

@@ -15,7 +15,7 @@ from zt_engine.control_plane.paging import After
 from zt_engine.control_plane.portal.desk_pages import DeskPages
 from zt_engine.control_plane.portal.desk_reading import EVENTS, PAGE
 from zt_engine.control_plane.portal.visitor import Visitor, officer
-from zt_engine.control_plane.routes import PathText, Words
+from zt_engine.control_plane.routes import PathText, Sought
 from zt_engine.core.audit import AuditEvent
 from zt_engine.core.errors import InputError
 
@@ -45,7 +45,7 @@ def enrollment_routes(plane: ControlPlane, routes: APIRouter, pages: DeskPages) 
     home = plane.settings.home_issuer
 
     @routes.get("/desk/enrollments")
-    def enrollments(who: Reader, q: Words = "", state: Asked = "", after: After = "") -> Response:
+    def enrollments(who: Reader, q: Sought = "", state: Asked = "", after: After = "") -> Response:
         """Search for enrollments."""
         chosen = next((one for one in GROUPS if one == state), None)
         with plane.store.reading(plane.settings.tenant) as tx:
