@@ -114,6 +114,17 @@ def fooled(traefik: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     impostor.close()
 
 
+def test_a_traefik_that_the_sidecar_does_not_know_lets_nobody_in(traefik: Path, tmp_path: Path) -> None:
+    with started(
+        traefik, tmp_path, app=GateApp(credential(hook="traefik", names=["other"]), hook=TraefikHook)
+    ) as front:
+        answer = front.get()
+
+        # Traefik hands on what the sidecar says, whatever it is.
+        assert (answer.status, answer.values("www-authenticate")) == (401, [b'Zt-Pep-Key realm="zt"'])
+        assert set(front.app.refused) == {"PEP_UNKNOWN"} and front.backend.received == []
+
+
 @pytest.mark.parametrize("answer", IMPOSTORS.values(), ids=IMPOSTORS)
 def test_h5_whatever_is_not_an_allow_lets_nobody_in(fooled: tuple[Front, Impostor], answer: bytes) -> None:
     front, impostor = fooled
