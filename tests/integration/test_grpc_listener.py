@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import pytest
 
@@ -209,6 +210,48 @@ def test_bytes_that_are_no_http_2_end_the_connection(listening: Listening) -> No
             pass
 
     assert listening.client().call(check.METHOD, framed(b"next"))[1] == "0"
+
+
+@pytest.mark.parametrize(
+    ("more", "trailers"),
+    [(("Upper", "x"), None), (("connection", "close"), None), (("x", "a\nb"), None), (None, (":path", "/"))],
+)
+def test_headers_that_http_2_forbids_end_the_connection_also_behind_some_that_it_allows(
+    listening: Listening, more: tuple[str, str] | None, trailers: tuple[str, str] | None
+) -> None:
+    client = listening.client()
+    assert client.call(check.METHOD, framed(b"first"))[1] == "0"
+    client.h2.config.validate_outbound_headers = client.h2.config.normalize_outbound_headers = False
+    stream = client.h2.get_next_available_stream_id()
+    client.h2.send_headers(stream, [(":path", check.METHOD.decode()), *CALL, *([more] if more else [])])
+    client.h2.send_data(stream, framed(b"second"), end_stream=trailers is None)
+    if trailers is not None:
+        client.h2.send_headers(stream, [trailers], end_stream=True)
+    client.sock.sendall(client.h2.data_to_send())
+
+    events: list[h2.events.Event] = []
+    while data := client.sock.recv(65536):
+        events += client.h2.receive_data(data)
+
+    (ended,) = [event for event in events if isinstance(event, h2.events.ConnectionTerminated)]
+    assert ended.error_code == h2.errors.ErrorCodes.PROTOCOL_ERROR
+    assert listening.hook.asked == [b"first"]
+    assert listening.client().call(check.METHOD, framed(b"third"))[1] == "0"
+
+
+def test_more_headers_than_were_agreed_end_the_connection(listening: Listening) -> None:
+    client = listening.client()
+    assert client.call(check.METHOD, framed(b"first"))[1] == "0"
+    stream = client.h2.get_next_available_stream_id()
+    more = [(f"x-{number}", "y" * 1000) for number in range(17)]
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        client.h2.send_headers(stream, [(":path", check.METHOD.decode()), *CALL, *more])
+        client.h2.send_data(stream, framed(b"second"), end_stream=True)
+        client.sock.sendall(client.h2.data_to_send())
+        while client.sock.recv(65536):
+            pass
+
+    assert listening.hook.asked == [b"first"]
 
 
 def test_what_is_begun_before_a_peer_has_heard_that_we_leave_is_answered(listening: Listening) -> None:

@@ -21,8 +21,13 @@ import structlog
 from zt_engine.core.errors import InputError
 from zt_engine.sidecar.connection import names_of, peer_uid
 from zt_engine.sidecar.grpc import check, health
+from zt_engine.sidecar.grpc.blocks import KnownDecoder, KnownEncoder, Validity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from hpack.struct import Header
+
     from zt_engine.sidecar.grpc.listener import GrpcServer
     from zt_engine.sidecar.hooks.credentials import Peer
 
@@ -100,12 +105,17 @@ class GrpcConnection(asyncio.Protocol):
         config = h2.config.H2Configuration(
             client_side=False,
             header_encoding=None,
-            # Inbound headers are checked; what we send is ours.
+            # `Validity` checks inbound headers, the same ones once; what we send is ours.
+            validate_inbound_headers=False,
+            normalize_inbound_headers=False,
             validate_outbound_headers=False,
             normalize_outbound_headers=False,
         )
         self._h2 = _Connection(config)
         self._h2.local_settings = h2.settings.Settings(client=False, initial_values=_SETTINGS)
+        self._h2.decoder = KnownDecoder(MAX_HEADER_BYTES)
+        self._h2.encoder = KnownEncoder()
+        self._validity = Validity()
 
     # -- what the event loop calls
 
@@ -152,6 +162,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def _take(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.RequestReceived):
+            self._check(self._validity.of_request, event.headers)
             self._begin(event)
         elif isinstance(event, h2.events.DataReceived):
             self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -169,6 +180,8 @@ class GrpcConnection(asyncio.Protocol):
             self._waiting = deque(item for item in self._waiting if item[0] != event.stream_id)
         elif isinstance(event, h2.events.WindowUpdated | h2.events.RemoteSettingsChanged):
             self._write_waiting()
+        elif isinstance(event, h2.events.TrailersReceived):
+            self._check(self._validity.of_trailers, event.headers)
         elif isinstance(event, h2.events.ConnectionTerminated):
             self._draining = True
             self._end_if_done()
@@ -176,6 +189,13 @@ class GrpcConnection(asyncio.Protocol):
             # It has read that we leave, and what it began before that is here.
             self._draining = True
             self._end_if_done()
+
+    def _check(self, valid: Callable[[Iterable[Header]], None], headers: Iterable[Header] | None) -> None:
+        try:
+            valid(headers or ())
+        except h2.exceptions.ProtocolError as error:
+            self._h2.close_connection(error.error_code)
+            raise
 
     def _begin(self, event: h2.events.RequestReceived) -> None:
         stream = event.stream_id
