@@ -103,8 +103,14 @@ def used() -> dict[str, str]:
     }
     for text, where in constants():
         if SUFFIX.fullmatch(text):
-            found.update({prefix + text: where for prefix in prefixes()})
+            found.update({prefix + text: where for prefix in prefixes() if begins(prefix, where)})
     return found
+
+
+def begins(prefix: str, where: str) -> bool:
+    """Whether codes of a file may begin so: those of `catalogue_*.py` with CATALOGUE, of what all share with any."""
+    family = Path(where.partition(":")[0]).stem.partition("_")[0]
+    return family.upper() == prefix or family.upper() not in prefixes()
 
 
 def test_every_code_that_is_used_is_registered() -> None:

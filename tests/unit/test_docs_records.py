@@ -9,9 +9,12 @@ import pytest
 
 from zt_engine.adapters.catalogue_yaml import load_catalogue
 from zt_engine.adapters.device_json import decode_device
+from zt_engine.adapters.signals_yaml import load_signals
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.adapters.subject_json import decode_subject
 from zt_engine.bootstrap.installation import DEVICE_EXAMPLE, SUBJECT_EXAMPLE
+from zt_engine.control_plane.api.signals import Batch
+from zt_engine.core.signals import Signal, begin, check, effects, penalty, take
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -39,6 +42,35 @@ def test_the_situation_that_is_shown_is_in_force() -> None:
 
     assert (situation.threat_level, [item.id for item in situation.overlays]) == (1, ["incident-42"])
     assert situation.is_revoked("device", "laptop-17", now=1_900_000_000)
+
+
+def test_the_rules_that_are_shown_take_the_signals_that_are_shown() -> None:
+    rules = load_signals(shown("situation.md", "signals"), where="docs/situation.md")
+    batch = Batch.model_validate_json(shown("situation.md", "signal"))
+
+    assert len(rules) == 3
+    taken = {}
+    for one in batch.signals:
+        signal = Signal(id=one.id, kind=one.kind, at=one.at, principal=one.principal, level=one.level, value=one.value)
+        (rule,) = rules.of(signal)
+        check(rule, signal, now=one.at)
+        taken[rule.id] = effects(rule, take(rule, begin(rule), signal, now=one.at), now=one.at)
+    assert taken == {
+        "device-risk": ("threshold:+60", "ceiling:0", "obligation:no_download"),
+        "login-burst": ("acr:phr", "obligation:notify_owner"),
+    }
+
+
+@pytest.mark.parametrize("level", ["low", "medium"])
+def test_the_steps_that_are_shown_are_those_of_the_rules(level: str) -> None:
+    (row,) = re.findall(rf"^\| `{level}` \|.*$", (DOCS / "situation.md").read_text(), re.MULTILINE)
+    full = {"low": 5, "medium": 20}[level]
+    hours, *numbers = (int(number) for number in re.findall(r"\d+", row.rpartition("points for")[2]) if number != "12")
+    steps = [penalty(full, 13 * 3600 + 12 * 3600 * step) for step in range(len(numbers) + 1)]
+
+    assert (hours, numbers) == (13, steps[:-1])
+    assert steps[-1] == 0
+    assert penalty(full, 13 * 3600 - 1) == full
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 
 from tests.control_support import NOW, Control
 from tests.unit.test_control_situation import APPROVERS, CONTINUITY, GRANT, KEYS, OVERLAY
+from zt_engine.adapters.signals_yaml import load_signals
 from zt_engine.cli import situation
 from zt_engine.cli.main import app
+from zt_engine.control_plane.signals import RULES
 from zt_engine.core.errors import InputError
 
 
@@ -174,3 +176,26 @@ def test_what_broke_the_glass_is_shown_until_it_was_reviewed(control: Control, t
 
     assert "grant:g/1: reviewed" in zt("review", "g/1", "-m", "two cases read")
     assert "review:" not in zt("show")
+
+
+RULES_OF_SIGNALS = "risks:\n  - {id: user-risk, signal: user_risk, scope: subject, gate: [deny]}\n"
+
+
+def test_what_somebody_noticed_is_told_and_shown_with_its_rule(control: Control) -> None:
+    control.plane.extras[RULES] = load_signals(RULES_OF_SIGNALS, where="signals.yaml")
+
+    told = zt("signal", "user_risk", "subject:tanaka", "--level", "high")
+    again = zt("signal", "user_risk", "subject:tanaka", "--level", "low")
+
+    assert "overlay:signals/user-risk/tanaka/1: changed" in told
+    assert "no overlay is another one" in again
+    line = "overlay:signals/user-risk/tanaka/2  deny  subject:tanaka  until "
+    (english,) = [one for one in zt("show").splitlines() if one.startswith(line)]
+    assert english.endswith("  from signals, rule user-risk")
+    assert "シグナルによる措置、ルール user-risk" in zt("show", lang="ja")
+
+
+def test_what_no_rule_is_about_is_said(control: Control) -> None:
+    with pytest.raises(InputError, match="SIGNAL_UNRULED"):
+        zt("signal", "user_risk", "subject:tanaka", "--level", "high")
+    assert CliRunner().invoke(app, ["situation", "signal", "user_risk", "subject:tanaka"]).exit_code == 2

@@ -23,6 +23,7 @@ from zt_engine.adapters.keys_fetch import key_source
 from zt_engine.adapters.keys_jwks import KeySource
 from zt_engine.adapters.opa_clients import FILE
 from zt_engine.adapters.person_oidc import OidcPersons
+from zt_engine.adapters.signals_yaml import load_signals
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
@@ -51,8 +52,10 @@ from zt_engine.control_plane.portal.enroll import PACKAGE
 from zt_engine.control_plane.portal.parts import Portal
 from zt_engine.control_plane.portal.rooms import portal_room
 from zt_engine.control_plane.remedies import ModelReadiness, NoReadiness, Readiness
+from zt_engine.control_plane.signals import RULES
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.core.issuer import IssuerConfig
+from zt_engine.core.signals import Rules
 from zt_engine.pages.book import PageBook
 from zt_engine.pages.enroll import Package
 from zt_engine.ports import Clock
@@ -89,6 +92,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     attestation = faults.of(lambda: _attestation(settings))
     trust = faults.of(lambda: ControlTrust(settings, *(signers or ({}, {}))))
     readiness = faults.of(lambda: _readiness(settings, trust))
+    rules_of_signals = faults.of(lambda: _signals(settings))
     store = faults.of(lambda: opened_store(settings))
     faults.check()
     record = Ledger(facts)
@@ -107,6 +111,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         PACKAGE: package,
         "ca_sha256": pin(tls_ca),
         "trust": trust.handout,
+        RULES: rules_of_signals,
     }
     records = StrictRecords(trust.approvers)
     est = EstService(
@@ -312,6 +317,11 @@ def _facts(names: tuple[str, ...]) -> frozenset[str]:
     if problems:
         raise ConfigError(tuple(problems))
     return frozenset(names or CATALOGUE)
+
+
+def _signals(settings: ControlSettings) -> Rules:
+    path = settings.control.signals
+    return Rules() if path is None else load_signals(_bytes(settings, path), where=str(settings.path(path)))
 
 
 def _bytes(settings: ControlSettings, path: Path | None) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from uuid import uuid4
 
 import msgspec
 import typer
@@ -29,6 +30,9 @@ Hours = Annotated[float, typer.Option("--hours", min=0.01, max=720, help="For ho
 Level = Annotated[int, typer.Argument(min=0, max=4, help="0 calm, 1 watchful, 2 alert, 3 severe, 4 emergency.")]
 Kind = Literal["grant", "continuity", "threat_level"]
 KeptKind = Literal["overlay", "grant", "continuity"]
+SignalLevel = Literal["cleared", "low", "medium", "high"]
+OF_SIGNALS: Final = "signals"
+"""Whose overlays those are that rules about signals declared."""
 PATHS: Final[Mapping[str, str]] = {"overlay": "overlays", "grant": "grants", "continuity": "continuity"}
 LEVELS: Final[Mapping[Language, tuple[str, ...]]] = {
     "en": ("calm", "watchful", "alert", "severe", "emergency"),
@@ -43,12 +47,21 @@ _TEXTS: Final[Mapping[str, Mapping[Language, str]]] = {
         "en": "{what}: declared; sidecars hear it within a second",
         "ja": "{what}: 宣言しました。すぐに伝わります",
     },
+    "changed": {
+        "en": "{what}: changed; sidecars hear it within a second",
+        "ja": "{what}: 変更しました。すぐに伝わります",
+    },
     "gone": {"en": "{what}: taken back", "ja": "{what}: 取り消しました"},
     "unknown_device": {
         "en": "no such device is known; the revocation is recorded and holds for whoever enrolls under this id",
         "ja": "このIDの端末は登録されていません。失効は記録され、今後このIDで登録される端末にも適用されます",
     },
     "owner": {"en": "raised by {owner}", "ja": "宣言者 {owner}"},
+    "of_signals": {"en": "from signals, rule {cause}", "ja": "シグナルによる措置、ルール {cause}"},
+    "noticed": {
+        "en": "taken in; no overlay is another one now",
+        "ja": "受け付けました。措置に変わりはありません",
+    },
     "staged": {
         "en": "staged, rollout {number} (reached: {rings})",
         "ja": "段階的に展開中、展開 {number}（到達: {rings}）",
@@ -85,6 +98,8 @@ def show(json_: AsJson = False) -> None:
         why = record.get("reason") or record.get("cause") or ""
         name = f"{kind}:{record['id']}" if record.get("id") else kind
         owner = _text("owner", owner=record["owner"]) if record.get("owner") else ""
+        if record.get("owner") == OF_SIGNALS:
+            owner, why = _text("of_signals", cause=why), ""
         print("  ".join(part for part in (name, what, until, owner, why) if part))
     if not lines:
         _say("none")
@@ -165,6 +180,30 @@ def overlay(
         "exercise": exercise,
     }
     _declare("overlay", record)
+
+
+@app.command()
+def signal(
+    kind: Annotated[str, typer.Argument(help="What was noticed, as rules name it: user_risk, edr_alert.")],
+    principal: Annotated[str, typer.Argument(help="subject:ID, device:ID, service:ID or tenant.")],
+    level: Annotated[SignalLevel | None, typer.Option(help="How bad it was judged.")] = None,
+    value: Annotated[int | None, typer.Option(min=0, help="How many were counted.")] = None,
+    exercise: Annotated[bool, typer.Option("--exercise", help="Record it and change nothing.")] = False,
+) -> None:
+    """Tell what somebody noticed: the rules of the control plane say what follows from it, and for how long."""
+    told: dict[str, Any] = {"id": f"cli-{uuid4()}", "kind": kind, "at": int(time.time()), "principal": principal}
+    told |= {name: said for name, said in (("level", level), ("value", value)) if said is not None}
+    if len(told) != 5:
+        raise typer.BadParameter("one of --level and --value")
+    with asked.client() as plane:
+        found = plane.post("v1", "signals", body={"signals": [{**told, "exercise": exercise}]})
+    for one in found["overlays"]:
+        _say("changed", what=f"overlay:{one}")
+    if not found["overlays"] and found["taken"]:
+        _say("noticed")
+    if found["ignored"] and not found["taken"]:
+        first = found["ignored"][0]
+        raise InputError(first["code"], first["message"])
 
 
 @app.command()

@@ -46,6 +46,8 @@ class Control(Section):
     """Whose pages people see: it stands at the head of each."""
     help_contact: str = ""
     """Whom people ask for help, as pages say it: a telephone number, an address, a room."""
+    signals: Path | None = None
+    """Which signals tighten what by themselves (`signals.yaml`); without it none does."""
     floor: Path | None = None
     """A folder that gets a copy of the stream, for sidecars that reach no control plane."""
 

@@ -38,6 +38,7 @@ Permission = Literal[
     "situation.read",
     "situation.write",
     "revocations.write",
+    "signals.write",
     "sidecars.read",
     "sidecars.write",
     "audit.read",
@@ -70,6 +71,7 @@ _SECURITY: Final[frozenset[Permission]] = _APPROVER | {
     "devices.revoke",
     "devices.retire",
     "revocations.write",
+    "signals.write",
     "situation.write",
     "subjects.write",
     "policy.publish",
@@ -77,9 +79,17 @@ _SECURITY: Final[frozenset[Permission]] = _APPROVER | {
 _OWNER: Final[frozenset[Permission]] = _SECURITY | {"sidecars.write"}
 
 PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType(
-    {"viewer": _VIEWER, "helpdesk": _HELPDESK, "approver": _APPROVER, "security": _SECURITY, "owner": _OWNER}
+    {
+        "connector": frozenset({"signals.write"}),
+        "viewer": _VIEWER,
+        "helpdesk": _HELPDESK,
+        "approver": _APPROVER,
+        "security": _SECURITY,
+        "owner": _OWNER,
+    }
 )
-"""What each role may do; each has all that the one before it has."""
+"""What each role may do; from `viewer` on each has all that the one before it has. A connector is a program that tells
+signals, and its key opens nothing else."""
 
 DELEGATED: Final[frozenset[Permission]] = frozenset({"policy.read", "policy.publish"})
 """What whoever answers for one service may do, whatever the role; `delegating` says what they may publish."""

@@ -20,6 +20,7 @@ from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.fleet import FleetWatching
 from zt_engine.control_plane.ledger import Ledger, keep_enrollment
 from zt_engine.control_plane.sessions import Sessions
+from zt_engine.control_plane.signals import Signals
 from zt_engine.control_plane.situation import forget_ended
 from zt_engine.ports.inventory import DeviceFilter, EnrollmentFilter, Transaction
 
@@ -39,6 +40,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     expired: int = 0
     retired: int = 0
     forgotten: int = 0
+    signals: int = 0
     fleet: FleetEvent = "none"
 
 
@@ -49,12 +51,14 @@ class Housekeeping:
         self._plane = plane
         self._record = Ledger(plane.settings.facts)
         self._fleet = FleetWatching(plane)
+        self._signals = Signals(plane)
         self._place = ""
         self._revocations_due = 0
 
     def turn(self, *, now: int) -> Turn:
         """Do a piece of what is due. Raises UnavailableError like every use of the store."""
         fleet = self._fleet.look(now=now)  # first: an alarm waits for nothing
+        signals = self._signals.keep(now=now)
         pruned = self._plane.store.prune(now)
         sessions = self._plane.extras.get("sessions")
         if isinstance(sessions, Sessions):
@@ -65,7 +69,7 @@ class Housekeeping:
             with self._plane.store.writing(self._plane.settings.tenant) as tx:
                 pruned += forget_ended(tx, before=now - REVOCATIONS_KEPT)
             self._revocations_due = now + REVOCATIONS_EVERY
-        return Turn(pruned=pruned, expired=over, retired=retired, forgotten=forgot, fleet=fleet)
+        return Turn(pruned=pruned, expired=over, retired=retired, forgotten=forgot, signals=signals, fleet=fleet)
 
     def _expire(self, now: int) -> int:
         """End enrollments that took too long; a key that was certified on the way is revoked with them."""

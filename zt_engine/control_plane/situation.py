@@ -16,6 +16,7 @@ from zt_engine.control_plane.break_glass import declare, reviews, signed_content
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.ledger import revoke, write_down
 from zt_engine.control_plane.rollouts import RELEASE, Held, supersede, under_way
+from zt_engine.control_plane.signal_overlays import OWNER, PREFIX, released
 from zt_engine.control_plane.threat_level import Lowering, level_of, lowered_by
 from zt_engine.core.approval import Approval
 from zt_engine.core.errors import InputError
@@ -36,9 +37,20 @@ class Declarations:
         self._plane = plane
 
     def put(
-        self, tx: Transaction, kind: Kind, id_: str, record: Mapping[str, Any], *, actor: str, now: int
+        self,
+        tx: Transaction,
+        kind: Kind,
+        id_: str,
+        record: Mapping[str, Any],
+        *,
+        actor: str,
+        now: int,
+        reason: str = "",
     ) -> dict[str, Any]:
-        """Insert or replace a record; ConfigError with the sidecar reader's codes, RECORD_ID, RECORDS_FULL, GRANT_*."""
+        """Insert or replace a record; ConfigError with the sidecar reader's codes, RECORD_ID, RECORDS_FULL, GRANT_*.
+
+        The audit says `reason`, or else what the record itself says.
+        """
         if record.get("id") != id_:
             raise InputError("RECORD_ID", "the record has another id than its URL", where="id")
         record = owned(kind, record, actor)
@@ -55,18 +67,21 @@ class Declarations:
             raise InputError("RECORDS_FULL", f"there are {len(held)} already; remove some that are over")
         tx.situation.put(kind, id_, raw)
         tx.outbox.announce(f"{kind}.changed", raw)
-        reason = record.get("reason") or record.get("cause") or ""
-        self._write_down(tx, kind, id_, held.get(id_), raw, actor=actor, reason=str(reason), now=now)
+        reason = reason or str(record.get("reason") or record.get("cause") or "")
+        self._write_down(tx, kind, id_, held.get(id_), raw, actor=actor, reason=reason, now=now)
         return dict(record)
 
     def remove(self, tx: Transaction, kind: Kind, id_: str, *, actor: str, reason: str, now: int) -> None:
-        """Remove a record; RECORD_NOT_FOUND."""
-        held = tx.situation.all(kind).get(id_)
-        if held is None:
+        """Remove a record, and with an overlay of signals the others of its rule and principal; RECORD_NOT_FOUND."""
+        held = tx.situation.all(kind)
+        if id_ not in held:
             raise InputError("RECORD_NOT_FOUND", f"there is no such {kind}")
-        tx.situation.put(kind, id_, None)
-        tx.outbox.announce(f"{kind}.changed", msgspec.json.encode({"id": id_, "removed": True}))
-        self._write_down(tx, kind, id_, held, None, actor=actor, reason=reason, now=now)
+        of_signals = kind == "overlay" and id_.startswith(PREFIX) and actor != OWNER
+        for one in released(tx, id_, now=now) if of_signals else (id_,):
+            if one in held:
+                tx.situation.put(kind, one, None)
+                tx.outbox.announce(f"{kind}.changed", msgspec.json.encode({"id": one, "removed": True}))
+                self._write_down(tx, kind, one, held[one], None, actor=actor, reason=reason, now=now)
 
     def set_level(
         self,
@@ -174,8 +189,15 @@ def _staged(held: Held) -> dict[str, Any]:
 
 
 def owned(kind: str, record: Mapping[str, Any], actor: str) -> Mapping[str, Any]:
-    """Return a record with its owner: an overlay is whose who raised it, whatever it says."""
-    return {**record, "owner": actor} if kind == "overlay" else record
+    """Return a record with its owner: an overlay is whose who raised it, whatever it says.
+
+    InputError OVERLAY_ID for an id that only signals give.
+    """
+    if kind != "overlay":
+        return record
+    if str(record.get("id", "")).startswith(PREFIX) and actor != OWNER:
+        raise InputError("OVERLAY_ID", f"what begins with `{PREFIX}` is declared by signals", where="id")
+    return {**record, "owner": actor}
 
 
 def forget_ended(tx: Transaction, *, before: int) -> int:

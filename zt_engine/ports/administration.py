@@ -10,7 +10,7 @@ import msgspec
 from zt_engine.core.approval import Approval
 from zt_engine.core.identity import SubjectRecord
 
-Role = Literal["viewer", "helpdesk", "approver", "security", "owner"]
+Role = Literal["connector", "viewer", "helpdesk", "approver", "security", "owner"]
 RecordKind = Literal["overlay", "grant", "revocation", "continuity"]
 
 

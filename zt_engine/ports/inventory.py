@@ -19,6 +19,7 @@ from device_inventory.inventory import Device
 from device_inventory.invitation import Invitation
 from zt_engine.core.audit import AuditEvent
 from zt_engine.core.identity import SubjectRecord
+from zt_engine.core.signals import Held
 from zt_engine.ports.releases import BundleStore, ReleaseStore
 from zt_engine.ports.sessions import SessionStore
 from zt_engine.ports.webauthn import PasskeyStore
@@ -277,6 +278,26 @@ class SituationStore(Protocol):
         ...
 
 
+class SignalStore(Protocol):
+    """Where the rules about signals stand, for each principal something was noticed of."""
+
+    def get(self, id_: str) -> Held | None:
+        """Return where one stands, locked for the rest of a writing transaction."""
+        ...
+
+    def put(self, held: Held) -> None:
+        """Insert or replace; UnavailableError STORE_CONFLICT when its version did not grow."""
+        ...
+
+    def remove(self, id_: str) -> None:
+        """Forget one."""
+        ...
+
+    def due(self, *, now: int, limit: int) -> Sequence[str]:
+        """Return the ids of those that have to be looked at by now, the longest overdue first."""
+        ...
+
+
 class Transaction(Protocol):
     """One transaction over one tenant."""
 
@@ -294,6 +315,7 @@ class Transaction(Protocol):
     sessions: SessionStore
     passkeys: PasskeyStore
     assets: AssetStore
+    signals: SignalStore
 
 
 class InventoryStore(Protocol):

@@ -24,6 +24,7 @@ from zt_engine.adapters.store_sql.releases import SqlBundles, SqlReleases
 from zt_engine.adapters.store_sql.session import Session
 from zt_engine.adapters.store_sql.sessions import SqlSessions
 from zt_engine.adapters.store_sql.sidecars import SqlSidecars
+from zt_engine.adapters.store_sql.signals import SqlSignals
 from zt_engine.adapters.store_sql.situation import SqlSituation
 from zt_engine.adapters.store_sql.tables import answers, ceremonies, nonces, used_ids
 from zt_engine.ports.inventory import (
@@ -37,6 +38,7 @@ from zt_engine.ports.inventory import (
     Outbox,
     SequencedEvent,
     SidecarStore,
+    SignalStore,
     SituationStore,
 )
 from zt_engine.ports.releases import BundleStore, ReleaseStore
@@ -61,6 +63,7 @@ class SqlTransaction:
     sessions: SessionStore
     passkeys: PasskeyStore
     assets: AssetStore
+    signals: SignalStore
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -80,6 +83,7 @@ class SqlTransaction:
         self.sessions = SqlSessions(session)
         self.passkeys = SqlPasskeys(session)
         self.assets = SqlAssets(session)
+        self.signals = SqlSignals(session)
 
     def finish(self) -> bool:
         """Write what comes last, or raise what went wrong before; whether sidecars are to be told anything."""

@@ -159,6 +159,17 @@ subjects: Final = Table(
 
 situation: Final = Table("situation", metadata, _key("tenant"), _key("kind"), _key("id"), _body())
 
+signals: Final = Table(
+    "signals",
+    metadata,
+    _key("tenant"),
+    _key("id"),
+    _number("version"),
+    _number("due"),
+    _body(),
+    Index(None, "tenant", "due"),
+)
+
 audit: Final = Table(
     "audit",
     metadata,

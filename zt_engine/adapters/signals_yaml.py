@@ -1,0 +1,161 @@
+"""Reading `signals.yaml`: which signals tighten what by themselves, every fault at once, each with file and line.
+
+A rule can only tighten (the effects are those of overlays), and never for longer than its `ttl` without the control
+plane. One source's word does not close everything to everybody: a rule about the tenant or a service neither denies nor
+lowers a ceiling.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, get_args
+
+from zt_engine.adapters.yaml_fields import Faults, Fields
+from zt_engine.adapters.yaml_strict import YamlMap, YamlNode, YamlScalar, read_yaml
+from zt_engine.core.signals import LEVELS, MIN_DWELL, MIN_HOLD, Risk, Rule, Rules, ScopeKind, Switch
+from zt_engine.core.situation_words import parse_effect
+
+MAX_RULES: Final = 100
+MAX_EFFECTS: Final = 4
+MAX_NUMBER: Final = 1_000_000
+MAX_SAMPLES: Final = 20
+LONGEST: Final = 72 * 3600
+_SHORTEST_TTL: Final = 600
+_SCOPES: Final[tuple[ScopeKind, ...]] = get_args(ScopeKind)
+_WIDE: Final = ("tenant", "service")
+_CLOSING: Final = ("deny", "ceiling")
+_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,3})([smh])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
+_WHOM: Final = f"it says whom it is about: {', '.join(_SCOPES)}"
+_COMMON: Final = ("id", "signal", "scope", "dwell", "hold", "ttl", "severity")
+_SWITCH: Final = frozenset({*_COMMON, "enter", "exit", "samples", "effects"})
+_RISK: Final = frozenset({*_COMMON, "gate"})
+
+
+def load_signals(text: str | bytes, *, where: str) -> Rules:
+    """Return the rules of a file; ConfigError SIGNALS_* and YAML_* with every fault."""
+    root = read_yaml(text, where=where)
+    faults = Faults(where, "SIGNALS")
+    top = Fields(root, "signals.yaml", {"switches", "risks"}, faults)
+    rules: list[Rule] = [_switch(node, faults) for node in _maps(top, "switches", faults)]
+    rules += [_risk(node, faults) for node in _maps(top, "risks", faults)]
+    for number, rule in enumerate(rules):
+        if rule.id in {before.id for before in rules[:number]}:
+            faults.add("_DUPLICATE", f"there are two rules `{rule.id}`", root.line)
+    if len(rules) > MAX_RULES:
+        faults.add("_VALUE", f"there are {len(rules)} rules; at most {MAX_RULES} are read", root.line)
+    faults.raise_if_any()
+    return Rules(rules)
+
+
+def _maps(top: Fields, key: str, faults: Faults) -> Sequence[YamlMap]:
+    found: list[YamlMap] = []
+    for node in top.sequence(key):
+        if isinstance(node, YamlMap):
+            found.append(node)
+        else:
+            faults.add("_VALUE", f"an entry of `{key}` is no mapping", node.line)
+    return found
+
+
+class _Common:
+    """What both kinds of rules have."""
+
+    def __init__(self, node: YamlMap, known: frozenset[str], faults: Faults) -> None:
+        self.fields = fields = Fields(node, "rule", known, faults)
+        self._faults = faults
+        for key, why in (("id", "it begins the ids of its overlays"), ("signal", "it is about one"), ("scope", _WHOM)):
+            fields.require(key, why)
+        self.id = fields.text("id", _ID, "small letters, digits and `-`, 40 at most") or ""
+        self.signal = fields.text("signal", _KIND, "small letters, digits and `_`") or ""
+        scope = fields.text("scope", re.compile("|".join(_SCOPES)), f"one of {', '.join(_SCOPES)}")
+        self.scope: ScopeKind = next((one for one in _SCOPES if one == scope), "subject")
+        self.severity = fields.text("severity") or ""
+        self.dwell = self._seconds("dwell", MIN_DWELL, MIN_DWELL)
+        self.hold = self._seconds("hold", MIN_HOLD, MIN_HOLD)
+
+    def ttl(self, default: int) -> int:
+        return self._seconds("ttl", default, _SHORTEST_TTL)
+
+    def effects(self, key: str) -> tuple[str, ...]:
+        """Read effects of overlays, those that one source's word may have on so many."""
+        self.fields.require(key, "a rule without any does nothing")
+        found = self.fields.texts(key)
+        line = self.fields.line_of(key)
+        if len(found) > MAX_EFFECTS:
+            self._faults.add("_VALUE", f"`{key}` has more than {MAX_EFFECTS} entries", line)
+        for text in found:
+            effect = parse_effect(text)
+            if effect is None:
+                hint = "deny, ceiling:R, threshold:+N, acr:L, report_age:SECONDS or obligation:ID"
+                self._faults.add("_VALUE", f"`{text[:80]}` is no effect", line, hint)
+            elif effect.kind in _CLOSING and self.scope in _WIDE:
+                hint = "ask for more instead (acr, threshold, obligation), or declare it by hand"
+                wide = f"`{effect.kind}` for `{self.scope}`: one source would close it to everybody"
+                self._faults.add("_WIDE", wide, line, hint)
+        return found
+
+    def _seconds(self, key: str, default: int, least: int) -> int:
+        if not self.fields.has(key):
+            return default
+        text = self.fields.text(key, _DURATION, "a length of time such as 15m or 4h")
+        match = _DURATION.fullmatch(text or "")
+        if match is None:
+            return default
+        seconds = int(match[1]) * _SECONDS[match[2]]
+        if not least <= seconds <= LONGEST:
+            self.fields.wrong(key, f"from {least // 60}m to {LONGEST // 3600}h")
+        return seconds
+
+
+def _switch(node: YamlMap, faults: Faults) -> Switch:
+    common = _Common(node, _SWITCH, faults)
+    fields = common.fields
+    for key in ("enter", "exit"):
+        fields.require(key, "what goes up and down around one number would fire again and again")
+    levels = _is_word(fields.node("enter"))
+    enter, exit_ = (_threshold(fields, key, levels=levels) for key in ("enter", "exit"))
+    if fields.has("enter") and fields.has("exit") and exit_ >= enter:
+        faults.add("_VALUE", "`exit` is not below `enter`", fields.line_of("exit"))
+    return Switch(
+        id=common.id,
+        signal=common.signal,
+        scope=common.scope,
+        enter=enter,
+        exit=exit_,
+        levels=levels,
+        effects=common.effects("effects"),
+        samples=fields.integer("samples", 1, MAX_SAMPLES) or 1,
+        dwell=common.dwell,
+        hold=common.hold,
+        ttl=common.ttl(3_600),
+        severity=common.severity,
+    )
+
+
+def _risk(node: YamlMap, faults: Faults) -> Risk:
+    common = _Common(node, _RISK, faults)
+    return Risk(
+        id=common.id,
+        signal=common.signal,
+        scope=common.scope,
+        gate=common.effects("gate"),
+        dwell=common.dwell,
+        hold=common.hold,
+        ttl=common.ttl(14_400),
+        severity=common.severity,
+    )
+
+
+def _is_word(node: YamlNode | None) -> bool:
+    return isinstance(node, YamlScalar) and isinstance(node.value, str)
+
+
+def _threshold(fields: Fields, key: str, *, levels: bool) -> int:
+    if not levels:
+        return fields.integer(key, 0, MAX_NUMBER) or 0
+    word = fields.text(key, re.compile("|".join(LEVELS)), f"one of {', '.join(LEVELS)}, as `enter` is a level")
+    return next((rank for rank, level in enumerate(LEVELS) if level == word), 0)

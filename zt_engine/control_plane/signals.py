@@ -1,0 +1,188 @@
+"""What signals do by themselves: each is taken in by its rules, and what follows is declared, renewed and taken back.
+
+INVARIANT: an overlay is told again when its effect is another one or half of its time is over, never because a signal
+was heard: however many there are, sidecars hear of few.
+INVARIANT: nothing here touches an overlay that is not its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.signal_overlays import OWNER, stem
+from zt_engine.control_plane.situation import MOST, Declarations
+from zt_engine.core.errors import InputError
+from zt_engine.core.signals import Declared, Held, Rule, Rules, Signal, begin, changes_at, check, effects, fits, take
+from zt_engine.ports.inventory import Transaction
+
+log = structlog.get_logger()
+
+RULES: Final = "signals"
+"""Where the rules stand among `ControlPlane.extras`."""
+FOR_PEOPLE: Final = 100
+"""How many of the overlays that sidecars read are left to people."""
+PAGE: Final = 500
+AGAIN: Final = 60
+_BY_TIME: Final = "by time"
+
+
+class Ignored(msgspec.Struct, frozen=True, kw_only=True):
+    """A signal that does nothing, and why."""
+
+    id: str
+    code: str
+    message: str
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a batch: how much was taken in, what was ignored, and which overlays are others now."""
+
+    taken: int
+    ignored: tuple[Ignored, ...]
+    overlays: tuple[str, ...]
+
+
+class Signals:
+    """The signals of a control plane."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._declarations = Declarations(plane)
+
+    @property
+    def _rules(self) -> Rules:
+        rules = self._plane.extras.get(RULES)
+        return rules if isinstance(rules, Rules) else Rules()
+
+    def take(self, tx: Transaction, some: Sequence[Signal], *, now: int) -> Taken:
+        """Take a batch in; what one rule does not take stops nothing else."""
+        ignored: list[Ignored] = []
+        heard: dict[str, tuple[Rule, list[Signal]]] = {}
+        for signal in some:
+            rules = self._rules.of(signal)
+            if not rules:
+                text = f"no rule is about `{signal.kind}` of a `{signal.principal.partition(':')[0]}`"
+                ignored.append(Ignored(id=signal.id, code="SIGNAL_UNRULED", message=text))
+            for rule in rules:
+                try:
+                    check(rule, signal, now=now)
+                except InputError as error:
+                    ignored.append(Ignored(id=signal.id, code=error.code, message=error.message))
+                    continue
+                id_ = stem(rule, signal.principal, exercise=signal.exercise)
+                heard.setdefault(id_, (rule, []))[1].append(signal)
+        changed: list[str] = []
+        for id_ in sorted(heard):  # always in one order, or two batches could wait for each other
+            rule, signals = heard[id_]
+            before = tx.signals.get(id_)
+            after = _heard(id_, rule, before, signals, now=now)
+            if after != before:
+                changed += self._settle(tx, rule, after, why=_why(signals), now=now)
+        return Taken(taken=sum(len(one) for _, one in heard.values()), ignored=tuple(ignored), overlays=tuple(changed))
+
+    def keep(self, *, now: int) -> int:
+        """Renew, fade and take back what is due; return how many overlays are others now."""
+        tenant = self._plane.settings.tenant
+        with self._plane.store.reading(tenant) as tx:
+            due = tx.signals.due(now=now, limit=PAGE)
+        changed = 0
+        for id_ in due:
+            with self._plane.store.writing(tenant) as tx:
+                held = tx.signals.get(id_)
+                if held is None or held.due > now:
+                    continue
+                rule = self._rules.get(held.rule)
+                if rule is None or not fits(rule, held.state):
+                    changed += len(self._run_out(tx, held, now=now))
+                else:
+                    changed += len(self._settle(tx, rule, held, why=_BY_TIME, now=now))
+        return changed
+
+    def _settle(self, tx: Transaction, rule: Rule, held: Held, *, why: str, now: int) -> list[str]:
+        """Have exactly those overlays that follow from where a rule stands, and keep where it stands."""
+        known = {one.id: one for one in held.declared}
+        wanted: dict[str, Declared] = {}
+        changed: list[str] = []
+        full = False
+        for number, effect in enumerate(effects(rule, held.state, now=now), 1):
+            id_ = f"{held.id}/{number}"
+            old = known.get(id_)
+            if old is not None and old.effect == effect and now < _renewed_at(rule, old):
+                wanted[id_] = old
+            elif old is None and len(tx.situation.all("overlay")) >= MOST["overlay"] - FOR_PEOPLE:
+                full = True
+            else:
+                wanted[id_] = Declared(id_, effect, now + rule.ttl)
+                self._declare(tx, rule, held, wanted[id_], why=why, now=now)
+                changed.append(id_)
+        changed += self._take_back(tx, [id_ for id_ in known if id_ not in wanted], why=why, now=now)
+        if full:
+            log.error("signals.full", code="SIGNALS_FULL", rule=rule.id, principal=held.principal)
+        ends = [changes_at(rule, held.state, now=now), *(_renewed_at(rule, one) for one in wanted.values())]
+        due = min((end for end in (*ends, now + AGAIN if full else None) if end is not None), default=None)
+        if due is None and held.version:
+            tx.signals.remove(held.id)
+        elif due is None:
+            pass  # nothing came of it, and nothing is known of it
+        else:
+            declared = tuple(wanted.values())
+            tx.signals.put(msgspec.structs.replace(held, version=held.version + 1, declared=declared, due=due))
+        return changed
+
+    def _run_out(self, tx: Transaction, held: Held, *, now: int) -> list[str]:
+        """Let the overlays of a rule that is no more end by themselves, and forget them then."""
+        ended = [one.id for one in held.declared if one.not_after <= now]
+        left = tuple(one for one in held.declared if one.not_after > now)
+        if left:
+            due = min(one.not_after for one in left)
+            tx.signals.put(msgspec.structs.replace(held, version=held.version + 1, declared=left, due=due))
+        else:
+            tx.signals.remove(held.id)
+        return self._take_back(tx, ended, why=f"{_BY_TIME}: there is no rule `{held.rule}`", now=now)
+
+    def _declare(self, tx: Transaction, rule: Rule, held: Held, one: Declared, *, why: str, now: int) -> None:
+        record = {
+            "id": one.id,
+            "effect": one.effect,
+            "scope": held.principal,
+            "not_before": now,
+            "not_after": one.not_after,
+            "cause": rule.id,
+            "severity": rule.severity,
+            "exercise": held.exercise,
+        }
+        self._declarations.put(tx, "overlay", one.id, record, actor=OWNER, reason=why, now=now)
+
+    def _take_back(self, tx: Transaction, ids: Sequence[str], *, why: str, now: int) -> list[str]:
+        there = tx.situation.all("overlay") if ids else {}
+        gone = [id_ for id_ in ids if id_ in there]
+        for id_ in gone:
+            self._declarations.remove(tx, "overlay", id_, actor=OWNER, reason=why, now=now)
+        return gone
+
+
+def _heard(id_: str, rule: Rule, before: Held | None, signals: Sequence[Signal], *, now: int) -> Held:
+    state = before.state if before is not None and fits(rule, before.state) else begin(rule)
+    for signal in signals:
+        state = take(rule, state, signal, now=now)
+    if before is not None:
+        return msgspec.structs.replace(before, state=state)
+    first = signals[0]
+    return Held(
+        id=id_, version=0, rule=rule.id, principal=first.principal, exercise=first.exercise, state=state, due=now
+    )
+
+
+def _why(signals: Sequence[Signal]) -> str:
+    last = max(signals, key=lambda signal: (signal.at, signal.id))
+    said = last.level if last.level is not None else last.value
+    return f"{last.kind} {said}: signal {last.id}"
+
+
+def _renewed_at(rule: Rule, one: Declared) -> int:
+    return one.not_after - rule.ttl // 2
