@@ -12,6 +12,7 @@ from html import unescape
 from typing import Any
 
 from zt_engine.core.errors import InputError
+from zt_engine.sidecar.rego.names import examine
 
 MAX_PARTS = 512
 _KIND = re.compile(r'(?i:multipart/form-data) *; *(?i:boundary)=("?)([A-Za-z0-9_-]{0,69}[A-Za-z0-9_])\1')
@@ -41,6 +42,7 @@ def parts(kind: str, raw: bytes, read_json: Callable[[bytes], Any]) -> dict[str,
         if files.setdefault(name, is_file) is not is_file:
             raise _fault("a name is that of a field and of a file")
         found.setdefault(name, []).append(read_json(content) if of_json else _text(content, is_file=is_file))
+    examine(found, "REGO_BODY")
     return found
 
 

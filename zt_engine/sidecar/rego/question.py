@@ -17,6 +17,7 @@ import msgspec
 from zt_engine.core.errors import InputError
 from zt_engine.core.request import AccessRequest
 from zt_engine.core.strict_json import read_value
+from zt_engine.sidecar.rego.names import examine
 from zt_engine.sidecar.rego.parts import parts
 
 VERSION = {"encoding": "protojson", "ext_authz": "v3"}
@@ -60,7 +61,8 @@ def question(attributes: dict[str, Any], request: AccessRequest) -> bytes:
 def pairs(text: str, code: str = "PATH_AMBIGUOUS") -> dict[str, list[str]]:
     """Return the values of each name of a query or form.
 
-    Raises InputError where readers differ: `;` (a second `&` to some), a broken escape, what is no UTF-8.
+    Raises InputError where readers differ: `;` (a second `&` to some), a broken escape, what is no UTF-8, names that
+    are one to some (`names.examine`).
     """
     if ";" in text or _BAD_ESCAPE.search(text) is not None or text.count("&") >= MAX_PAIRS:
         raise InputError(code, "a query that is read in more than one way, or has too many parts")
@@ -69,6 +71,7 @@ def pairs(text: str, code: str = "PATH_AMBIGUOUS") -> dict[str, list[str]]:
         if piece:
             name, _, value = piece.partition("=")
             found.setdefault(_decoded(name, code), []).append(_decoded(value, code))
+    examine(found, code)
     return found
 
 
