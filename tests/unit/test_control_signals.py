@@ -304,7 +304,8 @@ def test_signals_leave_room_for_people_and_declare_the_rest_when_there_is_some(c
         for number in range(most - 1):
             tx.situation.put("overlay", f"o{number}", b'{"id":"o%d"}' % number)
 
-    tell(control, signal(level="high"))
+    (said,) = tell(control, signal(level="high"))["ignored"]
+    assert said["code"] == "SIGNALS_FULL"
     with control.store.reading(TENANT) as tx:
         assert len(tx.situation.all("overlay")) == most
     with control.store.writing(TENANT) as tx:

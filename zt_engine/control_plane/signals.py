@@ -47,6 +47,20 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     overlays: tuple[str, ...]
 
 
+class _Room:
+    """How many overlays signals may still declare in one transaction, and for which of them there was no room."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._left = MOST["overlay"] - FOR_PEOPLE - len(tx.situation.all("overlay"))
+        self.refused: list[str] = []
+
+    def take(self, id_: str) -> bool:
+        self._left -= 1
+        if self._left < 0:
+            self.refused.append(id_)
+        return self._left >= 0
+
+
 class Signals:
     """The signals of a control plane."""
 
@@ -77,12 +91,17 @@ class Signals:
                 id_ = stem(rule, signal.principal, exercise=signal.exercise)
                 heard.setdefault(id_, (rule, []))[1].append(signal)
         changed: list[str] = []
+        room = _Room(tx)
         for id_ in sorted(heard):  # always in one order, or two batches could wait for each other
             rule, signals = heard[id_]
             before = tx.signals.get(id_)
             after = _heard(id_, rule, before, signals, now=now)
             if after != before:
-                changed += self._settle(tx, rule, after, why=_why(signals), now=now)
+                changed += self._settle(tx, rule, after, room, why=_why(signals), now=now)
+        if room.refused:
+            log.error("signals.full", code="SIGNALS_FULL", overlays=len(room.refused), first=room.refused[0])
+            text = f"{len(room.refused)} overlays of this batch wait until others end"
+            ignored.append(Ignored(id=some[-1].id, code="SIGNALS_FULL", message=text))
         return Taken(taken=sum(len(one) for _, one in heard.values()), ignored=tuple(ignored), overlays=tuple(changed))
 
     def keep(self, *, now: int) -> int:
@@ -100,31 +119,29 @@ class Signals:
                 if rule is None or not fits(rule, held.state):
                     changed += len(self._run_out(tx, held, now=now))
                 else:
-                    changed += len(self._settle(tx, rule, held, why=_BY_TIME, now=now))
+                    changed += len(self._settle(tx, rule, held, _Room(tx), why=_BY_TIME, now=now))
         return changed
 
-    def _settle(self, tx: Transaction, rule: Rule, held: Held, *, why: str, now: int) -> list[str]:
+    def _settle(self, tx: Transaction, rule: Rule, held: Held, room: _Room, *, why: str, now: int) -> list[str]:
         """Have exactly those overlays that follow from where a rule stands, and keep where it stands."""
         known = {one.id: one for one in held.declared}
         wanted: dict[str, Declared] = {}
         changed: list[str] = []
-        full = False
+        waiting = False
         for number, effect in enumerate(effects(rule, held.state, now=now), 1):
             id_ = f"{held.id}/{number}"
             old = known.get(id_)
             if old is not None and old.effect == effect and now < _renewed_at(rule, old):
                 wanted[id_] = old
-            elif old is None and len(tx.situation.all("overlay")) >= MOST["overlay"] - FOR_PEOPLE:
-                full = True
+            elif old is None and not room.take(id_):
+                waiting = True
             else:
                 wanted[id_] = Declared(id_, effect, now + rule.ttl)
                 self._declare(tx, rule, held, wanted[id_], why=why, now=now)
                 changed.append(id_)
         changed += self._take_back(tx, [id_ for id_ in known if id_ not in wanted], why=why, now=now)
-        if full:
-            log.error("signals.full", code="SIGNALS_FULL", rule=rule.id, principal=held.principal)
         ends = [changes_at(rule, held.state, now=now), *(_renewed_at(rule, one) for one in wanted.values())]
-        due = min((end for end in (*ends, now + AGAIN if full else None) if end is not None), default=None)
+        due = min((end for end in (*ends, now + AGAIN if waiting else None) if end is not None), default=None)
         if due is None and held.version:
             tx.signals.remove(held.id)
         elif due is None:
