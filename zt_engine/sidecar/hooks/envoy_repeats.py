@@ -125,15 +125,15 @@ def _request(message: bytes, at: int) -> int:
 def _without_ids(message: bytes, at: int, stop: int) -> tuple[bytes, bytes, bytes] | None:
     """Return what a request says before the value of its id, the id, and what it says behind it."""
     if message[at] == FIRST:
-        size, at = _length(message, at + 1)
-        at += size
+        if message[at + 1] > 127:
+            return None
+        at += 2 + message[at + 1]
     if message[at] != SECOND:
         return None
     size, at = _length(message, at + 1)
-    if at + size != stop or message[at] != FIRST:
+    if at + size != stop or message[at] != FIRST or message[at + 1] > 127:
         return None
-    size, at = _length(message, at + 1)
-    at += size
+    at += 2 + message[at + 1]
     mark = message.find(MARK, at, stop)
     # The header is required, so one more of these bytes stands for something else, and nobody says which is which.
     if mark < 0 or message.find(MARK, mark + 1, stop) >= 0:
