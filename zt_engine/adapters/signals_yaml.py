@@ -145,7 +145,7 @@ def _risk(node: YamlMap, faults: Faults) -> Risk:
         gate=common.effects("gate"),
         dwell=common.dwell,
         hold=common.hold,
-        ttl=common.ttl(14_400),
+        ttl=common.ttl(86_400),
         severity=common.severity,
     )
 

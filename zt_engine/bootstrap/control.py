@@ -16,7 +16,7 @@ from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.direct_answer import DirectProtocol
 from zt_engine.adapters.keys_jwks import refresh_due
 from zt_engine.adapters.tls_client_certificate import server_context, trust_also
-from zt_engine.bootstrap.control_parts import Parts, own_signers, read_parts
+from zt_engine.bootstrap.control_parts import Parts, own_signers, read_parts, read_signals
 from zt_engine.bootstrap.device_authority import refresh
 from zt_engine.bootstrap.listener_chain import warn_unsent
 from zt_engine.bootstrap.releasing import close_releases
@@ -26,6 +26,7 @@ from zt_engine.bootstrap.wiring import log_refused
 from zt_engine.config import Control, ControlSettings, load_control
 from zt_engine.control_plane.app import create_app
 from zt_engine.control_plane.housekeeping import Housekeeping
+from zt_engine.control_plane.signals import RULES
 from zt_engine.core.errors import ConfigError, Problem, UnavailableError, ZtError
 from zt_engine.ports import Clock
 
@@ -153,7 +154,9 @@ class ControlProgram:
         log.info("control.stopped", listen=self.address)
 
     async def reload(self, config: Path) -> bool:
-        """Read certificate, CAs, trust document, keys and approvers again; with a fault those of before stay in use.
+        """Read certificate, CAs, trust document, keys, approvers and rules about signals again.
+
+        With a fault those of before stay in use.
 
         Of the other settings nothing is taken up; the log names those that are others by now. Asked again meanwhile,
         it is done again afterwards, so that what was written last is what holds.
@@ -167,10 +170,12 @@ class ControlProgram:
             settings = await asyncio.to_thread(load_control, config)
             signers = await asyncio.to_thread(own_signers, settings)
             fresh = await asyncio.to_thread(self._tls)
+            rules = await asyncio.to_thread(read_signals, settings)
             # Whatever can be refused has been read before this, and this takes all or nothing.
             keys = await asyncio.to_thread(read_stream_keys, settings)
             await asyncio.to_thread(rekey, self.parts.plane, keys)
             self.parts.trust.own(*signers)
+            self.parts.plane.extras[RULES] = rules
             self._show(fresh)
         except ZtError as error:
             log_refused("config.refused", error)
@@ -261,9 +266,9 @@ class ControlProgram:
 def needing_restart(before: ControlSettings, now: ControlSettings) -> list[str]:
     """Name the sections that differ, of those a control plane reads, beside what it takes up while it runs."""
     taken = {"keys": before.policy.keys, "approvers": before.policy.approvers}
-    keys = {"stream_key_file": before.control.stream_key_file, "other_stream_keys": before.control.other_stream_keys}
+    control = {name: getattr(before.control, name) for name in ("stream_key_file", "other_stream_keys", "signals")}
     compared = now.model_copy(
-        update={"policy": now.policy.model_copy(update=taken), "control": now.control.model_copy(update=keys)}
+        update={"policy": now.policy.model_copy(update=taken), "control": now.control.model_copy(update=control)}
     )
     names = [name for name in ControlSettings.model_fields if name not in OF_SIDECARS]
     return [name for name in names if getattr(compared, name) != getattr(before, name)]

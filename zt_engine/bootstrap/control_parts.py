@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from ssl import PEM_cert_to_DER_cert
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from device_inventory.facts import CATALOGUE, suggestion
 from zt_engine.adapters.admin_keys import Administrators, AdminKeys, ClaimedRoles, OidcAdministrators
 from zt_engine.adapters.approvals import Approvers, read_approvers
-from zt_engine.adapters.attestation_tpm import TpmAttestation
 from zt_engine.adapters.bundle_signing import BundlePublicKey, load_public_keys
 from zt_engine.adapters.control_records import StrictRecords
 from zt_engine.adapters.est_certificates import X509EstCertificates
@@ -27,7 +26,6 @@ from zt_engine.adapters.signals_yaml import load_signals
 from zt_engine.adapters.store_sql import SqlStore, open_store
 from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
-from zt_engine.adapters.tpm_endorsement import read_makers
 from zt_engine.bootstrap.activation import read_trust
 from zt_engine.bootstrap.browser_sign_in import open_sign_in
 from zt_engine.bootstrap.control_trust import ControlTrust
@@ -61,6 +59,9 @@ from zt_engine.pages.enroll import Package
 from zt_engine.ports import Clock
 from zt_engine.ports.credentials import PersonVerifier
 
+if TYPE_CHECKING:
+    from zt_engine.adapters.attestation_tpm import TpmAttestation
+
 HOUR = 3600
 
 
@@ -92,7 +93,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     attestation = faults.of(lambda: _attestation(settings))
     trust = faults.of(lambda: ControlTrust(settings, *(signers or ({}, {}))))
     readiness = faults.of(lambda: _readiness(settings, trust))
-    rules_of_signals = faults.of(lambda: _signals(settings))
+    rules_of_signals = faults.of(lambda: read_signals(settings))
     store = faults.of(lambda: opened_store(settings))
     faults.check()
     record = Ledger(facts)
@@ -266,6 +267,10 @@ def _attestation(settings: ControlSettings) -> TpmAttestation | None:
     enrollment = settings.enrollment
     if enrollment.attestation == "none":
         return None
+    # What reads the certificates of chips takes long to load, and most installations ask for none.
+    from zt_engine.adapters.attestation_tpm import TpmAttestation  # noqa: PLC0415
+    from zt_engine.adapters.tpm_endorsement import read_makers  # noqa: PLC0415
+
     roots = read_makers(_bytes(settings, enrollment.tpm_roots)) if enrollment.tpm_roots is not None else ()
     secret = secret_file(settings.path(enrollment.tpm_secret_file))
     return TpmAttestation(roots=roots, registered=_chips(settings) or frozenset(), secret=secret)
@@ -319,7 +324,8 @@ def _facts(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(names or CATALOGUE)
 
 
-def _signals(settings: ControlSettings) -> Rules:
+def read_signals(settings: ControlSettings) -> Rules:
+    """Return the rules about signals, none where no file is named; ConfigError SIGNALS_* and CONFIG_FILE."""
     path = settings.control.signals
     return Rules() if path is None else load_signals(_bytes(settings, path), where=str(settings.path(path)))
 

@@ -80,7 +80,7 @@ class Risk(Struct, frozen=True, kw_only=True):
     gate: tuple[str, ...]
     dwell: int = MIN_DWELL
     hold: int = MIN_HOLD
-    ttl: int = 14_400
+    ttl: int = 86_400
     severity: str = ""
 
 
