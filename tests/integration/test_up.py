@@ -99,3 +99,14 @@ def test_a_sidecar_s_command_imports_nothing_of_the_control_plane() -> None:
     done = subprocess.run([sys.executable, "-c", looked], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_a_control_plane_s_command_imports_nothing_that_only_some_installations_need() -> None:
+    looked = (
+        "import gc, sys; from zt_engine.cli.main import Commands; Commands(name='zt').get_command(None, 'control'); "
+        "print([name for name in ('psycopg', 'webauthn', 'pyasn1') if name in sys.modules], gc.isenabled())"
+    )
+
+    done = subprocess.run([sys.executable, "-c", looked], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[] True"

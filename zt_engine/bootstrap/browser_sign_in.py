@@ -7,7 +7,6 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from zt_engine.adapters.keys_jwks import KeySource
-from zt_engine.adapters.webauthn_ceremony import WebAuthnKeys, read_roots
 from zt_engine.bootstrap.sign_in_parts import sign_in_sessions
 from zt_engine.config import ControlSettings
 from zt_engine.control_plane.api.reports import DEVICE_HOSTS
@@ -48,6 +47,9 @@ def open_passkeys(plane: ControlPlane, settings: ControlSettings) -> None:
         hint = f"`{host}`, or a domain that it ends with"
         problem = Problem(code="CONFIG_VALUE", message="keys of another site", where="sign_in.rp_id", hint=hint)
         raise ConfigError((problem,))
+    # What reads keys takes long to load, and most control planes that start have none.
+    from zt_engine.adapters.webauthn_ceremony import WebAuthnKeys, read_roots  # noqa: PLC0415
+
     port = "" if url.port in (None, 443) else f":{url.port}"
     verifier = WebAuthnKeys(
         rp_id=rp_id,

@@ -5,7 +5,9 @@ So a sidecar's process holds nothing of the control plane, and a host that runs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import version
 from types import MappingProxyType
@@ -41,6 +43,18 @@ EXTRAS: Final[Mapping[str, str]] = MappingProxyType({"control": "control", "agen
 """Commands that need more than the base install, and the extra that has it."""
 
 
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Load without the collector of circles: modules stay, so its rounds find nothing, and are a sixth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 class Commands(TyperGroup):
     """The groups by name, each imported when it is asked for."""
 
@@ -53,7 +67,8 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         try:
-            module = import_module(f"zt_engine.cli.{cmd_name}")
+            with _no_collector():
+                module = import_module(f"zt_engine.cli.{cmd_name}")
         except ModuleNotFoundError as error:
             extra = EXTRAS.get(cmd_name)
             if extra is None or (error.name or "").startswith(("zt_engine", "device_inventory")):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-import psycopg
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from zt_engine.core.errors import ConfigError, Problem, UnavailableError, ZtError
@@ -64,9 +63,8 @@ def failure(error: SQLAlchemyError) -> ZtError | None:
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
         return _of_sqlite(cause)
-    if isinstance(cause, psycopg.Error):
-        return _of_postgres(cause)
-    return None
+    # psycopg says what it was in `sqlstate`; SQLAlchemy, which alone loads it, says of which kind.
+    return _of_postgres(error, getattr(cause, "sqlstate", None))
 
 
 def _of_sqlite(error: sqlite3.Error) -> ZtError | None:
@@ -78,12 +76,11 @@ def _of_sqlite(error: sqlite3.Error) -> ZtError | None:
     return unavailable(_SQLITE.get(code & 0xFF, DOWN))
 
 
-def _of_postgres(error: psycopg.Error) -> ZtError | None:
-    state = error.sqlstate
+def _of_postgres(error: DBAPIError, state: str | None) -> ZtError | None:
     if state == _ABSENT:
         return schema_missing()
     if state in _POSTGRES:
         return unavailable(_POSTGRES[state])
     if state is not None and state.startswith("23"):
         return unavailable(CONFLICT)
-    return unavailable(DOWN) if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else None
+    return unavailable(DOWN) if isinstance(error, OperationalError | InterfaceError) else None
