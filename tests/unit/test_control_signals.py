@@ -271,6 +271,16 @@ def test_a_person_takes_all_of_it_back_and_it_stays_away_until_something_new_is_
     assert overlays(control) == {ONE: "threshold:+60", TWO: "deny"}
 
 
+def test_an_overlay_of_which_nothing_is_known_any_more_is_taken_back_as_any_other(control: Control) -> None:
+    tell(control, signal(level="high"))
+    with control.store.writing(TENANT) as tx:
+        tx.signals.remove("signals/user-risk/tanaka")
+
+    control.call("DELETE", f"/v1/situation/overlays/{TWO.replace('/', '%2F')}", who="security")
+
+    assert overlays(control) == {ONE: "threshold:+60"}
+
+
 def test_nobody_declares_an_overlay_of_signals_by_hand(control: Control) -> None:
     record = {"id": ONE, "scope": "tenant", "effect": "threshold:+1", "not_before": NOW, "not_after": NOW + 60}
     answer = control.call("PUT", f"/v1/situation/overlays/{ONE.replace('/', '%2F')}", record, who="owner")

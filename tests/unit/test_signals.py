@@ -113,6 +113,14 @@ def test_a_switch_stays_for_dwell_and_hold_and_for_hold_after_what_is_above_exit
     assert in_force(BURST, said(BURST, (0, 10), (44 * MINUTE, 2)), 45 * MINUTE) == ()
 
 
+def test_what_is_heard_late_shortens_nothing() -> None:
+    early = said(BURST, (0, 10), (MINUTE, 3))
+    late = heard(BURST, [(NOW + 44 * MINUTE, signal(BURST, NOW + at * MINUTE, 3)) for at in (44, 40)], early)
+
+    assert in_force(BURST, early, 45 * MINUTE - 1) == ("acr:phr",)
+    assert in_force(BURST, late, 74 * MINUTE - 1) == ("acr:phr",)
+
+
 # -- the machine of a risk
 
 
@@ -150,6 +158,13 @@ def test_high_is_cleared_by_its_remedy_but_not_before_it_was_in_force_for_dwell_
 
 def test_an_old_remedy_does_not_clear_what_is_newer() -> None:
     state = heard(RISK, [(NOW + 9, signal(RISK, NOW + 5, 3)), (NOW + 10, signal(RISK, NOW + 4, 0))])
+
+    assert in_force(RISK, state, 8 * HOUR) == HIGH
+
+
+@pytest.mark.parametrize("order", [(3, 0), (0, 3)])
+def test_of_a_risk_and_its_remedy_at_the_same_instant_the_risk_counts(order: tuple[int, int]) -> None:
+    state = said(RISK, *((0, rank) for rank in order), now=NOW)
 
     assert in_force(RISK, state, 8 * HOUR) == HIGH
 
@@ -241,6 +256,16 @@ def test_s1_for_a_week_of_up_and_down(rule: Rule, every: int) -> None:
     assert times <= 1 + span / (45 * MINUTE)
 
 
+def test_s1_a_backlog_of_ups_and_downs_that_is_told_at_once_activates_once() -> None:
+    state, times = begin(RISK), 0
+    for turn in range(120):
+        was = bool(in_force(RISK, state, turn))
+        state = heard(RISK, [(NOW + turn, signal(RISK, NOW - 2 * HOUR + MINUTE * turn, (3, 0)[turn % 2]))], state)
+        times += not was and bool(in_force(RISK, state, turn))
+
+    assert times == 1
+
+
 @given(rules, st.lists(st.tuples(st.integers(-WINDOW, AHEAD), numbers), max_size=8), st.integers(0, 100 * HOUR))
 def test_s2_what_is_in_force_ends_by_itself_or_is_a_high_risk(
     rule: Rule, some: list[tuple[int, int]], passed: int
@@ -269,7 +294,7 @@ def test_nothing_changes_by_itself_before_it_is_looked_at_again(
         assert effects(rule, state, now=NOW) == ()
 
 
-noticed = st.lists(st.tuples(st.integers(-200, 0), numbers), max_size=8, unique=True)
+noticed = st.lists(st.tuples(st.sampled_from([-200, -100, -1, 0]), numbers), max_size=8, unique=True)
 
 
 @given(rules, noticed.flatmap(lambda some: st.tuples(st.just(some), st.permutations(some))), noticed)

@@ -69,6 +69,13 @@ def test_a_switch_may_watch_levels() -> None:
         (RISK.replace("scope: subject", "scope: tenant"), "SIGNALS_WIDE", 5, "by hand"),
         (RISK.replace("[deny]", "[ceiling:0]").replace("subject", "service"), "SIGNALS_WIDE", 5, "by hand"),
         (RISK + SWITCH.replace("id: burst", "id: user-risk"), "SIGNALS_DUPLICATE", 1, ""),
+        (RISK.replace("[deny]", '["acr:a", "acr:b", "acr:c", "acr:d", "acr:e"]'), "SIGNALS_VALUE", 5, ""),
+        (
+            "risks:\n" + "".join(f"  - {{id: r{n}, signal: s, scope: subject, gate: [deny]}}\n" for n in range(101)),
+            "SIGNALS_VALUE",
+            1,
+            "at most 100",
+        ),
         ("switches: [a]\n", "SIGNALS_VALUE", 1, ""),
         ("risks: &a []\n", "YAML_SYNTAX", 1, ""),
     ],

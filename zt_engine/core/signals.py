@@ -252,7 +252,7 @@ def _sample(rule: Switch, state: SwitchState, signal: Signal, *, now: int) -> Sw
     if state.until:
         until = max(state.until, signal.at + rule.hold) if number > rule.exit else state.until
         return replace(state, until=until)
-    if number < rule.enter or signal.at < now - WINDOW:
+    if number < rule.enter:
         return state
     hot = tuple(sorted({*state.hot, (signal.at, signal.id)}))
     if len(hot) < rule.samples:
