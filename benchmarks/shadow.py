@@ -1,17 +1,27 @@
 """What does a shadow cost the decisions it watches: a sidecar while one works beside it, against while it stands still?
 
 The sidecar has core 0 to itself, and the shadow has the same core: as little room as there can be. One sidecar is both
-sides of each pair, since two differ by more than a shadow makes; many short rounds, since a tail swings from one to the
-next. Each new input of the hot set is decided twice in shadow, with an overlay that is about everybody and without it.
+sides of each comparison, since two differ by more than a shadow makes. Rounds are short and alternate; one with the
+shadow at work is compared with what stands before and after it, so that a machine which gets slower or faster is no
+difference. A comparison counts when nobody else had more than a tenth of a core meanwhile, whatever it says, and rounds
+go on until enough of them do. The rounds without a shadow are compared with each other in the same way: what that says
+is not the shadow's, but the measurement's.
+
+Each new input of the hot set is decided twice in shadow, with an overlay that is about everybody and without it.
 Afterwards the shadow is given time to come to the end of what it follows, and what it decided is counted against the
 inputs in the log.
 """
 
 from __future__ import annotations
 
+import math
+import os
+import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median, quantiles
 
 import msgspec
 from msgspec.structs import asdict
@@ -26,9 +36,43 @@ NAME = "shadow"
 NEEDS = ("wrk",)
 CATCH_UP_SECONDS = 240.0
 START_SECONDS = 60.0
-SHORTER = 3
-"""So many times more rounds than others have, of half their length."""
+ROUND_SECONDS = 1.0
+WANTED = 40
+"""Comparisons that count, of which the median is the figure."""
+LONGEST_SECONDS = 300.0
+"""Then it is over, whether there are enough or not."""
+LEAST = 15
+"""Of fewer the median says nothing."""
+OTHERS = 0.1
+"""So much of a core may others have while a comparison lasts."""
 FIGURES = ("shadow_overhead", "shadow_p99", "shadow_coverage")
+
+
+class Round(Measured, frozen=True):
+    """One round, with the share of a core that nobody of ours had meanwhile."""
+
+    others: float
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """A round with the shadow at work between two without it."""
+
+    before: Round
+    watched: Round
+    after: Round
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the machine was ours."""
+        return max(one.others for one in (self.before, self.watched, self.after)) <= OTHERS
+
+    def ratio(self, of: Callable[[Round], float]) -> float:
+        """Return what is measured with the shadow against the (geometric) mean of what is measured without it."""
+        return of(self.watched) / math.sqrt(of(self.before) * of(self.after))
+
+    def control(self, of: Callable[[Round], float]) -> float:
+        """Return the same of the two without a shadow."""
+        return of(self.after) / of(self.before)
 
 
 def measure(run: Run) -> None:
@@ -47,29 +91,55 @@ def measure(run: Run) -> None:
         shadow = Contestant("shadow", command, core=run.core, log=place / "shadow-output", port=0, ready="")
         started.append(shadow)
         _wait(report.with_suffix(".ready"))
-        samples = rounds(run, watched, shadow, load)
+        compared = comparisons(run, watched, shadow, load)
         shadow.resume()
         caught_up, decided, keys_seen, errors = coverage(folder, report)
     finally:
         for contestant in started:
             contestant.stop()
-    conclude(run, samples, caught_up=caught_up, decided=decided, keys_seen=keys_seen, errors=errors)
+    conclude(run, compared, caught_up=caught_up, decided=decided, keys_seen=keys_seen, errors=errors)
 
 
-def rounds(run: Run, sidecar: Contestant, shadow: Contestant, load: wrk.Load) -> dict[str, list[Measured]]:
-    """Measure in turn, the shadow standing still or at work."""
-    samples: dict[str, list[Measured]] = {"alone": [], "watched": []}
+def comparisons(run: Run, sidecar: Contestant, shadow: Contestant, load: wrk.Load) -> list[Comparison]:
+    """Measure in turn, the shadow standing still or at work, until enough comparisons count."""
+    wanted = 1 if run.plan.rounds == 1 else WANTED
+    found: list[Comparison] = []
     shadow.pause()
-    for number in range(1 if run.plan.rounds == 1 else SHORTER * run.plan.rounds):
-        for name in ("alone", "watched") if number % 2 == 0 else ("watched", "alone"):
-            if name == "watched":
-                shadow.resume()
-            run.client(sidecar, load, run.plan.warm_up)
-            sample = run.client(sidecar, load, run.plan.seconds / 2)
-            shadow.pause()
-            samples[name].append(sample)
-            run.say(f"  round {number + 1} {name:<8} {told(sample)}")
-    return samples
+    run.client(sidecar, load, run.plan.warm_up)
+    before, began = _round(run, sidecar, shadow, load), time.monotonic()
+    while sum(one.quiet for one in found) < wanted and time.monotonic() - began < LONGEST_SECONDS * wanted / WANTED:
+        shadow.resume()
+        watched = _round(run, sidecar, shadow, load)
+        shadow.pause()
+        after = _round(run, sidecar, shadow, load)
+        found.append(Comparison(before, watched, after))
+        aside = "" if found[-1].quiet else "  others had the processor: does not count"
+        run.say(f"  {len(found):>3} alone   {told(before)}\n      watched {told(watched)}{aside}")
+        before = after
+    return found
+
+
+def _round(run: Run, sidecar: Contestant, shadow: Contestant, load: wrk.Load) -> Round:
+    ours, busy, began = _ours(sidecar, shadow), _busy(run), time.monotonic()
+    sample = run.client(sidecar, load, ROUND_SECONDS)
+    ours, busy, passed = _ours(sidecar, shadow) - ours, _busy(run) - busy, time.monotonic() - began
+    return Round(**asdict(sample), others=max(0.0, busy - ours) / passed)
+
+
+def _ours(*contestants: Contestant) -> float:
+    """Return the processor time of the contestants, of this process and of every wrk that ended."""
+    here = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return here + sum(contestant.cpu_seconds() for contestant in contestants)
+
+
+def _busy(run: Run) -> float:
+    """Return the processor time that programs had on the two cores."""
+    ticks = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name in {f"cpu{run.core}", f"cpu{run.client_core}"}:
+            ticks += sum(int(field) for field in fields[:3])  # user, nice, system
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def coverage(folder: Path, report: Path) -> tuple[float, int, int, int]:
@@ -88,24 +158,45 @@ def coverage(folder: Path, report: Path) -> tuple[float, int, int, int]:
 
 
 def conclude(
-    run: Run, samples: dict[str, list[Measured]], *, caught_up: float, decided: int, keys_seen: int, errors: int
+    run: Run, compared: list[Comparison], *, caught_up: float, decided: int, keys_seen: int, errors: int
 ) -> None:
-    """Turn rounds into figures."""
-    report, alone, watched = run.report, samples["alone"], samples["watched"]
+    """Turn comparisons into figures."""
+    report, counting = run.report, [one for one in compared if one.quiet] or compared
     report.samples[NAME] = {
-        "rounds": {name: [asdict(sample) for sample in found] for name, found in samples.items()},
+        "comparisons": [msgspec.to_builtins(one) | {"quiet": one.quiet} for one in compared],
         "decided": decided,
         "keys": keys_seen,
         "caught_up_s": caught_up,
     }
-    report.ratio("shadow_overhead", [s.rate for s in watched], [s.rate for s in alone])
-    report.ratio("shadow_p99", [s.p99 for s in watched], [s.p99 for s in alone])
+    for name, of in (("shadow_overhead", _rate), ("shadow_p99", _p99)):
+        ratios, controls = [one.ratio(of) for one in counting], [one.control(of) for one in counting]
+        report.figure(name, median(ratios))
+        report.figure(f"{name}_control", median(controls))
+        run.say(f"  {name}: with a shadow {_spread(ratios)}, without against without {_spread(controls)}")
     report.figure("shadow_coverage", decided / max(1, keys_seen))
+    run.say(f"  {len(counting)} of {len(compared)} comparisons count")
     run.say(f"  {decided} of {keys_seen} new keys decided in shadow, the last after {caught_up:.1f} s")
-    broken = sum(sample.errors for sample in (*alone, *watched))
+    broken = sum(sample.errors for one in compared for sample in (one.before, one.watched))
     if broken or errors:
         for name in FIGURES:
             report.reject(name, f"{broken} answers were no 200, {errors} shadow decisions failed")
+    quiet = sum(one.quiet for one in compared)
+    if run.plan.rounds > 1 and quiet < LEAST:
+        for name in ("shadow_overhead", "shadow_p99"):
+            report.reject(name, f"others had the processor in all but {quiet} of {len(compared)} comparisons")
+
+
+def _rate(one: Round) -> float:
+    return one.rate
+
+
+def _p99(one: Round) -> float:
+    return one.p99
+
+
+def _spread(ratios: list[float]) -> str:
+    low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"{middle:.2f}x (half of them from {low:.2f}x to {high:.2f}x)"
 
 
 def _wait(path: Path) -> None:
