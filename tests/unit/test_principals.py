@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from device_inventory.device import DeviceKey
 from tests.issuer import Published
@@ -563,6 +565,101 @@ def test_a_clock_that_is_set_back_finds_nothing_remembered(people: People) -> No
     people.world.clock.advance(-10)
 
     assert people.of(asked) is not before
+
+
+def test_a_tick_that_ends_changes_nobody_whose_credentials_still_hold(people: People) -> None:
+    asked = people.bound()
+    before = people.of(asked)
+
+    people.world.clock.advance(5)
+
+    assert people.of(asked) is before
+    assert people.world.clock.now() < before.until <= people.world.clock.now() + 5
+
+
+def test_a_clock_that_is_set_back_into_an_earlier_tick_finds_nothing_remembered(people: People) -> None:
+    asked = people.bound()
+    before = people.of(asked)
+    people.world.clock.advance(10)
+    assert people.of(asked) is before
+
+    people.world.clock.advance(-4)
+
+    assert people.of(asked) is not before
+
+
+def _gone(people: People) -> None:
+    people.world.devices.pop("laptop-1", None)
+
+
+def _returned(people: People) -> None:
+    people.world.devices.pop("clone", None)
+
+
+def _revoked(people: People) -> None:
+    until = int(people.world.clock.now()) + 7
+    people.world.situation = situation(revocations=[{"kind": "device", "key": "laptop-1", "until": until}])
+
+
+def _rotated(people: People) -> None:
+    people.world.issuer.rotate()
+    people.world.published.body = people.world.issuer.jwks()
+    people.world.refresh_keys()
+
+
+def _distrusted(people: People) -> None:
+    people.world.certificates.replace(DevDeviceCa(now=NOW).pem)
+
+
+def _outdated(people: People) -> None:
+    people.world.keys.usable_until = min(people.world.keys.usable_until, people.world.clock.now() + 3)
+
+
+_EVENTS = (_device, _subject, _situation, _clone, _returned, _gone, _revoked, _rotated, _distrusted, _outdated)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from((0.0, 0.3, 1.0, 4.9, 5.0, 6.0, 11.0, -2.0)), st.none() | st.sampled_from(_EVENTS)),
+        max_size=12,
+    ),
+    make=st.sampled_from((_short_key, _short_certificate, lambda people: people.bound(lifetime=17), People.bound)),
+    shown=st.sampled_from((("token", "certificate"), ("token",), ("certificate",), ())),
+)
+def test_who_is_remembered_over_ticks_is_who_would_be_established_anew(
+    steps: list[tuple[float, Callable[[People], None] | None]],
+    make: Callable[[People], AccessRequest],
+    shown: tuple[str, ...],
+) -> None:
+    people = People()
+    asked = make(people)
+    asked = msgspec.structs.replace(
+        asked,
+        authorization=asked.authorization if "token" in shown else b"",
+        client_cert=asked.client_cert if "certificate" in shown else b"",
+    )
+    for seconds, event in steps:
+        people.world.clock.advance(seconds)
+        if event is not None and not (event is _device and "laptop-1" not in people.world.devices):
+            event(people)
+            people.world.publish()
+            if event is _distrusted:
+                people.principals.forget()
+
+        remembered, anew = (_told(principals, people, asked) for principals in (people.principals, people.made()))
+
+        assert remembered == anew
+
+
+def _told(principals: Principals, people: People, asked: AccessRequest) -> object:
+    try:
+        found = principals.of(asked, people.world.clock.now())
+    except ZtError as error:
+        return error.code, getattr(error, "subject", ""), getattr(error, "device", "")
+    assert people.world.clock.now() < found.until <= people.world.clock.now() + 5
+    own = ("serial", "since", "tick", "profile", "names", "state", "authorization", "client_cert", "ends", "until")
+    return [getattr(found, name) for name in Principal.__slots__ if name not in own]
 
 
 def test_what_is_remembered_is_bounded(people: People, monkeypatch: pytest.MonkeyPatch) -> None:

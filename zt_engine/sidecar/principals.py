@@ -64,16 +64,18 @@ class Principal:
     """A subject, the device whose key was proven, and how the two belong together."""
 
     __slots__ = (
-        "assigned", "authorization", "binding", "client_cert", "device", "has_credential", "issuer", "keys",
-        "keys_version", "names", "phase", "profile", "records", "revocable", "scheme", "serial", "session", "since",
-        "situation", "state", "strange_at", "subject", "tick", "token", "unproven", "until",
+        "assigned", "authorization", "binding", "certificate", "client_cert", "device", "ends",
+        "has_credential", "issuer", "keys", "keys_version", "names", "phase", "profile", "records", "revocable",
+        "scheme", "serial", "session", "since", "situation", "state", "strange_at", "subject", "tick", "token",
+        "unproven", "until",
     )  # fmt: skip
 
     def __init__(self, serial: int, *, since: float, until: float, situation: Situation) -> None:
         self.serial = serial
         self.since = since
         """A clock that is set back finds nothing remembered."""
-        self.until = until
+        self.until = self.ends = until
+        """Until when it is believed without asking again, and when something that it rests on ends by itself."""
         self.situation = situation
         self.state: State | None = None
         """The state of the replica in which all of it was last found to hold."""
@@ -94,6 +96,8 @@ class Principal:
         self.revocable: tuple[RevocationName, ...] = ()
         self.records: DirectoryRecords = ()
         self.token: VerifiedToken | None = None
+        self.certificate: VerifiedCertificate | None = None
+        """What the connection showed."""
         self.session: SessionRecord | None = None
         """The browser's session that stands for a token."""
         self.unproven = False
@@ -141,14 +145,16 @@ class Principals:
     def of(self, request: AccessRequest, now: float) -> Principal:
         """Return the principal of a request; raises InputError with the code of what is not proven.
 
-        A principal is established anew in every tick at least, so that no rule about the age of keys is outlived.
+        In every tick at least it is established anew, or its credentials are verified again and prove the same, so that
+        no rule about the age of keys is outlived.
         """
         jkt = self._prove(request, now) if request.dpop else ""
         # A session is one of its host alone; whatever else is shown proves the same at all of them.
         host = request.target.host if request.session else ""
         key = (request.authorization, request.client_cert, jkt, request.session, host, request.device_proof)
         before = self._known.get(key)
-        if before is not None and before.since <= now < before.until and self.holds(before):
+        known = before is not None and before.since <= now and self.holds(before)
+        if before is not None and known and (now < before.until or (not jkt and self._goes_on(before, request, now))):
             return before
         principal = self._establish(request, jkt, now, before)
         self._known.put(key, principal)
@@ -183,6 +189,29 @@ class Principals:
         principal.state = state
         return True
 
+    def _goes_on(self, principal: Principal, request: AccessRequest, now: float) -> bool:
+        """Let a principal that holds live for one more tick, if establishing it anew would give the very same.
+
+        What `holds` compares aside, that depends on the verifiers, the key's owner and the ends alone: what was not
+        revoked in a situation is not revoked in it later. A session is used by asking, so it is not spared.
+        """
+        if principal.session is not None or now >= min(principal.ends, principal.keys.usable_until):
+            return False
+        certificate = self._certificates.verify(request.client_cert, now=now) if request.client_cert else None
+        scheme, text = credentials(request.authorization)
+        token = self._tokens.verify(text, now=now) if scheme else None
+        if certificate is not principal.certificate or token is not principal.token:
+            return False
+        found = self._replica.device_of(certificate.x5t, now=now) if certificate is not None else None
+        if (None if found is None else found[0]) is not principal.device:
+            return False
+        principal.since, principal.until = now, min(principal.ends, self._tick_end(principal, now))
+        return True
+
+    def _tick_end(self, principal: Principal, now: float) -> float:
+        """Return the end of the tick its decisions belong to, so that it is looked at once a tick and not twice."""
+        return tick_at(now, phase=principal.phase, seconds=self._tick_seconds).until
+
     def _prove(self, request: AccessRequest, now: float) -> str:
         scheme, token = credentials(request.authorization)
         if scheme != "dpop":
@@ -214,8 +243,8 @@ class Principals:
         if situation is None:
             raise InputError("NOT_READY", "no situation has been loaded")
         self._serial += 1
-        until = now + self._tick_seconds
-        principal = Principal(self._serial, since=now, until=until, situation=situation)
+        principal = Principal(self._serial, since=now, until=math.inf, situation=situation)
+        principal.certificate = certificate
         proven = None
         try:
             if session is not None:
@@ -227,7 +256,7 @@ class Principals:
             if session is not None and certificate is None and request.device_proof:
                 proven = proof_for(session, request, self._device_proofs, now)
             if proven is not None:
-                principal.until = min(principal.until, proven.statement.until)
+                principal.ends = min(principal.ends, proven.statement.until)
             shown = certificate if proven is None else proven.certificate
             self._find_device(principal, shown, jkt, now)
             if session is not None:
@@ -240,9 +269,7 @@ class Principals:
             if before is not None and before.subject is principal.subject and before.device is principal.device:
                 principal.names = before.names
             principal.revocable = revocable(principal, token, shown)
-            # Within the tick its decisions belong to, so that one principal is established once a tick and not twice.
-            tick = tick_at(now, phase=principal.phase, seconds=self._tick_seconds)
-            principal.until = min(principal.until, tick.until)
+            principal.until = min(principal.ends, self._tick_end(principal, now))
             for kind, key in principal.revocable:
                 if situation.is_revoked(kind, key, now=now):
                     raise InputError(REVOKED[kind], f"this {kind} was revoked")
@@ -274,7 +301,7 @@ class Principals:
         principal.scheme = scheme
         principal.issuer = token.issuer
         principal.keys = self._keys[token.issuer]
-        principal.until = min(principal.until, token.expires_at, principal.keys.usable_until)
+        principal.ends = min(principal.ends, token.expires_at, principal.keys.usable_until)
         principal.keys_version = principal.keys.version
         principal.binding = identity.binding(token, certificate=certificate, jkt=jkt or None, scheme=scheme)
         keys = [(token.issuer, token.subject)]
@@ -296,14 +323,14 @@ class Principals:
         token to nobody's device: anybody can make such a key, so to the rules the token is not bound.
         """
         if certificate is not None:
-            principal.until = min(principal.until, certificate.not_after)
+            principal.ends = min(principal.ends, certificate.not_after)
             found = self._replica.device_of(certificate.x5t, now=now)
             if found is None:
                 # A device that was revoked holds no key any more; its person is told why nothing opens.
                 if principal.situation.is_revoked("device", certificate.device_id, now=now):
                     raise InputError("DEVICE_REVOKED", "the device this certificate was issued to was revoked")
                 raise InputError("DEVICE_UNKNOWN", "no device has the key of this certificate")
-            principal.device, principal.until = found[0], min(principal.until, found[1].not_after)
+            principal.device, principal.ends = found[0], min(principal.ends, found[1].not_after)
         if jkt:
             found = self._replica.device_of(jkt, now=now)
             if principal.device is not None and (found is None or principal.device is not found[0]):
@@ -311,7 +338,7 @@ class Principals:
             if found is None:
                 principal.strange_at, principal.binding = self._replica.keys.version, "none"
             else:
-                principal.device, principal.until = found[0], min(principal.until, found[1].not_after)
+                principal.device, principal.ends = found[0], min(principal.ends, found[1].not_after)
         owner = principal.subject.id if principal.device is None else principal.device.device_id
         principal.phase = zlib.crc32(owner.encode())
         if principal.device is not None:
