@@ -1,8 +1,6 @@
-"""Who asks: one authoritative source a field, delegation as intersection, binding to a proven key, assurance levels."""
+"""Who asks: one authoritative source a field, programs told from people, and one name for each of several issuers."""
 
 from __future__ import annotations
-
-import math
 
 import msgspec
 import pytest
@@ -10,20 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.issuer import NOW, config_for
+from tests.unit.identity_support import ALL_CLAIMS, BOT, ISSUER, NO_SOURCE, record, refusal, token
 from zt_engine.adapters.dev_issuer import DevIssuer
 from zt_engine.core.errors import ConfigError, InputError
 from zt_engine.core.identity import (
     ANONYMOUS,
     Actor,
     Subject,
-    SubjectRecord,
-    VerifiedCertificate,
-    VerifiedToken,
-    assurance_level,
-    binding,
-    delegated,
     establish,
-    step_up_satisfied,
 )
 from zt_engine.core.issuer import (
     NOBODY,
@@ -34,36 +26,6 @@ from zt_engine.core.issuer import (
     check_issuer,
     subject_sources,
 )
-
-ISSUER = "https://idp.example"
-X5T, JKT = "A" * 43, "B" * 43
-ALL_CLAIMS = IssuerMapping(sources={name: Source("claim", (name,)) for name in SUBJECT_FIELDS})
-NO_SOURCE = IssuerMapping(sources=dict.fromkeys(SUBJECT_FIELDS, NOBODY))
-
-
-def token(**changes: object) -> VerifiedToken:
-    fields: dict[str, object] = {
-        "issuer": ISSUER, "subject": "tanaka", "client_id": "portal-web", "claims": {}, "expires_at": NOW + 300,
-        "not_before": NOW, "jti": "j1", "key_id": "k1", "x5t": "", "jkt": "", "session": "", "acr": "", "amr": (),
-        "auth_time": None, "actor": None, "digest": "00",
-    }  # fmt: skip
-    return VerifiedToken(**(fields | changes))  # type: ignore[arg-type]
-
-
-def record(**changes: object) -> SubjectRecord:
-    fields: dict[str, object] = {
-        "id": "tanaka", "issuer": ISSUER, "version": 3, "status": "active", "groups": ("staff",),
-        "compartments": ("case:1",), "clearance": 200, "org": "cao", "valid_until": None, "roles": ("reader",),
-        "nationality": "JP", "employment": "regular",
-    }  # fmt: skip
-    return SubjectRecord(**(fields | changes))  # type: ignore[arg-type]
-
-
-def refusal(*args: object, **named: object) -> str:
-    with pytest.raises(InputError) as caught:
-        establish(*args, **named)  # type: ignore[arg-type]
-    return caught.value.code
-
 
 # One source a field.
 
@@ -330,209 +292,6 @@ def test_two_people_never_have_one_name(one: tuple[str, str], other: tuple[str, 
 def test_nobody_is_anonymous_and_holds_nothing() -> None:
     assert Subject(type="anonymous") == ANONYMOUS
     assert (ANONYMOUS.clearance, ANONYMOUS.groups, ANONYMOUS.compartments) == (0, (), ())
-
-
-# Delegation (P14).
-
-BOT = record(id="bot", type="workload", groups=("staff", "bots"), compartments=("case:2",), clearance=100, roles=())
-
-
-def test_a_bot_that_acts_for_a_user_holds_what_both_hold() -> None:
-    acting = token(actor=Actor(ISSUER, "bot"))
-
-    subject = establish(acting, record(groups=("staff", "chiefs")), IssuerMapping(), actor=BOT)
-
-    assert (subject.type, subject.id) == ("user", "tanaka")
-    assert (subject.groups, subject.roles, subject.compartments, subject.clearance) == (("staff",), (), (), 100)
-    assert subject.delegate is not None
-    assert (subject.delegate.type, subject.delegate.id, subject.delegate.clearance) == ("workload", "bot", 100)
-
-
-def test_a_delegate_without_a_record_is_refused() -> None:
-    assert refusal(token(actor=Actor(ISSUER, "bot")), record(), IssuerMapping()) == "DELEGATE_UNKNOWN"
-
-
-def test_a_delegate_that_is_not_active_is_refused() -> None:
-    acting = token(actor=Actor(ISSUER, "bot"))
-    suspended = msgspec.structs.replace(BOT, status="suspended")
-
-    assert refusal(acting, record(), IssuerMapping(), actor=suspended) == "DELEGATE_INACTIVE"
-
-
-@pytest.mark.parametrize("actor", [Actor(ISSUER, "other"), Actor("https://other.example", "bot")])
-def test_the_delegates_record_is_the_delegates(actor: Actor) -> None:
-    assert refusal(token(actor=actor), record(), IssuerMapping(), actor=BOT) == "SUBJECT_MISMATCH"
-
-
-def test_a_user_who_is_not_active_cannot_be_acted_for() -> None:
-    acting = token(actor=Actor(ISSUER, "bot"))
-
-    assert refusal(acting, record(status="suspended"), IssuerMapping(), actor=BOT) == "SUBJECT_INACTIVE"
-
-
-_texts = st.frozensets(st.sampled_from(["a", "b", "c", "d"])).map(lambda texts: tuple(sorted(texts)))
-_scalar = st.sampled_from(["", "JP", "US"])
-_records = st.builds(
-    SubjectRecord,
-    id=st.just("tanaka"),
-    issuer=st.just(ISSUER),
-    version=st.just(1),
-    status=st.just("active"),
-    type=st.sampled_from(["user", "workload"]),
-    groups=_texts,
-    roles=_texts,
-    compartments=_texts,
-    clearance=st.integers(0, 1000),
-    org=_scalar,
-    nationality=_scalar,
-    employment=_scalar,
-    valid_until=st.none() | st.integers(0, 10),
-)
-
-
-def exceeds(subject: Subject, principal: SubjectRecord) -> bool:
-    """Whether the subject holds anything the principal does not."""
-    return (
-        subject.clearance > principal.clearance
-        or any(not set(getattr(subject, n)) <= set(getattr(principal, n)) for n in ("groups", "roles", "compartments"))
-        or any(getattr(subject, n) not in ("", getattr(principal, n)) for n in ("org", "nationality", "employment"))
-        or ending(subject.valid_until) > ending(principal.valid_until)
-    )
-
-
-def ending(valid_until: int | None) -> float:
-    return math.inf if valid_until is None else valid_until
-
-
-@given(_records, _records)
-def test_p14_a_delegated_principal_never_exceeds_either(user: SubjectRecord, actor: SubjectRecord) -> None:
-    subject = establish(token(actor=Actor(ISSUER, "tanaka")), user, IssuerMapping(), actor=actor)
-
-    assert not exceeds(subject, user)
-    assert not exceeds(subject, actor)
-
-
-@given(_records, _records)
-def test_delegating_twice_to_the_same_actor_changes_nothing(user: SubjectRecord, actor: SubjectRecord) -> None:
-    once = establish(token(actor=Actor(ISSUER, "tanaka")), user, IssuerMapping(), actor=actor)
-
-    assert delegated(once, actor) == once
-
-
-# Binding.
-
-CERTIFICATE = VerifiedCertificate(
-    x5t=X5T, device_uri="urn:zt:device:d1", not_before=NOW, not_after=NOW + 60, serial="1", issuer="CN=CA"
-)
-OTHER = msgspec.structs.replace(CERTIFICATE, x5t="C" * 43)
-
-
-@pytest.mark.parametrize(
-    ("x5t", "jkt", "certificate", "proven", "expected"),
-    [
-        ("", "", None, None, "none"),
-        ("", "", CERTIFICATE, None, "none"),
-        ("", "", CERTIFICATE, JKT, "none"),
-        (X5T, "", CERTIFICATE, None, "mtls"),
-        (X5T, "", CERTIFICATE, JKT, "mtls"),
-        ("", JKT, None, JKT, "dpop"),
-        ("", JKT, CERTIFICATE, JKT, "dpop"),
-        (X5T, JKT, CERTIFICATE, JKT, "mtls"),
-    ],
-)
-def test_a_token_is_bound_by_the_key_it_names_and_that_was_proven(
-    x5t: str, jkt: str, certificate: VerifiedCertificate | None, proven: str | None, expected: str
-) -> None:
-    assert binding(token(x5t=x5t, jkt=jkt), certificate=certificate, jkt=proven) == expected
-
-
-@pytest.mark.parametrize(
-    ("x5t", "jkt", "certificate", "proven"),
-    [
-        (X5T, "", None, None),
-        (X5T, "", OTHER, None),
-        (X5T, "", None, X5T),
-        ("", JKT, None, None),
-        ("", JKT, CERTIFICATE, "C" * 43),
-        ("", X5T, CERTIFICATE, None),
-        (X5T, JKT, CERTIFICATE, None),
-        (X5T, JKT, None, JKT),
-        (X5T, JKT, OTHER, JKT),
-    ],
-)
-def test_a_token_whose_key_was_not_proven_is_refused(
-    x5t: str, jkt: str, certificate: VerifiedCertificate | None, proven: str | None
-) -> None:
-    with pytest.raises(InputError, match="TOKEN_BINDING_UNPROVEN"):
-        binding(token(x5t=x5t, jkt=jkt), certificate=certificate, jkt=proven)
-
-
-def test_a_dpop_bound_token_is_no_bearer_token_and_an_unbound_one_no_dpop_token() -> None:
-    assert binding(token(jkt=JKT), certificate=None, jkt=JKT, scheme="dpop") == "dpop"
-    assert binding(token(), certificate=None, jkt=None, scheme="bearer") == "none"
-    with pytest.raises(InputError, match="TOKEN_BINDING_UNPROVEN"):
-        binding(token(jkt=JKT), certificate=None, jkt=JKT, scheme="bearer")
-    with pytest.raises(InputError, match="TOKEN_BINDING_UNPROVEN"):
-        binding(token(), certificate=None, jkt=JKT, scheme="dpop")
-
-
-# Assurance and step-up (RFC 9470).
-
-TABLE = {"loa10": 10, "loa9": 9, "loa1": 1, "pwd": 1, "otp": 5, "hwk": 9}
-
-
-@pytest.mark.parametrize(
-    ("acr", "amr", "level"),
-    [
-        ("", (), 0),
-        ("loa9", (), 9),
-        ("loa10", (), 10),
-        ("unknown", (), 0),
-        ("unknown", ("pwd",), 1),
-        ("loa1", ("pwd", "hwk"), 9),
-        ("LOA9", (), 0),
-        ("", ("pwd", "unknown"), 1),
-    ],
-)
-def test_levels_come_from_the_table_and_unknown_names_are_worth_nothing(
-    acr: str, amr: tuple[str, ...], level: int
-) -> None:
-    subject = Subject(type="user", acr=acr, amr=amr)
-
-    assert assurance_level(subject, TABLE) == level
-
-
-def test_a_stronger_sign_in_satisfies_a_weaker_demand_by_level_not_by_name() -> None:
-    ten, nine = (Subject(type="user", acr=acr) for acr in ("loa10", "loa9"))
-
-    assert step_up_satisfied(ten, acr="loa9", max_age=None, table=TABLE, now=NOW)
-    assert not step_up_satisfied(nine, acr="loa10", max_age=None, table=TABLE, now=NOW)  # "loa9" > "loa10" as text
-
-
-def test_an_acr_outside_the_table_is_satisfied_by_itself_only() -> None:
-    subject = Subject(type="user", acr="urn:special", amr=("hwk",))
-
-    assert step_up_satisfied(subject, acr="urn:special", max_age=None, table=TABLE, now=NOW)
-    assert not step_up_satisfied(subject, acr="urn:other", max_age=None, table=TABLE, now=NOW)
-
-
-@pytest.mark.parametrize(
-    ("auth_time", "max_age", "satisfied"),
-    [
-        (NOW - 60, 60, True),
-        (NOW - 61, 60, False),
-        (NOW, 0, True),
-        (None, 60, False),
-        (None, None, True),
-        (NOW - 10**6, None, True),
-    ],
-)
-def test_a_sign_in_is_recent_enough_only_when_its_time_is_known(
-    auth_time: int | None, max_age: int | None, satisfied: bool
-) -> None:
-    subject = Subject(type="user", auth_time=auth_time)
-
-    assert step_up_satisfied(subject, acr="", max_age=max_age, table=TABLE, now=NOW) is satisfied
 
 
 # Configuration.
