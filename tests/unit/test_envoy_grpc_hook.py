@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from tests.bundles import TINY, compiled
 from tests.fakes.decision_log import FakeDecisionLog
 from tests.unit.test_envoy_grpc_messages import question
+from tests.unit.test_envoy_repeats import PLAIN_ID, marked, spelled
 from tests.world import World, subject
 from zt_engine.core.errors import InputError
 from zt_engine.pages.denied import DeniedPage
 from zt_engine.pages.registry import registry
 from zt_engine.sidecar.app import DecisionApp
+from zt_engine.sidecar.grpc import wire
 from zt_engine.sidecar.grpc.check import Check, allowed, option
 from zt_engine.sidecar.hooks.credentials import Credential, Credentials
 from zt_engine.sidecar.hooks.denials import Denials
@@ -132,6 +134,18 @@ def test_who_may_ask_is_looked_at_each_time(asked: Asked) -> None:
     site.hook.rewire(Credentials([]), site.denials)
     with pytest.raises(InputError, match="PEP_UNKNOWN"):
         site.ask(asked.question())
+
+
+def test_what_only_begins_as_an_id_is_read_each_time(asked: Asked) -> None:
+    site = Site(asked.world)
+
+    def question(scheme: bytes) -> bytes:
+        line = wire.data(1, marked(scheme) + wire.data(1, b"x-forwarded-proto"))
+        token = wire.data(1, wire.data(1, b"authorization") + wire.data(3, asked.token))
+        return spelled(line + PLAIN_ID + token, like=asked.question())
+
+    assert site.ask(question(b"https")).startswith(ALLOWED)
+    assert not site.ask(question(b"xxxxx")).startswith(ALLOWED)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)

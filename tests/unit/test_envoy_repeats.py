@@ -13,7 +13,7 @@ from tests.unit.test_envoy_grpc_messages import question
 from zt_engine.core.errors import InputError
 from zt_engine.sidecar.grpc import wire
 from zt_engine.sidecar.grpc.check import Check, read_check
-from zt_engine.sidecar.hooks.envoy_repeats import key_of
+from zt_engine.sidecar.hooks.envoy_repeats import MARK, key_of, says_id
 
 ID = (b"x-request-id", b"0000031f-1111-4111-8111-111111111111")
 
@@ -27,6 +27,31 @@ def with_field(number: int, content: bytes) -> bytes:
     ((_, attributes),) = wire.fields(asked())
     assert isinstance(attributes, bytes)
     return wire.data(1, attributes + wire.data(number, content))
+
+
+def spelled(*maps: bytes, like: bytes = b"", path: bytes = b"") -> bytes:
+    """A question whose headers are these bytes."""
+    ((_, attributes),) = wire.fields(like or asked())
+    assert isinstance(attributes, bytes)
+    http = [(key, value) for key, value in wire.fields(wire.last(wire.last(attributes, 4), 2)) if key != 13]
+    told = [(key, path if key == 4 and path else value) for key, value in http]
+    request = wire.data(2, b"".join(map(_field, [*told, *((13, lines) for lines in maps)])))
+    parts = [(key, request if key == 4 else value) for key, value in wire.fields(attributes)]
+    return wire.data(1, b"".join(map(_field, parts)))
+
+
+def _field(field: wire.Field) -> bytes:
+    number, value = field
+    return wire.number(number, value) if isinstance(value, int) else wire.data(number, value)
+
+
+def marked(value: bytes) -> bytes:
+    """What begins as the line of the id does."""
+    return MARK + bytes((len(value),)) + value
+
+
+PLAIN_ID = wire.data(1, wire.data(1, ID[0]) + wire.data(2, b"id-1"))
+"""A line of an id in a form that Envoy does not write."""
 
 
 def meant(message: bytes) -> tuple[Any, ...]:
@@ -77,6 +102,40 @@ def test_an_id_that_is_none_is_read_and_refused(number: bytes) -> None:
 def test_a_second_id_or_what_looks_like_one_is_read() -> None:
     assert key_of(asked(ID[1], ID)) is None
     assert key_of(asked(ID[1], (b"x", b"\x0a\x0cx-request-id\x1a\x01a"))) is None
+
+
+def test_the_id_of_a_question_is_all_that_its_line_says() -> None:
+    known = key_of(asked())
+
+    assert known is not None and says_id(asked(), known[1])
+    assert says_id(spelled(wire.data(1, marked(b"a-1"))), b"a-1")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        spelled(wire.data(1, marked(b"https") + wire.data(1, b"x-forwarded-proto")) + PLAIN_ID),
+        spelled(wire.data(1, marked(b"https") + wire.data(3, b"other"))),
+        spelled(wire.data(1, wire.data(1, b"accept-language") + wire.data(3, marked(b"ja"))) + PLAIN_ID),
+        spelled(PLAIN_ID, path=b"/" + marked(b"a")),
+        spelled(wire.data(1, marked(b"a")), PLAIN_ID),
+    ],
+)
+def test_what_begins_as_the_line_of_an_id_and_is_none_says_no_id(message: bytes) -> None:
+    known = key_of(message)
+
+    assert known is None or not says_id(message, known[1])
+
+
+def test_an_id_of_another_length_than_its_line_has_another_key() -> None:
+    whole = spelled(wire.data(1, marked(b"abcde")))
+    ((_, attributes),) = wire.fields(whole)
+    assert isinstance(attributes, bytes)
+    http = wire.last(wire.last(attributes, 4), 2).replace(b"\x05abcde", b"\x04abcd")
+    parts = [(key, wire.data(2, http) if key == 4 else value) for key, value in wire.fields(attributes)]
+    one, other = key_of(whole), key_of(wire.data(1, b"".join(map(_field, parts))))
+
+    assert one is not None and (other is None or other[0] != one[0])
 
 
 @given(st.data())

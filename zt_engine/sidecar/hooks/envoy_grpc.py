@@ -20,7 +20,7 @@ from zt_engine.sidecar.grpc.check import OVERWRITE, Check, added, allowed, denie
 from zt_engine.sidecar.hooks.answers import deny_head
 from zt_engine.sidecar.hooks.credentials import Credentials, Peer
 from zt_engine.sidecar.hooks.denials import MARK, Denials, wished
-from zt_engine.sidecar.hooks.envoy_repeats import GrpcRepeats, Kept, Key, key_of
+from zt_engine.sidecar.hooks.envoy_repeats import GrpcRepeats, Kept, Key, key_of, says_id
 from zt_engine.sidecar.hooks.headers import Family, Layouts
 from zt_engine.sidecar.hooks.reading import Paths, Prover, Sent
 from zt_engine.sidecar.outcomes import Outcome
@@ -136,7 +136,7 @@ class EnvoyGrpcHook:
             )
 
         def keep(memory: Memory) -> None:
-            if known is not None:
+            if known is not None and says_id(message, known[1]):
                 plain = _plain(memory.outcome, no_store=no_store)
                 self._repeats.keep(known[0], peer, Kept(memory, accept, languages, plain))
 

@@ -12,12 +12,15 @@ import msgspec
 from zt_engine.core.generations import Generations
 from zt_engine.core.request import is_request_id
 from zt_engine.sidecar.authorize import Memory
+from zt_engine.sidecar.grpc.wire import fields, last, payload
 from zt_engine.sidecar.hooks.credentials import Peer
 
 MAX_BYTES = 48 << 20
 ENTRY_BYTES = 1200
 SOURCE, REQUEST, FIRST, SECOND, ADDRESS = 0x0A, 0x22, 0x0A, 0x12, 0x12
 """Tags: fields 1 and 4 of the attributes, fields 1 and 2 of a message, the address of a socket."""
+HEADER_MAP = 13
+"""The field of the raw headers."""
 MARK = b"\x0a\x0cx-request-id\x1a"
 """How the line of the request id begins among the raw headers, up to the length of its value."""
 
@@ -68,13 +71,25 @@ def key_of(message: bytes) -> tuple[Key, bytes] | None:
 
     None for a message in any form but the one that Envoy writes; such a one is read. What is cut out (`request.time`,
     `http.id`, the port of the client and the value of the request id) says nothing to a decision, and it is cut where
-    the format says it stands, so that two messages with one key say the same. Ids of different lengths have different
-    keys; those of Envoy have one.
+    the format says it stands, so that two messages with one key say the same if `says_id` holds for one of them. Ids
+    of different lengths have different keys; those of Envoy have one.
     """
     try:
         return _cut(message)
     except IndexError:
         return None
+
+
+def says_id(message: bytes, number: bytes) -> bool:
+    """Whether the id that `key_of` cut out of a message is all that one of its headers says, as Envoy writes it.
+
+    `key_of` looks for its mark alone. The same bytes may stand in the path or in a line that goes on behind them and
+    says something else, and there they are no id. It is asked once for a question, before that is kept: what has the
+    same key has the mark in the same place. Raises InputError HOOK_FRAMING for a message that cannot be read.
+    """
+    http = last(last(last(message, 1), 4), 2)
+    maps = [payload(value) for key, value in fields(http) if key == HEADER_MAP]
+    return len(maps) == 1 and (1, MARK + bytes((len(number),)) + number) in fields(maps[0])
 
 
 def _cut(message: bytes) -> tuple[Key, bytes] | None:
@@ -142,7 +157,8 @@ def _without_ids(message: bytes, at: int, stop: int) -> tuple[bytes, bytes, byte
     end = begin + 1 + message[begin]
     if message[begin] > 127 or end > stop:
         return None
-    return message[at:begin], message[begin + 1 : end], message[end:stop]
+    # Its length is said in the first: the lengths around it say the same, or the message is none.
+    return message[at : begin + 1], message[begin + 1 : end], message[end:stop]
 
 
 def _length(message: bytes, at: int) -> tuple[int, int]:
