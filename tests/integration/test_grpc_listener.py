@@ -304,6 +304,19 @@ def test_a_peer_that_leaves_gets_the_answers_to_what_it_had_begun(listening: Lis
     assert listening.hook.asked == [b"first", b"second"]
 
 
+def test_what_a_peer_sends_with_its_leaving_is_answered_too(listening: Listening) -> None:
+    client = listening.client()
+    opening = client.h2.data_to_send()
+    client.begin(health.METHOD, framed(b""))
+    client.sock.sendall(opening + LEAVING + client.h2.data_to_send())
+
+    events = []
+    while data := client.sock.recv(65536):
+        events += client.h2.receive_data(data)
+
+    assert any(isinstance(event, h2.events.TrailersReceived) for event in events)
+
+
 def test_a_peer_that_leaves_and_takes_no_answer_keeps_nobody_from_hearing_that_we_leave(listening: Listening) -> None:
     leaves, stays = listening.client(), listening.client()
     leaves.begin(check.METHOD, framed(b"owed"))

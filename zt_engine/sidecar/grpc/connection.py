@@ -183,12 +183,10 @@ class GrpcConnection(asyncio.Protocol):
         elif isinstance(event, h2.events.TrailersReceived):
             self._check(self._validity.of_trailers, event.headers)
         elif isinstance(event, h2.events.ConnectionTerminated):
-            self._draining = True
-            self._end_if_done()
+            self._draining = True  # what came with it is heard first
         elif isinstance(event, h2.events.PingAckReceived) and event.ping_data == _HEARD:
             # It has read that we leave, and what it began before that is here.
             self._draining = True
-            self._end_if_done()
 
     def _check(self, valid: Callable[[Iterable[Header]], None], headers: Iterable[Header] | None) -> None:
         try:
