@@ -13,7 +13,7 @@ from typing import Final, get_args
 
 from zt_engine.adapters.yaml_fields import Faults, Fields
 from zt_engine.adapters.yaml_strict import YamlMap, YamlNode, YamlScalar, read_yaml
-from zt_engine.core.signals import LEVELS, MIN_DWELL, MIN_HOLD, Risk, Rule, Rules, ScopeKind, Switch
+from zt_engine.core.signals import CLOSING, LEVELS, MIN_DWELL, MIN_HOLD, Risk, Rule, Rules, ScopeKind, Switch
 from zt_engine.core.situation_words import parse_effect
 
 MAX_RULES: Final = 100
@@ -24,7 +24,6 @@ LONGEST: Final = 72 * 3600
 _SHORTEST_TTL: Final = 600
 _SCOPES: Final[tuple[ScopeKind, ...]] = get_args(ScopeKind)
 _WIDE: Final = ("tenant", "service")
-_CLOSING: Final = ("deny", "ceiling")
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,3})([smh])")
@@ -92,7 +91,7 @@ class _Common:
             if effect is None:
                 hint = "deny, ceiling:R, threshold:+N, acr:L, report_age:SECONDS or obligation:ID"
                 self._faults.add("_VALUE", f"`{text[:80]}` is no effect", line, hint)
-            elif effect.kind in _CLOSING and self.scope in _WIDE:
+            elif effect.kind in CLOSING and self.scope in _WIDE:
                 hint = "ask for more instead (acr, threshold, obligation), or declare it by hand"
                 wide = f"`{effect.kind}` for `{self.scope}`: one source would close it to everybody"
                 self._faults.add("_WIDE", wide, line, hint)

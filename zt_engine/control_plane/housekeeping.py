@@ -57,8 +57,10 @@ class Housekeeping:
 
     def turn(self, *, now: int) -> Turn:
         """Do a piece of what is due. Raises UnavailableError like every use of the store."""
-        fleet = self._fleet.look(now=now)  # first: an alarm waits for nothing
-        signals = self._signals.keep(now=now)
+        try:
+            fleet = self._fleet.look(now=now)  # first: an alarm waits for nothing
+        finally:
+            signals = self._signals.keep(now=now)  # whatever fails: what is not renewed ends
         pruned = self._plane.store.prune(now)
         sessions = self._plane.extras.get("sessions")
         if isinstance(sessions, Sessions):

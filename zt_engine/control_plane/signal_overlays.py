@@ -39,3 +39,9 @@ def released(tx: Transaction, overlay: str, *, now: int) -> tuple[str, ...]:
     state = let_go(held.state, now=now)
     tx.signals.put(replace(held, version=held.version + 1, state=state, declared=(), due=now))
     return tuple({overlay: None, **{one.id: None for one in held.declared}})
+
+
+def in_force(tx: Transaction) -> tuple[str, ...]:
+    """Return what the ids of all overlays of signals begin with, each once."""
+    there = (id_.rpartition("/")[0] for id_ in tx.situation.all("overlay") if id_.startswith(PREFIX))
+    return tuple(dict.fromkeys(there))

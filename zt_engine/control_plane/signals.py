@@ -14,10 +14,23 @@ import msgspec
 import structlog
 
 from zt_engine.control_plane.context import ControlPlane
-from zt_engine.control_plane.signal_overlays import OWNER, stem
+from zt_engine.control_plane.signal_overlays import OWNER, in_force, stem
 from zt_engine.control_plane.situation import MOST, Declarations
-from zt_engine.core.errors import InputError
-from zt_engine.core.signals import Declared, Held, Rule, Rules, Signal, begin, changes_at, check, effects, fits, take
+from zt_engine.core.errors import InputError, UnavailableError
+from zt_engine.core.signals import (
+    Declared,
+    Held,
+    Rule,
+    Rules,
+    Signal,
+    begin,
+    changes_at,
+    check,
+    closes,
+    effects,
+    fits,
+    take,
+)
 from zt_engine.ports.inventory import Transaction
 
 log = structlog.get_logger()
@@ -26,6 +39,10 @@ RULES: Final = "signals"
 """Where the rules stand among `ControlPlane.extras`."""
 FOR_PEOPLE: Final = 100
 """How many of the overlays that sidecars read are left to people."""
+FOR_CLOSING: Final = 300
+"""How many of those that signals have are left to what closes: whoever tells many low risks hides no high one."""
+FOR_REAL: Final = 300
+"""How many more exercises leave to what is real."""
 PAGE: Final = 500
 AGAIN: Final = 60
 _BY_TIME: Final = "by time"
@@ -54,11 +71,13 @@ class _Room:
         self._left = MOST["overlay"] - FOR_PEOPLE - len(tx.situation.all("overlay"))
         self.refused: list[str] = []
 
-    def take(self, id_: str) -> bool:
-        self._left -= 1
-        if self._left < 0:
+    def take(self, id_: str, *, leaving: int) -> bool:
+        """Whether there is room that leaves so many places to others."""
+        if self._left <= leaving:
             self.refused.append(id_)
-        return self._left >= 0
+            return False
+        self._left -= 1
+        return True
 
 
 class Signals:
@@ -67,6 +86,7 @@ class Signals:
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
         self._declarations = Declarations(plane)
+        self._kept_by: object = None
 
     @property
     def _rules(self) -> Rules:
@@ -105,22 +125,42 @@ class Signals:
         return Taken(taken=sum(len(one) for _, one in heard.values()), ignored=tuple(ignored), overlays=tuple(changed))
 
     def keep(self, *, now: int) -> int:
-        """Renew, fade and take back what is due; return how many overlays are others now."""
+        """Renew, fade and take back what is due; return how many overlays are others now.
+
+        INVARIANT: one that cannot be kept stops no other. What is in force is looked at whenever the rules are others,
+        and before all else when more is due than a turn does, so that no backlog has it end meanwhile.
+        """
         tenant = self._plane.settings.tenant
+        rules = self._plane.extras.get(RULES)
+        anew = rules is not self._kept_by
         with self._plane.store.reading(tenant) as tx:
             due = tx.signals.due(now=now, limit=PAGE)
-        changed = 0
+            if anew or len(due) == PAGE:
+                due = tuple(dict.fromkeys((*in_force(tx), *due)))
+        changed = failed = 0
         for id_ in due:
-            with self._plane.store.writing(tenant) as tx:
-                held = tx.signals.get(id_)
-                if held is None or held.due > now:
-                    continue
-                rule = self._rules.get(held.rule)
-                if rule is None or not fits(rule, held.state):
-                    changed += len(self._run_out(tx, held, now=now))
-                else:
-                    changed += len(self._settle(tx, rule, held, _Room(tx), why=_BY_TIME, now=now))
+            try:
+                with self._plane.store.writing(tenant) as tx:
+                    changed += self._keep(tx, id_, anew=anew, now=now)
+            except UnavailableError as error:
+                if error.code != "STORE_CONFLICT":
+                    raise
+                failed += 1  # somebody else has just changed it
+            except Exception as error:
+                failed += 1
+                log.exception("signals.not_kept", code="SIGNALS_NOT_KEPT", id=id_, error=type(error).__name__)
+        if not failed:
+            self._kept_by = rules
         return changed
+
+    def _keep(self, tx: Transaction, id_: str, *, anew: bool, now: int) -> int:
+        held = tx.signals.get(id_)
+        if held is None or (held.due > now and not anew):
+            return 0
+        rule = self._rules.get(held.rule)
+        if rule is None or not fits(rule, held.state):
+            return len(self._run_out(tx, held, now=now))
+        return len(self._settle(tx, rule, held, _Room(tx), why=_BY_TIME, now=now))
 
     def _settle(self, tx: Transaction, rule: Rule, held: Held, room: _Room, *, why: str, now: int) -> list[str]:
         """Have exactly those overlays that follow from where a rule stands, and keep where it stands."""
@@ -128,15 +168,19 @@ class Signals:
         wanted: dict[str, Declared] = {}
         changed: list[str] = []
         waiting = False
+        leaving = 0 if closes(rule, held.state, now=now) else FOR_CLOSING
+        leaving = FOR_CLOSING + FOR_REAL if held.exercise else leaving
         for number, effect in enumerate(effects(rule, held.state, now=now), 1):
             id_ = f"{held.id}/{number}"
             old = known.get(id_)
-            if old is not None and old.effect == effect and now < _renewed_at(rule, old):
+            if old is not None and old.effect == effect and old.since <= now < _renewed_at(rule, old):
                 wanted[id_] = old
-            elif old is None and not room.take(id_):
+            elif old is None and not room.take(id_, leaving=leaving):
                 waiting = True
             else:
-                wanted[id_] = Declared(id_, effect, now + rule.ttl)
+                # A renewal begins when the first one did, or it would not hold yet where a clock is behind ours.
+                since = now if old is None else min(old.since or now, now)
+                wanted[id_] = Declared(id_, effect, now + rule.ttl, since)
                 self._declare(tx, rule, held, wanted[id_], why=why, now=now)
                 changed.append(id_)
         changed += self._take_back(tx, [id_ for id_ in known if id_ not in wanted], why=why, now=now)
@@ -167,7 +211,7 @@ class Signals:
             "id": one.id,
             "effect": one.effect,
             "scope": held.principal,
-            "not_before": now,
+            "not_before": one.since,
             "not_after": one.not_after,
             "cause": rule.id,
             "severity": rule.severity,

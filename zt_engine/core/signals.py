@@ -39,6 +39,8 @@ PENALTIES: Final = (5, 20, 60)
 FULL: Final = 3_600
 HALF_LIFE: Final = 43_200
 HIGH: Final = 2
+CLOSING: Final = ("deny", "ceiling")
+"""The kinds of effects that keep somebody out, whatever they prove."""
 
 
 class Signal(Struct, frozen=True, kw_only=True):
@@ -123,6 +125,7 @@ class Declared(Struct, frozen=True):
     id: str
     effect: str
     not_after: int
+    since: int = 0
 
 
 class Held(Struct, frozen=True, kw_only=True):
@@ -206,6 +209,14 @@ def effects(rule: Rule, state: State, *, now: int) -> tuple[str, ...]:
     most = max(points)
     gate = rule.gate if points[HIGH] else ()
     return (f"threshold:+{most}", *gate) if most else ()
+
+
+def closes(rule: Rule, state: State, *, now: int) -> bool:
+    """Whether what is in force keeps somebody out: a high risk, or a switch that denies or lowers a ceiling."""
+    if isinstance(rule, Switch):
+        return any(effect.partition(":")[0] in CLOSING for effect in effects(rule, state, now=now))
+    assert isinstance(state, RiskState)
+    return _points(rule, state, HIGH, now=now) > 0
 
 
 def let_go(state: State, *, now: int) -> State:
