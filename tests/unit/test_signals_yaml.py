@@ -50,6 +50,13 @@ def test_a_switch_may_watch_levels() -> None:
     assert (rule.levels, rule.enter, rule.exit) == (True, 3, 1)
 
 
+@pytest.mark.parametrize("effect", ["acr:phr", "threshold:+20", "report_age:3600", "obligation:no_download"])
+def test_everybody_may_be_asked_for_more_by_a_switch(effect: str) -> None:
+    written = SWITCH.replace('acr:phr, "obligation:no_download"', f'"{effect}"').replace("subject", "tenant")
+
+    assert len(load_signals(written, where="signals.yaml")) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "code", "line", "hint"),
     [
@@ -66,8 +73,12 @@ def test_a_switch_may_watch_levels() -> None:
         (SWITCH.replace("ttl: 2h", "ttl: 73h"), "SIGNALS_VALUE", 11, ""),
         (SWITCH.replace("ttl: 2h", "ttl: 120"), "SIGNALS_VALUE", 11, ""),
         (RISK.replace("    gate: [deny]\n", ""), "SIGNALS_MISSING", 2, ""),
-        (RISK.replace("scope: subject", "scope: tenant"), "SIGNALS_WIDE", 5, "by hand"),
-        (RISK.replace("[deny]", "[ceiling:0]").replace("subject", "service"), "SIGNALS_WIDE", 5, "by hand"),
+        (SWITCH.replace("acr:phr", "deny").replace("subject", "tenant"), "SIGNALS_WIDE", 8, "by hand"),
+        (SWITCH.replace("acr:phr", "ceiling:0").replace("subject", "service"), "SIGNALS_WIDE", 8, "by hand"),
+        (SWITCH.replace("acr:phr", "threshold:+21").replace("subject", "tenant"), "SIGNALS_WIDE", 8, "by hand"),
+        (SWITCH.replace("acr:phr", "report_age:3599").replace("subject", "service"), "SIGNALS_WIDE", 8, "by hand"),
+        (RISK.replace("deny", "acr:phr").replace("subject", "tenant"), "SIGNALS_WIDE", 4, "by hand"),
+        (RISK.replace("deny", "acr:phr").replace("subject", "service"), "SIGNALS_WIDE", 4, "by hand"),
         (RISK + SWITCH.replace("id: burst", "id: user-risk"), "SIGNALS_DUPLICATE", 1, ""),
         (RISK.replace("[deny]", '["acr:a", "acr:b", "acr:c", "acr:d", "acr:e"]'), "SIGNALS_VALUE", 5, ""),
         (

@@ -1,8 +1,8 @@
 """Reading `signals.yaml`: which signals tighten what by themselves, every fault at once, each with file and line.
 
 A rule can only tighten (the effects are those of overlays), and never for longer than its `ttl` without the control
-plane. One source's word does not close everything to everybody: a rule about the tenant or a service neither denies nor
-lowers a ceiling.
+plane. One source's word does not close everything to everybody: a rule about the tenant or a service is no risk, and
+neither denies, lowers a ceiling, nor asks for so much that hardly anybody has it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final, get_args
 from zt_engine.adapters.yaml_fields import Faults, Fields
 from zt_engine.adapters.yaml_strict import YamlMap, YamlNode, YamlScalar, read_yaml
 from zt_engine.core.signals import CLOSING, LEVELS, MIN_DWELL, MIN_HOLD, Risk, Rule, Rules, ScopeKind, Switch
+from zt_engine.core.situation import Effect
 from zt_engine.core.situation_words import parse_effect
 
 MAX_RULES: Final = 100
@@ -26,6 +27,11 @@ _SCOPES: Final[tuple[ScopeKind, ...]] = get_args(ScopeKind)
 _WIDE: Final = ("tenant", "service")
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_WIDE_PLUS: Final = 20
+"""How much more trust may be asked of everybody: what a medium risk costs. Labels ask for 100 points at most."""
+_WIDE_AGE: Final = 3_600
+"""How fresh reports of everybody's devices may have to be at most: some go by unheard, and sleep takes longer."""
+_BY_HAND: Final = "ask for more instead (acr, threshold up to +20, obligation), or declare it by hand"
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,3})([smh])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 _WHOM: Final = f"it says whom it is about: {', '.join(_SCOPES)}"
@@ -91,11 +97,14 @@ class _Common:
             if effect is None:
                 hint = "deny, ceiling:R, threshold:+N, acr:L, report_age:SECONDS or obligation:ID"
                 self._faults.add("_VALUE", f"`{text[:80]}` is no effect", line, hint)
-            elif effect.kind in CLOSING and self.scope in _WIDE:
-                hint = "ask for more instead (acr, threshold, obligation), or declare it by hand"
-                wide = f"`{effect.kind}` for `{self.scope}`: one source would close it to everybody"
-                self._faults.add("_WIDE", wide, line, hint)
+            elif self.scope in _WIDE and _shuts_out(effect):
+                self.wide(text, line)
         return found
+
+    def wide(self, what: str, line: int) -> None:
+        """Report what would be in the hands of one source."""
+        text = f"`{what[:80]}` for `{self.scope}`: one source would close it to everybody"
+        self._faults.add("_WIDE", text, line, _BY_HAND)
 
     def _seconds(self, key: str, default: int, least: int) -> int:
         if not self.fields.has(key):
@@ -137,6 +146,8 @@ def _switch(node: YamlMap, faults: Faults) -> Switch:
 
 def _risk(node: YamlMap, faults: Faults) -> Risk:
     common = _Common(node, _RISK, faults)
+    if common.scope in _WIDE:
+        common.wide("risks", common.fields.line_of("scope"))  # a high one asks for 60 points more
     return Risk(
         id=common.id,
         signal=common.signal,
@@ -146,6 +157,14 @@ def _risk(node: YamlMap, faults: Faults) -> Risk:
         hold=common.hold,
         ttl=common.ttl(86_400),
         severity=common.severity,
+    )
+
+
+def _shuts_out(effect: Effect) -> bool:
+    return (
+        effect.kind in CLOSING
+        or (effect.kind == "threshold" and effect.number > _WIDE_PLUS)
+        or (effect.kind == "report_age" and effect.number < _WIDE_AGE)
     )
 
 
