@@ -340,3 +340,12 @@ def test_s5_a_signal_that_is_heard_again_changes_nothing(
 
     assert effects(rule, after, now=later) == effects(rule, state, now=later)
     assert effects(rule, after, now=later + HOUR) == effects(rule, state, now=later + HOUR)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_was_let_go_by_a_clock_that_was_ahead_hides_nothing_that_is_noticed_once_it_is_right(rule: Rule) -> None:
+    state = let_go(begin(rule), now=NOW + 30 * 24 * HOUR)
+    state = heard(rule, [(NOW, signal(rule, NOW - one, 3 if rule is not BURST else 12)) for one in range(3)], state)
+
+    assert in_force(rule, state, 2 * HOUR) == (HIGH if rule is RISK else ())
+    assert in_force(rule, state, 10) != ()

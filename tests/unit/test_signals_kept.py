@@ -160,3 +160,19 @@ def test_other_effects_of_a_rule_hold_for_what_is_in_force_once_they_are_read(co
     keeping.keep(now=control.plane.now())
 
     assert overlays(control) == HIGH | {TWO: "ceiling:0"}
+
+
+def test_a_record_that_cannot_be_kept_has_the_others_looked_at_anew_once_and_not_each_minute(control: Control) -> None:
+    tell(control, signal(level="high", principal="subject:abe"), signal(level="high"))
+    spoil(control, "abe")
+    passing(control, 3 * HOUR)  # it is overdue, and the other one has been renewed
+    keeping = module.Signals(control.plane)
+    seen = []
+    for _ in range(3):
+        keeping.keep(now=control.plane.now())
+        with control.store.reading(TENANT) as tx:
+            held = tx.signals.get("signals/user-risk/tanaka")
+            assert held is not None
+            seen.append(held.version)
+
+    assert seen == [seen[0]] * 3

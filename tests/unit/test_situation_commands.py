@@ -128,6 +128,14 @@ def test_the_revocation_of_a_device_nobody_knows_is_recorded_and_remarked_on(con
     assert "revocations in force: 2" in zt("show")
 
 
+def test_a_name_that_somebody_told_turns_no_line_around_and_moves_no_cursor(control: Control) -> None:
+    scope = "subject:\N{RIGHT-TO-LEFT OVERRIDE}akanat\x9b2J"
+    zt("overlay", "o1", "--effect", "deny", "--scope", scope, "-m", "障害\N{IDEOGRAPHIC SPACE}対応")
+
+    assert "subject:\N{REPLACEMENT CHARACTER}akanat\N{REPLACEMENT CHARACTER}2J" in zt("show")
+    assert "障害\N{IDEOGRAPHIC SPACE}対応" in zt("show")
+
+
 def test_an_overlay_has_an_end_and_is_taken_back(control: Control) -> None:
     zt("overlay", "incident-42", "--effect", "ceiling:100", "--scope", "ownership:byod", "-m", "incident 42")
     shown = zt("show")

@@ -33,6 +33,7 @@ KeptKind = Literal["overlay", "grant", "continuity"]
 SignalLevel = Literal["cleared", "low", "medium", "high"]
 OF_SIGNALS: Final = "signals"
 """Whose overlays those are that rules about signals declared."""
+_WIDE_SPACE: Final = "\N{IDEOGRAPHIC SPACE}"
 PATHS: Final[Mapping[str, str]] = {"overlay": "overlays", "grant": "grants", "continuity": "continuity"}
 LEVELS: Final[Mapping[Language, tuple[str, ...]]] = {
     "en": ("calm", "watchful", "alert", "severe", "emergency"),
@@ -100,7 +101,9 @@ def show(json_: AsJson = False) -> None:
         owner = _text("owner", owner=record["owner"]) if record.get("owner") else ""
         if record.get("owner") == OF_SIGNALS:
             owner, why = _text("of_signals", cause=why), ""
-        print("  ".join(part for part in (name, what, until, owner, why) if part))
+        line = "  ".join(part for part in (name, what, until, owner, why) if part)
+        # Names are what sources and people told: none moves the cursor or turns the line around.
+        print("".join(one if one.isprintable() or one == _WIDE_SPACE else "\N{REPLACEMENT CHARACTER}" for one in line))
     if not lines:
         _say("none")
     _say("revocations", count=found["revocations_in_force"])

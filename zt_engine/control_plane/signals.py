@@ -137,20 +137,17 @@ class Signals:
             due = tx.signals.due(now=now, limit=PAGE)
             if anew or len(due) == PAGE:
                 due = tuple(dict.fromkeys((*in_force(tx), *due)))
-        changed = failed = 0
+        changed = 0
         for id_ in due:
             try:
                 with self._plane.store.writing(tenant) as tx:
                     changed += self._keep(tx, id_, anew=anew, now=now)
             except UnavailableError as error:
                 if error.code != "STORE_CONFLICT":
-                    raise
-                failed += 1  # somebody else has just changed it
+                    raise  # of a conflict: somebody else has just settled it
             except Exception as error:
-                failed += 1
                 log.exception("signals.not_kept", code="SIGNALS_NOT_KEPT", id=id_, error=type(error).__name__)
-        if not failed:
-            self._kept_by = rules
+        self._kept_by = rules
         return changed
 
     def _keep(self, tx: Transaction, id_: str, *, anew: bool, now: int) -> int:
