@@ -23,7 +23,7 @@ from zt_engine.sidecar.grpc.listener import GrpcServer
 from zt_engine.sidecar.hooks.credentials import Peer
 from zt_engine.sidecar.hooks.envoy_grpc import EnvoyGrpcHook
 from zt_engine.sidecar.meters import Meters
-from zt_engine.sidecar.turn import Turn
+from zt_engine.sidecar.turn import MOST_TOGETHER, Turn
 
 CALL = [(":method", "POST"), (":scheme", "http"), (":authority", "zt"), ("content-type", "application/grpc")]
 LEAVING = bytes.fromhex("0000080700000000007fffffff00000000")
@@ -302,6 +302,26 @@ def test_a_peer_that_leaves_gets_the_answers_to_what_it_had_begun(listening: Lis
 
     assert ended == {answered, unfinished}
     assert listening.hook.asked == [b"first", b"second"]
+
+
+def test_calls_that_are_taken_back_in_the_piece_that_began_them_end_no_others(listening: Listening) -> None:
+    client = listening.client()
+    asked = [client.begin(check.METHOD, framed(b"asked")) for _ in range(2 * MOST_TOGETHER)]
+    told = [client.begin(health.METHOD, framed(b"")) for _ in range(3)]
+    for stream in (*asked[1:], *told[1:]):
+        client.h2.reset_stream(stream)
+    client.sock.sendall(client.h2.data_to_send())
+
+    ended = set()
+    while ended != {asked[0], told[0]}:
+        data = client.sock.recv(65536)
+        assert data
+        for event in client.h2.receive_data(data):
+            if isinstance(event, h2.events.DataReceived):
+                client.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if isinstance(event, h2.events.StreamEnded):
+                ended.add(event.stream_id)
+        client.sock.sendall(client.h2.data_to_send())
 
 
 def test_what_a_peer_sends_with_its_leaving_is_answered_too(listening: Listening) -> None:

@@ -146,8 +146,13 @@ class GrpcConnection(asyncio.Protocol):
         if self._dead:
             return
         try:
-            for event in self._h2.receive_data(data):
-                self._take(event)
+            events = self._h2.receive_data(data)
+            # h2 has read them all: it takes no answer any more for what was begun and taken back in one piece.
+            reset = {event.stream_id for event in events if isinstance(event, h2.events.StreamReset)}
+            if reset:
+                self._forget(reset)
+            for event in events:
+                self._take(event, reset)
         except h2.exceptions.ProtocolError:
             self._flush()  # it says why
             self._end()
@@ -160,10 +165,11 @@ class GrpcConnection(asyncio.Protocol):
 
     # -- one event
 
-    def _take(self, event: h2.events.Event) -> None:
+    def _take(self, event: h2.events.Event, reset: set[int]) -> None:
         if isinstance(event, h2.events.RequestReceived):
             self._check(self._validity.of_request, event.headers)
-            self._begin(event)
+            if event.stream_id not in reset:
+                self._begin(event)
         elif isinstance(event, h2.events.DataReceived):
             self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             call = self._calls.get(event.stream_id)
@@ -175,9 +181,6 @@ class GrpcConnection(asyncio.Protocol):
             call = self._calls.get(event.stream_id)
             if call is not None:
                 self._finish(call)
-        elif isinstance(event, h2.events.StreamReset):
-            self._calls.pop(event.stream_id, None)
-            self._waiting = deque(item for item in self._waiting if item[0] != event.stream_id)
         elif isinstance(event, h2.events.WindowUpdated | h2.events.RemoteSettingsChanged):
             self._write_waiting()
         elif isinstance(event, h2.events.TrailersReceived):
@@ -187,6 +190,11 @@ class GrpcConnection(asyncio.Protocol):
         elif isinstance(event, h2.events.PingAckReceived) and event.ping_data == _HEARD:
             # It has read that we leave, and what it began before that is here.
             self._draining = True
+
+    def _forget(self, streams: set[int]) -> None:
+        for stream in streams:
+            self._calls.pop(stream, None)
+        self._waiting = deque(item for item in self._waiting if item[0] not in streams)
 
     def _check(self, valid: Callable[[Iterable[Header]], None], headers: Iterable[Header] | None) -> None:
         try:
