@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zt_engine.sidecar.grpc.blocks import MOST_KEPT, KnownDecoder, KnownEncoder, Validity
+from zt_engine.sidecar.grpc.blocks import MOST_BYTES, MOST_KEPT, KnownDecoder, KnownEncoder, Validity
 
 NAMES = st.sampled_from([b":status", b"content-type", b"grpc-status", b"te", b"x-a", b"x-b"])
 VALUES = st.sampled_from([b"", b"0", b"200", b"application/grpc", b"trailers", b"y" * 60])
@@ -123,3 +123,10 @@ def test_what_a_request_may_begin_with_it_may_not_end_with() -> None:
     Validity().of_trailers([(b"x", b"y")])
     with pytest.raises(h2.exceptions.ProtocolError):
         Validity().of_trailers(REQUEST)
+
+
+def test_no_headers_are_kept_that_are_longer_than_a_block_that_is_kept() -> None:
+    validity = Validity()
+    for number in range(MOST_KEPT):
+        validity.of_request([*REQUEST, (b"x", b"%d" % number * MOST_BYTES)])
+    assert not validity._known

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST_KEPT = 32
 MOST_BYTES = 1024
-"""Of a block that is kept; a proxy's are hardly a tenth of that."""
+"""Of a block, or of headers, that are kept; a proxy's are hardly a tenth of that."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 _REQUEST = HeaderValidationFlags(is_client=False, is_trailer=False, is_response_header=False, is_push_promise=False)
@@ -106,7 +106,8 @@ class Validity:
                 pass
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
-            self._known.add(asked)
+            if sum(len(name) + len(value) for name, value in asked) <= MOST_BYTES:
+                self._known.add(asked)
 
     @staticmethod
     def of_trailers(headers: Iterable[Header]) -> None:
