@@ -63,7 +63,7 @@ def test_a_signal_changes_decisions_over_the_stream_and_its_remedy_restores_them
         assert "OVERLAY" not in other
 
         later = int(time.time()) + 2 * HOUR
-        tell(plane, "user_risk", level="cleared")
+        tell(plane, "user_risk", level="cleared", at=plane.now() + 1)  # of one second the risk counts, and not its end
         Housekeeping(plane.plane).turn(now=later)
         wait_for(lambda: asked(site, sidecar, "tanaka") == "200", "the allow", seconds=5)
 
