@@ -140,6 +140,36 @@ class _Problem(msgspec.Struct):
     code: str = ""
 
 
+def followed(settings: Settings) -> Member | None:
+    """Return what a sidecar that starts now goes by at its control plane; None: it follows its folder alone.
+
+    INVARIANT: who has joined never follows its folder alone. Overlays and revocations of the control plane would hold
+    no more, and nobody would be told. Raises ConfigError SIDECAR_JOINED then, SIDECAR_NOT_JOINED as `read_member` does.
+    """
+    if settings.control_plane.url:
+        return read_member(settings)
+    if has_joined(settings):
+        try:
+            told = read_member(settings).membership
+            message = f"joined `{told.audience}` as `{told.id}`, and `control_plane.url` names no address"
+        except ConfigError:
+            message = "joined a control plane, and `control_plane.url` names no address"
+        where = str(settings.path(settings.control_plane.state))
+        raise ConfigError((Problem(code="SIDECAR_JOINED", message=message, where=where),))
+    return None
+
+
+def has_joined(settings: Settings) -> bool:
+    """Whether a membership was ever written down here; True as well where that cannot be looked at."""
+    try:
+        os.lstat(settings.path(settings.control_plane.state) / MEMBERSHIP)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def read_member(settings: Settings) -> Member:
     """Read what this sidecar was told when it joined; ConfigError SIDECAR_NOT_JOINED when it has not."""
     folder = settings.path(settings.control_plane.state)

@@ -26,7 +26,7 @@ from zt_engine.bootstrap.following import FolderFollower
 from zt_engine.bootstrap.following_control import ControlFollower
 from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.handover import Meeting, Predecessor, WaitingPoint
-from zt_engine.bootstrap.joining import read_member
+from zt_engine.bootstrap.joining import followed
 from zt_engine.bootstrap.listening import ADMIN, OTHERS, TLS, bound, places
 from zt_engine.bootstrap.proxy_tls import ProxyTls, proxy_context
 from zt_engine.bootstrap.release_stage import ReleaseStage, releases_of
@@ -76,8 +76,8 @@ class SidecarProgram:
         trusted = read_trusted(settings)
         self.wiring = Wiring(settings, trusted, trusted.sources, self._shared)
         self._meeting = Meeting(settings.path(settings.sidecar.state_dir), settings.sidecar.id)
-        lease = Lease(Staleness()) if settings.control_plane.url else None
-        member = read_member(settings) if lease is not None else None
+        member = followed(settings)
+        lease = Lease(Staleness()) if member is not None else None
         self.log = open_log(settings, self.clock)
         self.authorizer = Authorizer(
             principals=self.wiring.principals,
