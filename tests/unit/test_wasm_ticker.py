@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from zt_engine.adapters.wasm_ticker import TICK_MS, EpochTicker, ticks
+from zt_engine.adapters.wasm_ticker import BRIEF_BEATS, TICK_MS, EpochTicker, ticks
+from zt_engine.config.sidecar import Policy
 
 
 def test_a_deadline_is_at_least_the_budget_and_at_most_one_tick_more() -> None:
@@ -77,3 +78,45 @@ def test_whoever_touches_it_has_beats_however_often_it_falls_asleep() -> None:
 
         until(partial(beaten, ticker, before))
     ticker.release()
+
+
+def test_an_evaluation_keeps_it_awake_for_a_short_while_and_no_longer_deadline_is_cut_short_by_one() -> None:
+    ticker = EpochTicker(lambda: None, period_ms=1, idle_beats=60, brief_beats=5)
+    ticker.acquire()
+    until(lambda: ticker.asleep)
+    slept = ticker.beats
+
+    ticker.evaluates = True
+    ticker.wake()
+    until(lambda: ticker.beats > slept)
+    until(lambda: ticker.asleep)
+    brief = ticker.beats - slept
+
+    ticker.touch()
+    ticker.evaluates = True
+    until(lambda: ticker.beats > slept + brief)
+    ticker.evaluates = True
+    until(lambda: ticker.asleep)
+    ticker.release()
+
+    assert 5 <= brief < 60
+    assert ticker.beats - slept - brief >= 60
+
+
+def test_whoever_evaluates_has_beats_however_often_it_falls_asleep() -> None:
+    ticker = EpochTicker(lambda: None, period_ms=0, idle_beats=1, brief_beats=1)
+    ticker.acquire()
+    for _ in range(2000):
+        ticker.evaluates = True
+        if ticker.asleep:
+            ticker.wake()
+        before = ticker.beats
+
+        until(partial(beaten, ticker, before))
+    ticker.release()
+
+
+def test_the_longest_budget_of_the_settings_is_a_brief_one() -> None:
+    (limit,) = (rule.le for rule in Policy.model_fields["budget_ms"].metadata if hasattr(rule, "le"))
+
+    assert ticks(limit) < BRIEF_BEATS

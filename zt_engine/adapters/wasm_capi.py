@@ -18,7 +18,7 @@ from typing import Protocol
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from zt_engine.adapters.wasm_ticker import EpochTicker
+from zt_engine.adapters.wasm_ticker import BRIEF_BEATS, EpochTicker
 
 KNOWN_RELEASES = ("50.",)
 """Releases whose layout is known; 46 to 49 have a racy callback table."""
@@ -161,14 +161,18 @@ def raw_evaluator(
     arguments, slot = c_void_p(ctypes.addressof(place)), c_void_p(ctypes.addressof(trap))
     result = c_uint32.from_buffer(place)
     pack, call, arm, armed = pack_arguments(7).pack_into, api.call, api.set_deadline, -1
+    brief = deadline < BRIEF_BEATS
 
     def evaluate(  # noqa: PLR0917  (a C function's)
         entrypoint: int, data: int, at: int, size: int, heap: int, form: int, keep: object = (function, place)
     ) -> int:
         nonlocal armed
-        ticker.touched = True
+        if brief:
+            ticker.evaluates = True
+        else:
+            ticker.touched = True
         if ticker.asleep:
-            ticker.touch()
+            ticker.wake()
         beats = ticker.beats
         if beats != armed:
             arm(context, delta)
