@@ -23,7 +23,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +122,10 @@ class Client:
                 self.replica.arrived_at = time.monotonic()
                 yield kind, raw
 
-    async def _said(self, said: Mapping[str, Any]) -> bytes:
+    async def _said(self, said: Mapping[str, Any], *, known: Iterable[str] = ()) -> bytes:
         # Counted from when it is sent: whoever reads it may rely on it from then on.
         self.acknowledged = max(self.acknowledged, int(said["applied_seq"]))
-        return await self._say(said)
+        return await self._say(said, known=known)
 
     def begin(self, request: AccessRequest) -> None:
         """Ask for something else from now on."""
