@@ -3,7 +3,10 @@
 Everything is verified again when it is read. A new snapshot replaces the old one by a rename; a batch is one line more
 of a file. Nothing here is waited for: what a power cut takes is sent again from the cursor. One thread writes.
 
-    snapshot.jws  batches.jws  watermark.jws  clock.json
+A key of the stream that was taken out counts here until nothing that is kept was signed by it: for what lies here,
+which was believed when it came, and for nothing that comes.
+
+    snapshot.jws  batches.jws  watermark.jws  clock.json  former-keys.json
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -25,9 +28,11 @@ from zt_engine.core.stream import MAX_MESSAGE_BYTES
 log = structlog.get_logger()
 
 SNAPSHOT, BATCHES, WATERMARK, CLOCK = "snapshot.jws", "batches.jws", "watermark.jws", "clock.json"
+FORMER = "former-keys.json"
 LOCK = "lock"
 MODE = 0o600
 SMALL = 16 << 20
+FORMER_BYTES = 64 << 10
 WATERMARK_EVERY = 5
 """Of the watermarks that come, each fifth is kept."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -38,6 +43,13 @@ class Anchor(msgspec.Struct, frozen=True):
 
     boot: str
     zero: float
+
+
+class FormerKeys(msgspec.Struct, frozen=True):
+    """Keys of the stream (JWKs by their ids) that were taken out while this sidecar was that member."""
+
+    member: str
+    keys: Mapping[str, Mapping[str, str]]
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -51,8 +63,14 @@ class Stored(msgspec.Struct, frozen=True):
 class ReplicaDisk:
     """One folder. `Keep` of `sidecar.sync`; nothing it does raises, `problem` says what does not work."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, member: str = "") -> None:
+        """`member` is another one each time this sidecar joins: what was believed before that is believed no more."""
         self.problem: Problem | None = None
+        self.former: Mapping[str, Mapping[str, str]] = {}
+        """Keys that were taken out and may have signed what is kept; replaced as a whole."""
+        self._outdated: frozenset[str] = frozenset()
+        """Those by which nothing is signed in a snapshot that is being fetched."""
+        self._member = member
         self._folder = folder
         self._jobs = JobThread("replica-disk", self._work)
         self._lock: int | None = None
@@ -97,6 +115,17 @@ class ReplicaDisk:
             return None
         return anchor.zero if anchor.boot == boot_id() != "" else None
 
+    def read_former(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the keys, taken out since, that what is kept may be signed by; `former` are these from now on."""
+        try:
+            raw, _ = read_owned(self._folder / FORMER, limit=FORMER_BYTES)
+            found = msgspec.json.decode(raw, type=FormerKeys)
+        except (OSError, UnownedError, msgspec.DecodeError):
+            return self.former
+        if found.member == self._member:
+            self.former = found.keys
+        return self.former
+
     def cut(self, start: int) -> None:
         """Drop what was kept of batches from a place on: it does not hold."""
         self._sizes[BATCHES] = start
@@ -120,6 +149,8 @@ class ReplicaDisk:
             os.close(descriptor)
             return False
         self._lock = descriptor
+        if self.former:
+            self._jobs.do(self._write_former)
         return True
 
     def release(self) -> None:
@@ -162,7 +193,7 @@ class ReplicaDisk:
         """Say that a snapshot is fetched which has everything that was kept so far."""
 
         def begin() -> None:
-            self._covered = self._sizes[BATCHES]
+            self._covered, self._outdated = self._sizes[BATCHES], frozenset(self.former)
 
         self._jobs.do(begin)
 
@@ -178,6 +209,23 @@ class ReplicaDisk:
             rest = path.read_bytes()[covered:] if path.exists() else b""
             self._replace(BATCHES, rest)
             self._sizes, self._covered = {SNAPSHOT: size, BATCHES: len(rest)}, None
+            if self._outdated:
+                self.former = {key_id: jwk for key_id, jwk in self.former.items() if key_id not in self._outdated}
+                self._write_former()
+                log.info("replica.signed_anew", without=sorted(self._outdated))
+
+    def keys_left(self, keys: Mapping[str, Mapping[str, str]]) -> None:
+        """Say which keys of the stream were taken out: what is kept may be signed by them."""
+
+        def leave() -> None:
+            self.former = {**self.former, **keys}
+            if self._lock is not None:
+                self._write_former()
+
+        self._jobs.do(leave)
+
+    def _write_former(self) -> None:
+        self._replace(FORMER, msgspec.json.encode(FormerKeys(self._member, self.former)))
 
     def batch(self, raw: bytes) -> None:
         """Keep a batch."""

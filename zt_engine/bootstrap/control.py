@@ -20,7 +20,7 @@ from zt_engine.bootstrap.control_parts import Parts, own_signers, read_parts, re
 from zt_engine.bootstrap.device_authority import refresh
 from zt_engine.bootstrap.listener_chain import warn_unsent
 from zt_engine.bootstrap.releasing import close_releases
-from zt_engine.bootstrap.serving_stream import open_stream, read_stream_keys, rekey
+from zt_engine.bootstrap.serving_stream import check_announced, open_stream, read_stream_keys, rekey
 from zt_engine.bootstrap.sockets import tcp
 from zt_engine.bootstrap.wiring import log_refused
 from zt_engine.config import Control, ControlSettings, load_control
@@ -65,6 +65,11 @@ class ControlProgram:
         self.clock = clock or SystemClock()
         self.parts: Parts = read_parts(settings, self.clock)
         control = settings.control
+        try:
+            check_announced(self.parts.plane, self.parts.stream_keys, where=settings.path(control.stream_key_file))
+        except ZtError:
+            self.parts.store.close()
+            raise
         self.origin = open_stream(
             self.parts.plane,
             self.parts.stream_keys[0],

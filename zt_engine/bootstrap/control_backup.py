@@ -28,6 +28,7 @@ from zt_engine.adapters.stream_keys import StreamKey
 from zt_engine.bootstrap.control_parts import opened_store
 from zt_engine.bootstrap.serving_stream import read_stream_keys
 from zt_engine.config import ControlSettings
+from zt_engine.control_plane.stream_keys import forget
 from zt_engine.core.errors import ConfigError, Problem
 
 FORMAT: Final = "zt-control-backup/1"
@@ -97,6 +98,8 @@ def restore(settings: ControlSettings, source: Path, *, now: float) -> Manifest:
         store = opened_store(settings)
         try:
             _restore_rows(store, folder / STORE, source)
+            # The keys come from the files as they were then, and perhaps no signal had taken those up.
+            forget(store, settings.sidecar.tenant)
         finally:
             store.close()
         aside = settings.path(settings.control.device_cas).parent / f"replaced-{int(now)}"

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 
 import structlog
 
-from zt_engine.adapters.replica_disk import ReplicaDisk
 from zt_engine.adapters.stream_http import UNPROVEN, StreamClient, trusting
 from zt_engine.bootstrap.joining import Member, Membership
 from zt_engine.config import Settings
-from zt_engine.core.errors import InputError, Problem, UnavailableError, ZtError
+from zt_engine.core.errors import InputError, Problem, ZtError
 from zt_engine.core.rollout import Place
-from zt_engine.core.stream import KeySet, SnapshotPart
-from zt_engine.core.stream_signing import unseal
-from zt_engine.sidecar.sync import Sync
+from zt_engine.core.stream import KeySet
 
 log = structlog.get_logger()
 
@@ -67,22 +63,6 @@ def interrupted(error: ZtError, member: Member, *, before: Problem | None) -> Pr
         beside = {name: text for name, text in (("where", where), ("hint", hint)) if text}
         log.warning("stream.interrupted", code=error.code, problem=error.message, **beside)
     return problem
-
-
-async def compact(disk: ReplicaDisk, client: StreamClient, sync: Sync, *, tenant: str) -> None:
-    """Fetch a snapshot for the disk alone."""
-    disk.begin_fresh()
-    least, whole, told = sync.position.seq, None, 0
-    try:
-        async for raw in client.snapshot(least=least):
-            part = await asyncio.to_thread(unseal, raw, SnapshotPart, sync.keys, tenant=tenant)
-            told += 1
-            whole = whole or (part.fence, part.seq, part.of)
-            if (part.fence, part.seq, part.of) != whole or part.part != told or part.seq < least:
-                raise InputError("STREAM_SNAPSHOT", "not the parts of one snapshot, or an old one")
-            disk.fresh(raw, first=told == 1, last=told == part.of)
-    except (UnavailableError, InputError) as error:
-        log.warning("replica.not_compacted", code=error.code, problem=error.message)
 
 
 @contextlib.contextmanager

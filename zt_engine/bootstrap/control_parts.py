@@ -51,6 +51,7 @@ from zt_engine.control_plane.portal.parts import Portal
 from zt_engine.control_plane.portal.rooms import portal_room
 from zt_engine.control_plane.remedies import ModelReadiness, NoReadiness, Readiness
 from zt_engine.control_plane.signals import RULES
+from zt_engine.control_plane.stream_keys import forget
 from zt_engine.core.errors import ConfigError, Problem
 from zt_engine.core.issuer import IssuerConfig
 from zt_engine.core.signals import Rules
@@ -165,6 +166,15 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         sources=tuple(sources.values()),
         trust=trust,
     )
+
+
+def forget_stream_keys(settings: ControlSettings) -> None:
+    """Have the next start sign with whatever key the settings name; raises what `opened_store` does."""
+    store = opened_store(settings)
+    try:
+        forget(store, settings.sidecar.tenant)
+    finally:
+        store.close()
 
 
 def opened_store(settings: ControlSettings) -> SqlStore:

@@ -20,10 +20,11 @@ import structlog
 from zt_engine.adapters.replica_disk import ReplicaDisk
 from zt_engine.adapters.stream_http import SILENCE_SECONDS, Pace
 from zt_engine.adapters.stream_keys import public_keys, statement
-from zt_engine.bootstrap.control_link import HARMLESS, client_of, compact, harmless, interrupted, known_keys, place_of
+from zt_engine.bootstrap.control_link import client_of, harmless, interrupted, known_keys, place_of
 from zt_engine.bootstrap.following_floor import floor_tasks
 from zt_engine.bootstrap.following_releases import ReleaseFollower
 from zt_engine.bootstrap.joining import Member, keep_membership
+from zt_engine.bootstrap.kept_replica import KeptReplica
 from zt_engine.bootstrap.told_records import ReadSituation, readers
 from zt_engine.bootstrap.told_trust import staleness_of, taken
 from zt_engine.config import Settings
@@ -44,7 +45,6 @@ SPREAD_SECONDS = 1.0
 """Over how long the acknowledgements of one change are spread, from a quarter of that on: by then it has gone out."""
 THREAD_BYTES = 48 << 10
 """A larger message is read in a thread, so that decisions do not wait for it."""
-COMPACT_SECONDS = 600.0
 MINOR_SECONDS = 30.0
 WAITING = 16
 
@@ -85,7 +85,7 @@ class ControlFollower:
         self.draw = draw
         self._elapsed = elapsed
         self._pace = Pace(draw)
-        self._disk = ReplicaDisk(member.folder / "replica")
+        self._disk = ReplicaDisk(member.folder / "replica", member=member.key.key_id)
         self.client = client_of(settings, self._statement)
         self.releases: ReleaseFollower | None = None
         """What follows the releases that are told of, once there is an authorizer to switch."""
@@ -99,6 +99,10 @@ class ControlFollower:
             bundle_seq=lambda: self.releases.bundle_seq if self.releases is not None else 0,
             place=place_of(member.membership),
         )
+        self.kept = KeptReplica(
+            self._disk, self.client, self.sync, tenant=member.membership.tenant,
+            draw=draw, elapsed=elapsed,
+        )  # fmt: skip
 
     def clocks(self) -> Reading:
         """Return both clocks now."""
@@ -129,17 +133,7 @@ class ControlFollower:
         anchor = self._disk.anchor()
         if anchor is not None:
             self.lease.anchored(anchor, self.clocks())
-        for stored in self._disk.stored():
-            try:
-                self.sync.take(stored.kind, stored.raw, self.clocks())
-            except InputError as error:
-                if error.code in HARMLESS:
-                    continue
-                log.warning("replica.dropped", code=error.code, problem=error.message, kind=stored.kind)
-                if stored.kind == "batch":
-                    self._disk.cut(stored.start)
-                if stored.kind != "watermark":
-                    break
+        self.kept.load(self.clocks)
         self.keep()
         if self.sync.position.seq:
             log.info("replica.loaded", seq=self.sync.position.seq)
@@ -323,6 +317,9 @@ class ControlFollower:
         membership = await asyncio.to_thread(taken, membership, told, self._settings)
         if membership is before:
             return
+        left = {key_id: jwk for key_id, jwk in before.stream_keys.items() if key_id not in told.stream_keys}
+        if left:
+            self._disk.keys_left(left)
         self.member = Member(membership, self.member.key, self.member.folder)
         await asyncio.to_thread(keep_membership, self.member)
         self.sync.keys = public_keys(told.stream_keys)
@@ -339,18 +336,12 @@ class ControlFollower:
 
     async def watch(self) -> None:
         """Compare the clocks every second, so that one that is set does not go unnoticed; keep the disk short."""
-        again = 0.0
         while True:
             self.lease.observe(self.clocks())
             self.keep()
-            if self._disk.long and self.connected and self.sync.keep is self._disk and self._elapsed() >= again:
-                again = self._elapsed() + COMPACT_SECONDS
-                await self.compact()
+            if self.connected and self.sync.keep is self._disk:
+                await self.kept.turn()
             await asyncio.sleep(1.0)
-
-    async def compact(self) -> None:
-        """Fetch a snapshot for the disk alone, in place of the batches that are kept: they take long to read."""
-        await compact(self._disk, self.client, self.sync, tenant=self.member.membership.tenant)
 
     async def reached(self, seconds: float) -> bool:
         """Wait until everything is known and the control plane was heard, but no longer than so many seconds."""

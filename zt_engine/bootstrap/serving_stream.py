@@ -26,10 +26,14 @@ from zt_engine.control_plane.releases import Releases
 from zt_engine.control_plane.rollout_keeping import Keeper
 from zt_engine.control_plane.sidecars import Sidecars
 from zt_engine.control_plane.stream import Origin
-from zt_engine.control_plane.stream_keys import KeyRing
+from zt_engine.control_plane.stream_keys import KeyRing, begin, note
 from zt_engine.core.errors import ConfigError, InputError, Problem
 
 MAX_KEY_BYTES = 16 << 10
+LOCKED_OUT = (
+    "sign with the key of before and name this one in `control.other_stream_keys` first; if that key is lost, "
+    "`zt control forget-stream-keys`, and let every sidecar join again"
+)
 NAMED = 10
 """So many sidecars are named in a refusal."""
 
@@ -96,12 +100,26 @@ def rekey(plane: ControlPlane, keys: Sequence[StreamKey]) -> None:
     heard just now would be left with none it knows.
     """
     ring, origin, sidecars = KeyRing(keys), origin_of(plane), sidecars_of(plane)
-    ring.follow(origin.keys)
+    ring.follow(origin.keys.ids)
     staying = ring.believed.keys()
     left = sidecars.left_without(origin.keys.believed.keys() - staying, staying, now=plane.clock.now())
     if left:
         raise InputError("STREAM_KEY_NEEDED", f"not told of any of these keys yet: {', '.join(left[:NAMED])}")
+    # Written first: a start that comes in between is not to refuse what was already signed with.
+    note(plane.store, plane.settings.tenant, ring)
     origin.rekey(ring)
+
+
+def check_announced(plane: ControlPlane, keys: Sequence[StreamKey], *, where: Path) -> None:
+    """Compare with the keys sidecars were told of last, and note these; asks the database.
+
+    ConfigError STREAM_KEY_UNANNOUNCED where sidecars would believe nothing any more.
+    """
+    try:
+        begin(plane.store, plane.settings.tenant, KeyRing(keys))
+    except InputError as error:
+        problem = Problem(code=error.code, message=error.message, where=str(where), hint=LOCKED_OUT)
+        raise ConfigError((problem,)) from None
 
 
 def read_stream_key(path: Path) -> StreamKey:

@@ -19,6 +19,7 @@ from zt_engine.adapters.ca_keys import read_passphrase, rotate_authority
 from zt_engine.bootstrap.control import ControlProgram
 from zt_engine.bootstrap.control_backup import backup as make_backup
 from zt_engine.bootstrap.control_backup import restore as restore_backup
+from zt_engine.bootstrap.control_parts import forget_stream_keys as forget_keys
 from zt_engine.bootstrap.trust_signing import make_root_key, sign_trust
 from zt_engine.cli import opa_client
 from zt_engine.cli.output import Language, chosen_language
@@ -60,6 +61,10 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "ja": "{name}（{role}）: キーは {file} にあります。再表示はできません。",
     },
     "key_removed": {"en": "{name}: the key opens nothing any more.", "ja": "{name}: キーを無効にしました。"},
+    "keys_forgotten": {
+        "en": "the next start signs with {file}, whoever knows it. Let every sidecar join again: zt sidecar join TOKEN",
+        "ja": "次の起動では {file} で署名します。すべてのサイドカーを参加し直してください: zt sidecar join TOKEN",
+    },
     "root_made": {
         "en": "{file} is the root: keep it offline, on paper or on a token. Sidecars may pin {public} (`root_file`).",
         "ja": "{file} がルート鍵です。オフラインで保管してください。公開鍵は {public} です（`root_file`）。",
@@ -167,6 +172,15 @@ def rotate_ca(
         overlap=overlap_days * 86_400,
     )
     _say("ca_made", language, id=made.id, at=_instant(made.signs_from))
+
+
+@app.command("forget-stream-keys")
+def forget_stream_keys(config: Config = Path(CONFIG_NAME), lang: Lang = None) -> None:
+    """Have the next start sign with a key that sidecars were not told of: every sidecar has to join again."""
+    language = chosen_language(lang)
+    settings = load_control(config)
+    forget_keys(settings)
+    _say("keys_forgotten", language, file=settings.path(settings.control.stream_key_file))
 
 
 @app.command("root-key")

@@ -144,7 +144,7 @@ class Origin:
 
     def rekey(self, keys: KeyRing) -> None:
         """Sign with the first of these from now on, and have sidecars believe them; InputError as `KeyRing.follow`."""
-        keys.follow(self.keys)
+        keys.follow(self.keys.ids)
         self.keys = keys
         # What was signed before is signed anew for whoever asks for it, since the key it was signed with may go.
         self._snapshots.forget()
