@@ -25,7 +25,7 @@ SUBJECT = frozenset(
     {"like", "type", "id", "issuer", "groups", "roles", "org", "nationality", "employment", "clearance", "compartments"}
     | {"amr", "acr", "auth_age", "valid_until", "status", "delegate"}
 )
-DEVICE = frozenset({"like", "id", "status", "ownership", "assigned", "key", "report_age", "method", "facts"})
+DEVICE = frozenset({"like", "id", "status", "ownership", "assigned", "key", "report_age", "method", "facts", "ceiling"})
 FACT = frozenset({"value", "method", "age", "status"})
 REQUEST = frozenset({"method", "url", "client_ip", "channel", "purpose", "enforces"})
 SITUATION = frozenset({"like", "threat_level", "overlays", "grants", "revocations", "continuity"})

@@ -6,7 +6,7 @@ Credentials are not checked here (who asks is given, not proven); everything aft
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -21,6 +21,7 @@ from zt_engine.core.decision import Decision, LayerResult, read_layers
 from zt_engine.core.errors import ConfigError, InputError, Problem, UnavailableError
 from zt_engine.core.identity import Subject
 from zt_engine.core.judgement import Circumstances, judge
+from zt_engine.core.lease import Lease
 from zt_engine.core.policy_input import PolicyInput, fragment
 from zt_engine.core.situation import FOREVER, Applied, AppliedGrant, Overlay, Target, Term, situate
 from zt_engine.core.situation_words import parse_effect
@@ -51,10 +52,18 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
 class Decider:
     """Answers questions from one policy on one engine."""
 
-    def __init__(self, parts: Parts, engine: PolicyEngine, *, strongest: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        engine: PolicyEngine,
+        *,
+        strongest: Mapping[str, str] | None = None,
+        lease: tuple[Lease, Callable[[], float]] | None = None,
+    ) -> None:
+        """`lease` as a `Stage` has it."""
         self._parts = parts
         self._engine = engine
-        self._stage = Stage(parts, engine, strongest=strongest)
+        self._stage = Stage(parts, engine, strongest=strongest, lease=lease)
         self._codes = CodeTexts(parts.bundle.reasons)
 
     @property
@@ -101,9 +110,7 @@ class Decider:
             document=document,
             raw=outcome.document,
             layers=self._ask(document, outcome.document),
-            trust=explain(
-                model, device=device, subject=subject, context=context, tick_end=tick_end, facts_as_of=as_of
-            ),
+            trust=explain(model, device=device, subject=subject, context=context, tick_end=tick_end, facts_as_of=as_of),
             fixes=fixes(
                 model,
                 device=device,

@@ -1,8 +1,11 @@
-"""What `zt decide` stands on: a pack as it is shipped, or an installation with its records and present situation."""
+"""What `zt decide` stands on: a pack as it is shipped, or an installation with its records and situation.
+
+Those are the folder's, and what its sidecar last kept of its control plane once that has joined one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import msgspec
 
 from device_inventory.device import DeviceRecord
 from zt_engine.adapters.approvals import read_approvers
-from zt_engine.adapters.bundle_signing import load_public_keys
+from zt_engine.adapters.bundle_signing import BundlePublicKey, load_public_keys
+from zt_engine.adapters.clock_system import SystemClock
 from zt_engine.adapters.folder_source import FolderSource
 from zt_engine.adapters.situation_json import decode_situation
 from zt_engine.authoring.scenarios import FIXTURES, Entry, Question, read_question
@@ -18,15 +22,21 @@ from zt_engine.authoring.yaml_text import YamlText, read_yaml
 from zt_engine.bootstrap import activation
 from zt_engine.bootstrap.activation import Parts
 from zt_engine.bootstrap.identity import home_issuer, issuer_configs
+from zt_engine.bootstrap.joining import Member, has_joined, read_member
+from zt_engine.bootstrap.kept_state import KeptState, KeptTold, kept_release, read_kept
 from zt_engine.bootstrap.packs import compiled_bundle, pack_folder, pack_names
+from zt_engine.bootstrap.release_opening import ReleaseTrust
+from zt_engine.bootstrap.told_trust import told_document
+from zt_engine.bootstrap.wiring import approvers_believed, bundle_keys_believed
 from zt_engine.bootstrap.workbench import Workbench
 from zt_engine.config import Policy as PolicySettings
-from zt_engine.config import load
+from zt_engine.config import Settings, load
 from zt_engine.core.bundle import open_bundle
 from zt_engine.core.errors import BundleError, ConfigError, Problem
 from zt_engine.core.identity import SubjectRecord
 from zt_engine.core.instants import parse_instant
 from zt_engine.core.issuer import subject_name
+from zt_engine.core.lease import Lease
 from zt_engine.core.situation import FOREVER, Situation
 from zt_engine.ports import PolicyEngine
 
@@ -50,8 +60,30 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     home: str = ""
     fixtures: Path | None = None
     folder: Path | None = None
-    """The installation's folder of records and situation."""
+    """The installation's policy folder; without a control plane it has records and situation as well."""
     approvers: Mapping[str, bytes] = {}
+    kept: KeptState | None = None
+    """What the installation's sidecar kept of its control plane; then records and situation are these."""
+    release: int = 0
+    """The number of the control plane's release that decides; 0: the policy of a folder does."""
+
+    @property
+    def lease(self) -> tuple[Lease, Callable[[], float]] | None:
+        """How long what was kept may be decided by, and the clock that measures it."""
+        return None if self.kept is None else (self.kept.lease, self.kept.clock.elapsed)
+
+    def told(self) -> KeptTold | None:
+        """Return what people are told of the state that is decided on; None when it is the folder's, or a pack's."""
+        if self.kept is None:
+            return None
+        membership, age = self.kept.member.membership, self.kept.age
+        return KeptTold(
+            control_plane=membership.audience,
+            sidecar=membership.id,
+            seq=self.kept.sync.position.seq,
+            watermark_age=None if age is None else round(age, 1),
+            release=self.release,
+        )
 
     def question(self, text: YamlText, path: Path, *, now: float) -> Question:
         """Read a question; without a time of its own it is asked now. Raises ConfigError with every fault."""
@@ -65,15 +97,23 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
         return read_question(path, named=self._names(self.folder, at), defaults=defaults)
 
     def _names(self, folder: Path, at: int) -> dict[str, dict[str, Entry]]:
-        records, problems = FolderSource(folder).records(at)
-        if problems:
-            raise ConfigError(problems)
-        raw = read_file(folder / "situation.json")
-        approvers = read_approvers(self.approvers)
-        situation = decode_situation(raw, where=str(folder / "situation.json"), approvers=approvers)
+        subjects: Iterable[SubjectRecord]
+        devices: Iterable[DeviceRecord]
+        if self.kept is not None:
+            replica = self.kept.replica
+            subjects, devices, situation = replica.subjects.values(), replica.devices.values(), replica.situation
+            assert situation is not None  # `Sync` begins with an empty one
+        else:
+            records, problems = FolderSource(folder).records(at)
+            if problems:
+                raise ConfigError(problems)
+            raw = read_file(folder / "situation.json")
+            approvers = read_approvers(self.approvers)
+            situation = decode_situation(raw, where=str(folder / "situation.json"), approvers=approvers)
+            subjects, devices = records.subjects, records.devices
         return {
-            "subjects": {self._name(record): self._subject(record) for record in records.subjects},
-            "devices": {record.device_id: _device(record, at) for record in records.devices},
+            "subjects": {self._name(record): self._subject(record) for record in subjects},
+            "devices": {record.device_id: _device(record, at) for record in devices},
             "situations": {CURRENT: _situation(situation)},
         }
 
@@ -119,11 +159,45 @@ def is_shipped(name: str) -> bool:
 def ground_of_config(path: Path) -> Ground:
     """Return an installation; raises ConfigError or BundleError for whatever the sidecar would refuse as well."""
     settings = load(path)
+    if settings.control_plane.url or has_joined(settings):
+        return _ground_of_member(path, settings, read_member(settings))
+    return _ground_of_folder(path, settings, load_public_keys(_keys(settings.path, settings.policy.keys)))
+
+
+def _ground_of_member(path: Path, settings: Settings, member: Member) -> Ground:
+    """Return an installation whose sidecar has joined: what that kept of devices, people, situation and release."""
+    if not settings.control_plane.url:  # `zt up` tells its sidecar the address, and settings do not
+        addressed = settings.control_plane.model_copy(update={"url": (member.membership.audience,)})
+        settings = settings.model_copy(update={"control_plane": addressed})
+    told = told_document(settings)
+    keys, approvers = bundle_keys_believed(settings, told), approvers_believed(settings, told)
+    kept = read_kept(
+        settings,
+        member,
+        read_situation=lambda raw, where: decode_situation(raw, where=where, approvers=approvers),
+        clock=SystemClock(),
+    )
+    patient = settings.policy.model_copy(update={"budget_ms": BUDGET_MS})
+    strongest = {config.issuer: config.strongest_acr for config in issuer_configs(settings)}
+    opened = kept_release(kept, ReleaseTrust(keys, approvers, patient, strongest))
+    if opened is None:
+        return msgspec.structs.replace(_ground_of_folder(path, settings, keys), kept=kept)
+    return Ground(
+        title=str(path),
+        parts=opened.parts,
+        engine=opened.engine,
+        strongest=strongest,
+        home=home_issuer(settings),
+        folder=settings.path(settings.policy.folder),
+        kept=kept,
+        release=opened.release.seq,
+    )
+
+
+def _ground_of_folder(path: Path, settings: Settings, keys: Mapping[str, BundlePublicKey]) -> Ground:
     folder = settings.path(settings.policy.folder)
     try:
-        bundle = activation.read_bundle(
-            read_file(folder / "bundle.tar.gz"), load_public_keys(_keys(settings.path, settings.policy.keys))
-        )
+        bundle = activation.read_bundle(read_file(folder / "bundle.tar.gz"), keys)
     except BundleError as error:
         where = f"{folder / 'bundle.tar.gz'}: {error.where}" if error.where else str(folder / "bundle.tar.gz")
         raise BundleError(error.code, error.message, where=where, hint=error.hint) from None
@@ -171,6 +245,7 @@ def _device(record: DeviceRecord, at: int) -> Entry:
         "id": record.device_id,
         "status": record.status,
         "ownership": record.ownership,
+        "ceiling": record.ceiling,
         "assigned": list(record.assigned),
         "key": "none" if not record.keys else "mtls" if record.keys[0].x5t else "dpop",
         "report_age": at - record.report_received_at,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,6 +25,7 @@ from zt_engine.core.errors import InputError
 from zt_engine.core.identity import Actor, VerifiedCertificate, VerifiedToken
 from zt_engine.core.instants import parse_instant
 from zt_engine.core.issuer import FOREIGN, IssuerMapping, WorkloadRule
+from zt_engine.core.lease import Lease
 from zt_engine.core.request import (
     AccessRequest,
     canonical_address,
@@ -66,7 +67,16 @@ class Stage:
     `strongest`: issuer -> the best `acr` it can give; for an issuer that is not in it, the pack's best.
     """
 
-    def __init__(self, parts: Parts, engine: PolicyEngine, *, strongest: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        engine: PolicyEngine,
+        *,
+        strongest: Mapping[str, str] | None = None,
+        lease: tuple[Lease, Callable[[], float]] | None = None,
+    ) -> None:
+        """`lease`: how long what was heard may be decided by, and the clock (`elapsed`) that measures it."""
+        self._lease = lease
         self.policy = make_policy(
             parts, engine, source="scenario", strongest=strongest or {}, path_key=bytes(32), tick_seconds=TICK_SECONDS
         )
@@ -131,23 +141,22 @@ class Stage:
         authorizer = Authorizer(
             principals=principals,
             replica=replica,
-            clock=_Clock(question.at),
+            clock=_Clock(question.at, self._lease[1] if self._lease else None),
             space=_NoLog(),
             cache_entries=0,
             assert_for=lambda _case, _label, _trust: "",
+            lease=self._lease[0] if self._lease else None,
         )
         authorizer.activate(self.policy)
         return Scene(authorizer=authorizer, principals=principals, replica=replica)
 
 
 class _Clock:
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, elapsed: Callable[[], float] | None) -> None:
         self._at = at
+        self.elapsed = elapsed or self.now
 
     def now(self) -> float:
-        return self._at
-
-    def elapsed(self) -> float:
         return self._at
 
     def synchronised(self) -> bool:
@@ -291,6 +300,7 @@ def _device(question: Question) -> bytes:
             "keys": [{"jkt" if kind == "dpop" else "x5t": key, "not_after": question.at + 24 * HOUR}],
             "boot_id": "boot-1",
             "report_received_at": received,
+            "ceiling": entry.get("ceiling"),
             "facts": {name: _fact(fact, method, received, question.at) for name, fact in _items(facts)},
         }
     )

@@ -126,8 +126,8 @@ def read_trusted(settings: Settings) -> Trusted:
         credentials=faults.of(lambda: proxy_credentials(settings)),
         issuers=issuers,
         sources={config.issuer: faults.of(partial(key_source, config, where=config.issuer)) for config in issuers},
-        bundle_keys=faults.of(lambda: _signing(settings, told)),
-        approvers=faults.of(lambda: _approving(settings, told)),
+        bundle_keys=faults.of(lambda: bundle_keys_believed(settings, told)),
+        approvers=faults.of(lambda: approvers_believed(settings, told)),
         asserter=faults.of(lambda: _asserter(settings)),
         path_key=faults.of(lambda: secret_file(settings.path(settings.log.path_key_file))),
         callers=faults.of(lambda: authzen_callers(settings)),
@@ -136,13 +136,13 @@ def read_trusted(settings: Settings) -> Trusted:
     return trusted
 
 
-def _signing(settings: Settings, told: TrustDocument | None) -> Mapping[str, BundlePublicKey]:
+def bundle_keys_believed(settings: Settings, told: TrustDocument | None) -> Mapping[str, BundlePublicKey]:
     """The keys that sign policy: those the root names, else those of the settings."""
     own = load_public_keys(bundle_key_pems(settings))
     return bundle_keys_of(told) if told is not None and told.bundle_keys else own
 
 
-def _approving(settings: Settings, told: TrustDocument | None) -> Approvers:
+def approvers_believed(settings: Settings, told: TrustDocument | None) -> Approvers:
     """The people who approve: those the root names, else those of the settings."""
     own = read_approvers(approver_pems(settings))
     return approvers_of(told) if told is not None and told.approvers else own

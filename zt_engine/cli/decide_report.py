@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zt_engine.bootstrap.deciding import Explained
+from zt_engine.bootstrap.kept_state import KeptTold
 from zt_engine.cli.output import Language
 from zt_engine.core.decision import Decision, Effect, Obligation
 from zt_engine.core.decision_event import timestamp
@@ -96,6 +97,15 @@ TEXTS: dict[str, tuple[str, str]] = {
     "fix_never": ("スコアは改善しても{threshold}に届きません。", "no improvement lifts the score to {threshold}."),
     "notes": ("有効でない承認", "Not in force"),
     "threat": ("警戒レベル", "threat level"),
+    "kept": ("保存された状態", "Kept state"),
+    "kept_of": (
+        "サイドカー{sidecar}が{control_plane}から最後に受け取って保存した内容です（今は問い合わせていません）。",
+        "what the sidecar {sidecar} last kept of {control_plane}, which was not asked now:",
+    ),
+    "kept_as_of": ("{age}前の時点、{policy}", "as of {age} ago, {policy}"),
+    "kept_never": ("有効な時点の記録なし、{policy}", "no time that counts, {policy}"),
+    "kept_release": ("リリース{release}", "release {release}"),
+    "kept_folder": ("ポリシーフォルダー", "the policy folder"),
     "none": ("なし", "none"),
     "yes": ("許可", "allows"),
     "no": ("不可", "objects"),
@@ -109,8 +119,10 @@ class Report:
         self._console = console
         self._language: Language = language
 
-    def show(self, explained: Explained, *, full: bool) -> None:
+    def show(self, explained: Explained, *, full: bool, kept: KeptTold | None = None) -> None:
         """Print a decision; `full` adds the score's items and what each layer said."""
+        if kept is not None:
+            self._kept(kept)
         if explained.document is not None:
             self._request(explained.document)
         self._effect(explained.decision)
@@ -127,6 +139,15 @@ class Report:
             self._line(self._t("notes"), str(note))
 
     # -- parts
+
+    def _kept(self, kept: KeptTold) -> None:
+        policy = self._t("kept_release" if kept.release else "kept_folder").format(release=kept.release)
+        known = kept.watermark_age is not None
+        as_of = self._t("kept_as_of" if known else "kept_never").format(
+            age=age(int(kept.watermark_age or 0)), policy=policy
+        )
+        of = self._t("kept_of").format(sidecar=kept.sidecar, control_plane=kept.control_plane)
+        self._line(self._t("kept"), f"{of} {as_of}")
 
     def _request(self, document: PolicyInput) -> None:
         subject, device, label = document.subject, document.device, document.resource.label
@@ -266,9 +287,11 @@ class Report:
         return self._pick(*TEXTS[key])
 
 
-def show(console: Console, explained: Explained, language: Language, *, full: bool) -> None:
-    """Print one explained decision."""
-    Report(console, language).show(explained, full=full)
+def show(
+    console: Console, explained: Explained, language: Language, *, full: bool, kept: KeptTold | None = None
+) -> None:
+    """Print one explained decision; `kept` says which state of a control plane it was made on."""
+    Report(console, language).show(explained, full=full, kept=kept)
 
 
 def duty(obligation: Obligation) -> str:
