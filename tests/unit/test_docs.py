@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from zt_engine.bootstrap.installation import Choices, configuration
 from zt_engine.bootstrap.packs import pack_names
 from zt_engine.config import Section, Settings
+from zt_engine.core.effect_names import OBLIGATIONS
 from zt_engine.pages.registry import registry
 from zt_engine.sidecar.hooks.answers import IDENTITY_HEADERS
 from zt_engine.sidecar.meters import Meters, MetersCollector
@@ -245,6 +246,7 @@ def test_every_obligation_of_the_packs_is_described() -> None:
     described = set(table("docs/obligations.md", "The obligations of the packs"))
 
     assert pack_obligations() <= described
+    assert described == OBLIGATIONS
 
 
 def pack_obligations() -> set[str]:

@@ -79,7 +79,7 @@ def test_everybody_may_be_asked_for_more_by_a_switch(effect: str) -> None:
         (SWITCH.replace("acr:phr", "report_age:3599").replace("subject", "service"), "SIGNALS_WIDE", 8, "by hand"),
         (RISK.replace("deny", "acr:phr").replace("subject", "tenant"), "SIGNALS_WIDE", 4, "by hand"),
         (RISK.replace("deny", "acr:phr").replace("subject", "service"), "SIGNALS_WIDE", 4, "by hand"),
-        (RISK + SWITCH.replace("id: burst", "id: user-risk"), "SIGNALS_DUPLICATE", 1, ""),
+        (RISK + SWITCH.replace("id: burst", "id: user-risk"), "SIGNALS_DUPLICATE", 7, ""),
         (RISK.replace("[deny]", '["acr:a", "acr:b", "acr:c", "acr:d", "acr:e"]'), "SIGNALS_VALUE", 5, ""),
         (
             "risks:\n" + "".join(f"  - {{id: r{n}, signal: s, scope: subject, gate: [deny]}}\n" for n in range(101)),

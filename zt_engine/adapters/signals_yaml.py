@@ -13,6 +13,7 @@ from typing import Final, get_args
 
 from zt_engine.adapters.yaml_fields import Faults, Fields
 from zt_engine.adapters.yaml_strict import YamlMap, YamlNode, YamlScalar, read_yaml
+from zt_engine.core.effect_names import EffectNames
 from zt_engine.core.signals import CLOSING, LEVELS, MIN_DWELL, MIN_HOLD, Risk, Rule, Rules, ScopeKind, Switch
 from zt_engine.core.situation import Effect
 from zt_engine.core.situation_words import parse_effect
@@ -40,16 +41,22 @@ _SWITCH: Final = frozenset({*_COMMON, "enter", "exit", "samples", "effects"})
 _RISK: Final = frozenset({*_COMMON, "gate"})
 
 
-def load_signals(text: str | bytes, *, where: str) -> Rules:
-    """Return the rules of a file; ConfigError SIGNALS_* and YAML_* with every fault."""
+def load_signals(text: str | bytes, *, where: str, names: EffectNames | None = None) -> Rules:
+    """Return the rules of a file; ConfigError SIGNALS_* and YAML_* with every fault.
+
+    `names` are those that released policies know; None: nothing is released, and none is looked up.
+    """
     root = read_yaml(text, where=where)
     faults = Faults(where, "SIGNALS")
     top = Fields(root, "signals.yaml", {"switches", "risks"}, faults)
-    rules: list[Rule] = [_switch(node, faults) for node in _maps(top, "switches", faults)]
-    rules += [_risk(node, faults) for node in _maps(top, "risks", faults)]
-    for number, rule in enumerate(rules):
-        if rule.id in {before.id for before in rules[:number]}:
-            faults.add("_DUPLICATE", f"there are two rules `{rule.id}`", root.line)
+    switches, risks = (_maps(top, key, faults) for key in ("switches", "risks"))
+    rules: list[Rule] = [_switch(node, faults, names) for node in switches]
+    rules += [_risk(node, faults, names) for node in risks]
+    seen: set[str] = set()
+    for node, rule in sorted(zip((*switches, *risks), rules, strict=True), key=lambda pair: pair[0].line):
+        if rule.id and rule.id in seen:
+            faults.add("_DUPLICATE", f"there are two rules `{rule.id}`", node.lines.get("id", node.line))
+        seen.add(rule.id)
     if len(rules) > MAX_RULES:
         faults.add("_VALUE", f"there are {len(rules)} rules; at most {MAX_RULES} are read", root.line)
     faults.raise_if_any()
@@ -69,7 +76,8 @@ def _maps(top: Fields, key: str, faults: Faults) -> Sequence[YamlMap]:
 class _Common:
     """What both kinds of rules have."""
 
-    def __init__(self, node: YamlMap, known: frozenset[str], faults: Faults) -> None:
+    def __init__(self, node: YamlMap, known: frozenset[str], faults: Faults, names: EffectNames | None) -> None:
+        self._names = names
         self.fields = fields = Fields(node, "rule", known, faults)
         self._faults = faults
         for key, why in (("id", "it begins the ids of its overlays"), ("signal", "it is about one"), ("scope", _WHOM)):
@@ -99,6 +107,9 @@ class _Common:
                 self._faults.add("_VALUE", f"`{text[:80]}` is no effect", line, hint)
             elif self.scope in _WIDE and _shuts_out(effect):
                 self.wide(text, line)
+            if effect is not None and self._names is not None and (instead := self._names.unknown(effect)) is not None:
+                what = f"no released policy knows the {effect.kind} `{effect.name[:80]}`"
+                self._faults.add("_NAME", what, line, instead)
         return found
 
     def wide(self, what: str, line: int) -> None:
@@ -119,8 +130,8 @@ class _Common:
         return seconds
 
 
-def _switch(node: YamlMap, faults: Faults) -> Switch:
-    common = _Common(node, _SWITCH, faults)
+def _switch(node: YamlMap, faults: Faults, names: EffectNames | None) -> Switch:
+    common = _Common(node, _SWITCH, faults, names)
     fields = common.fields
     for key in ("enter", "exit"):
         fields.require(key, "what goes up and down around one number would fire again and again")
@@ -144,8 +155,8 @@ def _switch(node: YamlMap, faults: Faults) -> Switch:
     )
 
 
-def _risk(node: YamlMap, faults: Faults) -> Risk:
-    common = _Common(node, _RISK, faults)
+def _risk(node: YamlMap, faults: Faults, names: EffectNames | None) -> Risk:
+    common = _Common(node, _RISK, faults, names)
     if common.scope in _WIDE:
         common.wide("risks", common.fields.line_of("scope"))  # a high one asks for 60 points more
     return Risk(

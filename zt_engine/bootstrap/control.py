@@ -175,12 +175,13 @@ class ControlProgram:
             settings = await asyncio.to_thread(load_control, config)
             signers = await asyncio.to_thread(own_signers, settings)
             fresh = await asyncio.to_thread(self._tls)
-            rules = await asyncio.to_thread(read_signals, settings)
+            rules = await asyncio.to_thread(read_signals, settings, self.parts.plane)
             # Whatever can be refused has been read before this, and this takes all or nothing.
             keys = await asyncio.to_thread(read_stream_keys, settings)
             await asyncio.to_thread(rekey, self.parts.plane, keys)
             self.parts.trust.own(*signers)
             self.parts.plane.extras[RULES] = rules
+            log.info("signals.read", rules=len(rules))
             self._show(fresh)
         except ZtError as error:
             log_refused("config.refused", error)

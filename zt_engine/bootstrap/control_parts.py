@@ -49,6 +49,7 @@ from zt_engine.control_plane.ledger import Ledger
 from zt_engine.control_plane.portal.enroll import PACKAGE
 from zt_engine.control_plane.portal.parts import Portal
 from zt_engine.control_plane.portal.rooms import portal_room
+from zt_engine.control_plane.released_names import NAMES, ReleasedNames
 from zt_engine.control_plane.remedies import ModelReadiness, NoReadiness, Readiness
 from zt_engine.control_plane.signals import RULES
 from zt_engine.control_plane.stream_keys import forget
@@ -94,7 +95,6 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     attestation = faults.of(lambda: _attestation(settings))
     trust = faults.of(lambda: ControlTrust(settings, *(signers or ({}, {}))))
     readiness = faults.of(lambda: _readiness(settings, trust))
-    rules_of_signals = faults.of(lambda: read_signals(settings))
     store = faults.of(lambda: opened_store(settings))
     faults.check()
     record = Ledger(facts)
@@ -113,7 +113,6 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
         PACKAGE: package,
         "ca_sha256": pin(tls_ca),
         "trust": trust.handout,
-        RULES: rules_of_signals,
     }
     records = StrictRecords(trust.approvers)
     est = EstService(
@@ -146,6 +145,12 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     open_sign_in(plane, settings, configs, sources)
     before = since(lambda: folder_policy(settings.path(settings.policy.folder), trust.bundle_keys), weakenings)
     releases = open_releases(plane, trust.bundle_keys, trust.approvers, weakenings=before)
+
+    try:
+        extras[RULES] = read_signals(settings, plane)
+    except ConfigError:
+        store.close()
+        raise
 
     def believe() -> None:
         records.believe(trust.approvers)
@@ -334,10 +339,23 @@ def _facts(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(names or CATALOGUE)
 
 
-def read_signals(settings: ControlSettings) -> Rules:
-    """Return the rules about signals, none where no file is named; ConfigError SIGNALS_* and CONFIG_FILE."""
+def read_signals(settings: ControlSettings, plane: ControlPlane) -> Rules:
+    """Return the rules about signals, none where no file is named; ConfigError SIGNALS_* and CONFIG_FILE.
+
+    Their names are those of the policies that `plane` has released.
+    """
     path = settings.control.signals
-    return Rules() if path is None else load_signals(_bytes(settings, path), where=str(settings.path(path)))
+    if path is None:
+        return Rules()
+    try:
+        raw = settings.path(path).read_bytes()
+    except OSError as error:
+        text = f"`control.signals`: {error.strerror}"
+        raise ConfigError((Problem(code="CONFIG_FILE", message=text, where=str(settings.path(path))),)) from None
+    with plane.store.reading(plane.settings.tenant) as tx:
+        released = plane.extras.get(NAMES)
+        names = released.known(tx) if isinstance(released, ReleasedNames) else None
+    return load_signals(raw, where=str(settings.path(path)), names=names)
 
 
 def _bytes(settings: ControlSettings, path: Path | None) -> bytes:

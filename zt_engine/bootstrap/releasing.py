@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,18 +19,22 @@ from zt_engine.control_plane.api.releases import RELEASES
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.delegating import DELEGATION, Delegation
 from zt_engine.control_plane.opa import OpaService
+from zt_engine.control_plane.released_names import NAMES, ReleasedNames
 from zt_engine.control_plane.releases import Releases
 from zt_engine.control_plane.rollouts import stage_release
 from zt_engine.core import bundle_archive
 from zt_engine.core.approval import Approval
 from zt_engine.core.bundle import CATALOGUE, TRUST, Bundle, open_bundle
 from zt_engine.core.bundle_signature import SIGNATURES
+from zt_engine.core.effect_names import EffectNames
 from zt_engine.core.errors import BundleError
 from zt_engine.core.release import Release, approved_content, check_release, check_turn, read_release
 from zt_engine.core.weakening import Weakening
 from zt_engine.ports.releases import Examined
 
 Weakenings = Callable[[Bundle | None, Bundle], Sequence[Weakening]]
+_WORD: Final = re.compile(rb"[a-z][a-z0-9_]{0,63}")
+_QUOTED: Final = re.compile(rb'["`]([a-z][a-z0-9_]{0,63})["`]')
 _ENGINE: Final = Policy(budget_ms=1000)
 """A candidate is rehearsed on the engine that sidecars have by default, and in no hurry."""
 
@@ -125,6 +130,21 @@ def _reopened(raw: bytes) -> Bundle:
     return open_bundle(bundle_archive.write(files), keys={}, require_signature=False)
 
 
+def _names(raw: bytes) -> EffectNames:
+    """Return the names that effects of overlays may have by a released bundle.
+
+    What stands in quotes in its Rego and data, and each word of its catalogue, may be an obligation: rather one too
+    many, since a pack names its own and nothing lists them.
+    """
+    bundle = _reopened(raw)
+    texts = b"\n".join(
+        content for name, content in bundle_archive.read(raw).items() if name.endswith((".rego", ".json"))
+    )
+    found = {*_QUOTED.findall(texts), *_WORD.findall(bundle.catalogue or b"")}
+    acrs = frozenset() if bundle.trust is None else frozenset(read_trust(bundle.trust, where=TRUST).assurance)
+    return EffectNames(acrs=acrs, words=frozenset(word.decode("ascii") for word in found))
+
+
 def open_releases(
     plane: ControlPlane, keys: Mapping[str, BundlePublicKey], approvers: Approvers, *, weakenings: Weakenings
 ) -> Releases | None:
@@ -135,5 +155,6 @@ def open_releases(
     releases = Releases(plane, judge)
     releases.stage = lambda tx, plan: stage_release(tx, plan, now=plane.now())
     plane.extras[RELEASES] = releases
+    plane.extras[NAMES] = ReleasedNames(_names)
     plane.extras[DELEGATION] = Delegation(plane, judge)
     return releases

@@ -15,6 +15,7 @@ import msgspec
 from zt_engine.control_plane.break_glass import declare, reviews, signed_content
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.ledger import revoke, write_down
+from zt_engine.control_plane.released_names import check_names
 from zt_engine.control_plane.rollouts import RELEASE, Held, supersede, under_way
 from zt_engine.control_plane.signal_overlays import OWNER, PREFIX, released
 from zt_engine.control_plane.threat_level import Lowering, level_of, lowered_by
@@ -47,7 +48,7 @@ class Declarations:
         now: int,
         reason: str = "",
     ) -> dict[str, Any]:
-        """Insert or replace a record; ConfigError with the sidecar reader's codes, RECORD_ID, RECORDS_FULL, GRANT_*.
+        """Insert or replace a record; reader's codes, RECORD_ID, RECORDS_FULL, GRANT_*, OVERLAY_NAME.
 
         The audit says `reason`, or else what the record itself says.
         """
@@ -56,6 +57,8 @@ class Declarations:
         record = owned(kind, record, actor)
         raw = _written(record)
         self._plane.records.check(kind, raw)
+        if kind == "overlay" and actor != OWNER:  # what rules say was looked up when they were read
+            check_names(self._plane, tx, record["effect"])
         held = tx.situation.all(kind)
         if kind == "grant" and (id_ not in held or signed_content(_read(held[id_])) != signed_content(record)):
             declare(tx, record, actor=actor, now=now)

@@ -18,6 +18,7 @@ from zt_engine.control_plane.break_glass import declare
 from zt_engine.control_plane.context import ControlPlane
 from zt_engine.control_plane.idempotency import Answer, Writing, once
 from zt_engine.control_plane.problem import problems
+from zt_engine.control_plane.released_names import check_names
 from zt_engine.control_plane.routes import Model, Reason, strict_router
 from zt_engine.control_plane.shadow_reports import reports_of
 from zt_engine.control_plane.situation import owned
@@ -162,6 +163,8 @@ def _checked(plane: ControlPlane, tx: Transaction, body: BeginBody, *, actor: st
     if not isinstance(id_, str):
         raise InputError("RECORD_ID", "the record has no id", where="record.id")
     plane.records.check(body.kind, raw)
+    if body.kind == "overlay":
+        check_names(plane, tx, body.record["effect"])
     return id_, raw
 
 
