@@ -77,6 +77,24 @@ def test_one_command_runs_everything_and_stops_it(site: tuple[Path, int, subproc
     assert not any(Path(f"/proc/{pid}").exists() for pid in children.split())
 
 
+def test_after_it_the_sidecar_does_not_start_by_its_folder_alone_and_a_decision_says_what_it_is_made_on(
+    site: tuple[Path, int, subprocess.Popen[bytes]],
+) -> None:
+    config, admin, process = site
+    ready(admin, process)
+    process.send_signal(signal.SIGTERM)
+    process.wait(PATIENCE)
+    question = config.parent / "question.yaml"
+    question.write_text('request: {url: "https://www.corp.example/"}\n')
+
+    started = run("sidecar", "run", "--config", str(config), "--lang", "en")
+    decided = run("decide", str(question), "--config", str(config), "--json")
+
+    assert started.returncode == 2
+    assert "SIDECAR_JOINED" in started.stderr
+    assert json.loads(decided.stdout)["kept"]["control_plane"].startswith("http://127.0.0.1:"), decided.stderr
+
+
 def test_a_base_install_says_which_extra_a_command_needs() -> None:
     hidden = (
         "import sys; sys.modules['fastapi'] = None; from zt_engine.cli import main; "
