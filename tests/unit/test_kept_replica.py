@@ -18,11 +18,12 @@ class Client:
     """Answers with a snapshot, or not at all."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked = self.least = 0
         self.parts: list[bytes] = []
 
     async def snapshot(self, *, least: int) -> AsyncIterator[bytes]:
         self.asked += 1
+        self.least = least
         if not self.parts:
             raise UnavailableError("STREAM_DOWN", "nobody answers")
         for part in self.parts:
@@ -127,6 +128,34 @@ def test_once_everything_is_signed_anew_the_key_that_left_is_forgotten(tmp_path:
     assert sidecar.turned(10 * AGAIN_SECONDS) == 1
     sidecar.disk.close()
     assert started(tmp_path) == 6
+
+
+def test_a_snapshot_that_was_made_for_others_since_the_key_left_will_do(tmp_path: Path) -> None:
+    sidecar = one_that_kept(tmp_path, drawn=0.0)
+    sidecar.rotated()
+    sidecar.turned(0.0)
+    sidecar.follower.take("batch", batch(7, level(2), key=OTHER_KEY))
+    sidecar.follower.take("batch", batch(8, level(3), key=OTHER_KEY))
+    sidecar.client.parts = snapshot(7, [level(2), changed()], [person()], key=OTHER_KEY)
+
+    sidecar.turned(LEAST_SECONDS)
+    sidecar.disk.close()
+    assert sidecar.client.least == 6  # not the place it has come to by now
+    assert sidecar.disk.former == {}
+    assert started(tmp_path) == 8
+
+
+def test_what_replaced_everything_meanwhile_is_not_replaced_by_something_older(tmp_path: Path) -> None:
+    sidecar = one_that_kept(tmp_path, drawn=0.0)
+    sidecar.rotated()
+    sidecar.turned(0.0)
+    for part in snapshot(20, [level(2), changed()], [person()], key=OTHER_KEY):
+        sidecar.follower.take("snapshot", part)
+    sidecar.client.parts = snapshot(7, [level(2), changed()], [person()], key=OTHER_KEY)
+
+    sidecar.turned(LEAST_SECONDS)
+    sidecar.disk.close()
+    assert started(tmp_path) == 20
 
 
 def test_a_snapshot_by_the_key_that_left_or_none_changes_nothing_and_is_asked_for_again(tmp_path: Path) -> None:

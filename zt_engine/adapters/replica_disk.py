@@ -77,6 +77,8 @@ class ReplicaDisk:
         self._marks = 0
         self._covered: int | None = None
         """How much of the batches a snapshot that is being fetched will hold."""
+        self._mark: int | None = None
+        """How much of the batches there was when `mark` was called, as long as nothing has replaced them."""
         self._sizes = {SNAPSHOT: 0, BATCHES: 0}
 
     # -- reading, before anything is written
@@ -177,7 +179,7 @@ class ReplicaDisk:
             # Batches that the snapshot has already are skipped when they are read; none that it lacks are in there.
             os.replace(self._folder / f"{SNAPSHOT}.new", self._folder / SNAPSHOT)
             self._replace(BATCHES, b"")
-            self._sizes, self._covered = {SNAPSHOT: size, BATCHES: 0}, None
+            self._sizes, self._covered, self._mark = {SNAPSHOT: size, BATCHES: 0}, None, None
 
     def _gather(self, name: str, raw: bytes, *, first: bool, last: bool) -> int:
         """Write a part behind those before it; return how long they are together."""
@@ -189,11 +191,23 @@ class ReplicaDisk:
                 os.fsync(file.fileno())
             return file.seek(0, os.SEEK_END)
 
-    def begin_fresh(self) -> None:
-        """Say that a snapshot is fetched which has everything that was kept so far."""
+    def mark(self) -> None:
+        """Remember how far what is kept has come now."""
+
+        def remember() -> None:
+            self._mark = self._sizes[BATCHES]
+
+        self._jobs.do(remember)
+
+    def begin_fresh(self, *, without: frozenset[str] = frozenset(), marked: bool = False) -> None:
+        """Say that a snapshot is fetched which has everything that was kept so far, or up to the mark.
+
+        By the keys `without` nothing of it is signed, nor of what comes behind.
+        """
 
         def begin() -> None:
-            self._covered, self._outdated = self._sizes[BATCHES], frozenset(self.former)
+            self._covered = self._mark if marked else self._sizes[BATCHES]
+            self._outdated = without
 
         self._jobs.do(begin)
 
@@ -208,7 +222,7 @@ class ReplicaDisk:
             os.replace(self._folder / f"{SNAPSHOT}.fresh", self._folder / SNAPSHOT)
             rest = path.read_bytes()[covered:] if path.exists() else b""
             self._replace(BATCHES, rest)
-            self._sizes, self._covered = {SNAPSHOT: size, BATCHES: len(rest)}, None
+            self._sizes, self._covered, self._mark = {SNAPSHOT: size, BATCHES: len(rest)}, None, None
             if self._outdated:
                 self.former = {key_id: jwk for key_id, jwk in self.former.items() if key_id not in self._outdated}
                 self._write_former()

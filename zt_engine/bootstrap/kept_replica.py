@@ -19,7 +19,7 @@ from zt_engine.bootstrap.control_link import HARMLESS
 from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.lease import Reading
 from zt_engine.core.stream import SnapshotPart
-from zt_engine.core.stream_signing import unseal
+from zt_engine.core.stream_signing import Position, unseal
 from zt_engine.sidecar.sync import Sync
 
 log = structlog.get_logger()
@@ -56,6 +56,8 @@ class KeptReplica:
         self._due = 0.0
         self._former: frozenset[str] = frozenset()
         """Keys that a snapshot is planned for."""
+        self._left_at: Position | None = None
+        """Where the stream was when the last of them had left; None once that was made use of."""
 
     def load(self, clocks: Callable[[], Reading]) -> None:
         """Take up what is kept, verified again; what does not hold is dropped, with what comes behind it.
@@ -84,18 +86,30 @@ class KeptReplica:
 
     async def turn(self) -> None:
         """Fetch a snapshot for the disk if one is due. Call it every second while the stream is followed."""
-        former, now = frozenset(self._disk.former), self._elapsed()
+        former, now = self._left(), self._elapsed()
         if former - self._former:
             self._due = now + LEAST_SECONDS + SPREAD_SECONDS * self._draw()
+            self._left_at = self._sync.position
+            self._disk.mark()
         self._former = former
         if (former or self._disk.long) and now >= self._due:
             self._due = now + AGAIN_SECONDS
-            await self.renew()
+            left_at, self._left_at = self._left_at, None
+            # Behind another election's snapshot the batches of the one before do not hold.
+            await self.renew(left_at if left_at is not None and left_at.fence == self._sync.position.fence else None)
 
-    async def renew(self) -> None:
-        """Fetch a snapshot for the disk alone, in place of everything that is kept now."""
-        self._disk.begin_fresh()
-        least, whole, told = self._sync.position.seq, None, 0
+    def _left(self) -> frozenset[str]:
+        """Return the keys that may have signed what is kept, and sign nothing that comes."""
+        return frozenset(self._disk.former) - self._sync.keys.keys()
+
+    async def renew(self, left_at: Position | None = None) -> None:
+        """Fetch a snapshot for the disk alone, in place of everything that is kept now.
+
+        With `left_at` in place of what was kept when it was marked: the batches since are signed by keys that stay, so
+        a snapshot will do that was made for others meanwhile. None has to be made for each sidecar because of changes.
+        """
+        self._disk.begin_fresh(without=self._left(), marked=left_at is not None)
+        least, whole, told = (left_at or self._sync.position).seq, None, 0
         try:
             async for raw in self._client.snapshot(least=least):
                 part = await asyncio.to_thread(unseal, raw, SnapshotPart, self._sync.keys, tenant=self._tenant)
