@@ -71,7 +71,7 @@ def test_a_high_risk_is_declared_as_overlays_whose_owner_and_cause_are_told(cont
         "scope": "subject:tanaka", "not_before": NOW, "not_after": NOW + 4 * HOUR, "cause": "user-risk", "severity": "",
         "exercise": False, "owner": "signals",
     }  # fmt: skip
-    assert answer == {"taken": 1, "ignored": [], "overlays": [ONE, TWO]}
+    assert answer == {"taken": 1, "ignored": [], "overlays": [ONE, TWO], "ends": {}}
     assert control.announced() == [
         ("overlay.changed", {"id": ONE, "effect": "threshold:+60"} | record),
         ("overlay.changed", {"id": TWO, "effect": "deny"} | record),
@@ -96,6 +96,34 @@ def test_a_high_risk_is_renewed_until_it_is_cleared_and_sidecars_hear_of_little_
     assert overlays(control) == {}
     assert [(kind, data["removed"]) for kind, data in control.announced()] == [("overlay.changed", True)] * 2
     assert control.audit()[-1].reason.startswith("user_risk cleared: signal admin:edr/")
+
+
+def test_what_was_cleared_is_told_with_its_end_and_goes_then(control: Control) -> None:
+    tell(control, signal(level="high"))
+    control.clock.advance(MINUTE)
+    answer = tell(control, signal(level="cleared", at=control.plane.now()))
+    end = NOW + 45 * MINUTE
+
+    assert (answer["overlays"], answer["ends"]) == ([], {ONE: end, TWO: end})
+    passing(control, end - 1 - control.plane.now())
+    assert overlays(control) == {ONE: "threshold:+60", TWO: "deny"}
+    passing(control, 1)
+    assert overlays(control) == {}
+
+
+def test_what_is_noticed_after_it_was_cleared_has_no_end_told(control: Control) -> None:
+    tell(control, signal(level="high"), signal(level="cleared", at=NOW + 1))
+
+    assert tell(control, signal(level="low", at=NOW + 2))["ends"] == {}
+
+
+def test_a_signal_that_is_ignored_is_named_as_it_was_sent_and_says_how_old_it_was(control: Control) -> None:
+    old, early = signal(level="high", at=NOW - ACCEPTED - 5), signal(level="high", at=NOW + 70)
+    first, second = tell(control, old, early)["ignored"]
+
+    assert [first["id"], second["id"]] == [old["id"], early["id"]]
+    assert first["message"].startswith(f"it is {ACCEPTED + 5} seconds old at {NOW} here")
+    assert second["message"].startswith(f"it is 70 seconds ahead at {NOW} here")
 
 
 def test_a_medium_risk_fades_to_nothing_under_one_id(control: Control) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -189,12 +190,22 @@ def test_what_broke_the_glass_is_shown_until_it_was_reviewed(control: Control, t
 RULES_OF_SIGNALS = "risks:\n  - {id: user-risk, signal: user_risk, scope: subject, gate: [deny]}\n"
 
 
-def test_what_somebody_noticed_is_told_and_shown_with_its_rule(control: Control) -> None:
+def test_what_somebody_noticed_is_told_and_shown_with_its_rule(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
     control.plane.extras[RULES] = load_signals(RULES_OF_SIGNALS, where="signals.yaml")
 
     told = zt("signal", "user_risk", "subject:tanaka", "--level", "high")
     again = zt("signal", "user_risk", "subject:tanaka", "--level", "low")
 
+    zt("signal", "user_risk", "subject:suzuki", "--level", "high")
+    control.clock.advance(60)
+    monkeypatch.setattr("zt_engine.cli.situation.time.time", lambda: float(NOW + 60))
+    cleared = zt("signal", "user_risk", "subject:suzuki", "--level", "cleared")
+    end = datetime.fromtimestamp(NOW + 2700, UTC).strftime("%Y-%m-%d %H:%MZ")
+
+    assert f"overlay:signals/user-risk/suzuki/2: cleared; it ends at {end}" in cleared
+    assert f"{end} に終わります" in zt("signal", "user_risk", "subject:suzuki", "--level", "cleared", lang="ja")
     assert "overlay:signals/user-risk/tanaka/1: changed" in told
     assert "no overlay is another one" in again
     line = "overlay:signals/user-risk/tanaka/2  deny  subject:tanaka  until "

@@ -63,6 +63,10 @@ _TEXTS: Final[Mapping[str, Mapping[Language, str]]] = {
         "en": "taken in; no overlay is another one now",
         "ja": "受け付けました。措置に変わりはありません",
     },
+    "ends": {
+        "en": "{what}: cleared; it ends at {until} unless more is noticed",
+        "ja": "{what}: 解除を受け付けました。新たな検知がなければ {until} に終わります",
+    },
     "staged": {
         "en": "staged, rollout {number} (reached: {rings})",
         "ja": "段階的に展開中、展開 {number}（到達: {rings}）",
@@ -202,7 +206,9 @@ def signal(
         found = plane.post("v1", "signals", body={"signals": [{**told, "exercise": exercise}]})
     for one in found["overlays"]:
         _say("changed", what=f"overlay:{one}")
-    if not found["overlays"] and found["taken"]:
+    for one, end in found["ends"].items():
+        _say("ends", what=f"overlay:{one}", until=_instant(end))
+    if not found["overlays"] and not found["ends"] and found["taken"]:
         _say("noticed")
     if found["ignored"] and not found["taken"]:
         first = found["ignored"][0]

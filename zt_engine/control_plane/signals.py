@@ -26,6 +26,7 @@ from zt_engine.core.signals import (
     begin,
     changes_at,
     check,
+    cleared_at,
     closes,
     effects,
     fits,
@@ -57,11 +58,15 @@ class Ignored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a batch: how much was taken in, what was ignored, and which overlays are others now."""
+    """What came of a batch: how much was taken in, what was ignored, and which overlays are others now.
+
+    `ends` are overlays that a `cleared` will end and has not yet: the epoch second of each, unless more is noticed.
+    """
 
     taken: int
     ignored: tuple[Ignored, ...]
     overlays: tuple[str, ...]
+    ends: dict[str, int] = {}
 
 
 class _Room:
@@ -111,6 +116,7 @@ class Signals:
                 id_ = stem(rule, signal.principal, exercise=signal.exercise)
                 heard.setdefault(id_, (rule, []))[1].append(signal)
         changed: list[str] = []
+        ends: dict[str, int] = {}
         room = _Room(tx)
         for id_ in sorted(heard):  # always in one order, or two batches could wait for each other
             rule, signals = heard[id_]
@@ -118,11 +124,15 @@ class Signals:
             after = _heard(id_, rule, before, signals, now=now)
             if after != before:
                 changed += self._settle(tx, rule, after, room, why=_why(signals), now=now)
+            end = cleared_at(rule, after.state, now=now)
+            held = tx.signals.get(id_) if end is not None else None
+            ends |= {one.id: end for one in held.declared if end is not None} if held is not None else {}
         if room.refused:
             log.error("signals.full", code="SIGNALS_FULL", overlays=len(room.refused), first=room.refused[0])
             text = f"{len(room.refused)} overlays of this batch wait until others end"
             ignored.append(Ignored(id=some[-1].id, code="SIGNALS_FULL", message=text))
-        return Taken(taken=sum(len(one) for _, one in heard.values()), ignored=tuple(ignored), overlays=tuple(changed))
+        taken = sum(len(one) for _, one in heard.values())
+        return Taken(taken=taken, ignored=tuple(ignored), overlays=tuple(changed), ends=ends)
 
     def keep(self, *, now: int) -> int:
         """Renew, fade and take back what is due; return how many overlays are others now.

@@ -175,7 +175,8 @@ def check(rule: Rule, signal: Signal, *, now: int) -> None:
     """Refuse what a rule cannot take: InputError SIGNAL_TIME, SIGNAL_SHAPE."""
     oldest = now - (WINDOW if isinstance(rule, Switch) else ACCEPTED)
     if not oldest <= signal.at <= now + AHEAD:
-        text = f"`{rule.id}` takes what is {now - oldest} seconds old at most, or {AHEAD} seconds ahead"
+        away = f"{now - signal.at} seconds old" if signal.at <= now else f"{signal.at - now} seconds ahead"
+        text = f"it is {away} at {now} here; `{rule.id}` takes {now - oldest} seconds at most, {AHEAD} ahead"
         raise InputError("SIGNAL_TIME", text)
     if (signal.level is None) == (isinstance(rule, Risk) or rule.levels):
         raise InputError("SIGNAL_SHAPE", f"`{rule.id}` is about a {'level' if signal.level is None else 'value'}")
@@ -219,6 +220,16 @@ def closes(rule: Rule, state: State, *, now: int) -> bool:
         return any(effect.partition(":")[0] in CLOSING for effect in effects(rule, state, now=now))
     assert isinstance(state, RiskState)
     return _points(rule, state, HIGH, now=now) > 0
+
+
+def cleared_at(rule: Rule, state: State, *, now: int) -> int | None:
+    """Return when the last of a risk ends because all of it was cleared; None while something holds or nothing does."""
+    if isinstance(rule, Switch) or not isinstance(state, RiskState):
+        return None
+    live = [mark for rank, mark in enumerate(state.marks) if _points(rule, state, rank, now=now)]
+    if not live or any(mark.seen >= state.cleared for mark in live):
+        return None
+    return max(mark.heard for mark in live) + rule.dwell + rule.hold
 
 
 def let_go(state: State, *, now: int) -> State:

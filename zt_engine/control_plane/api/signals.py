@@ -63,6 +63,8 @@ def router(plane: ControlPlane) -> APIRouter:
         def work(tx: Transaction) -> Answer:
             some = [_signal(one, who.actor) for one in body.signals]
             found: dict[str, Any] = msgspec.to_builtins(use.take(tx, some, now=plane.now()))
+            for one in found["ignored"]:
+                one["id"] = one["id"].removeprefix(f"{who.actor}/")  # as it was sent
             return Answer(body=found)
 
         return once(plane, write, work)
