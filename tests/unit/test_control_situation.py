@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.control_support import NOW, TENANT, Control
 from zt_engine.adapters.approvals import approve, read_approvers
 from zt_engine.adapters.situation_json import decode_situation
+from zt_engine.control_plane.housekeeping import OVERLAYS_KEPT, Housekeeping
 
 KEYS = {person: Ed25519PrivateKey.generate() for person in ("yamada", "suzuki")}
 APPROVERS = read_approvers(
@@ -356,3 +357,20 @@ def test_a_rollout_is_no_way_round_the_review_nor_a_second_use_of_what_was_signe
     assert rolled("g2", later=75 * 3600) == ""
     assert broken(control, "g2", later=75 * 3600) == (200, "")  # the same, which holds
     assert [one["grant"] for one in control.call("GET", "/v1/situation").json()["reviews"]] == ["g2"]
+
+
+def test_an_overlay_that_ended_thirty_days_ago_gives_its_place_back_and_stays_in_the_audit(control: Control) -> None:
+    for id_, record in (("o1", OVERLAY), ("o2", OVERLAY | {"not_after": NOW + 3601})):
+        assert control.call("PUT", f"/v1/situation/overlays/{id_}", record | {"id": id_}).status_code == 200
+    written = OVERLAY | {"id": "o3", "not_before": "2026-09-21T00:00:00Z", "not_after": "2026-09-21T14:30:00Z"}
+    assert control.call("PUT", "/v1/situation/overlays/o3", written).status_code == 200
+    control.announced()
+    control.clock.advance(OVERLAYS_KEPT + 3601)
+    Housekeeping(control.plane).turn(now=control.plane.now())
+    left = [one["id"] for one in control.call("GET", "/v1/situation").json()["overlays"]]
+
+    assert left == ["o2"]
+    assert control.announced() == [("overlay.changed", {"id": id_, "removed": True}) for id_ in ("o1", "o3")]
+    assert [(event.actor, event.action, event.object) for event in control.audit()[-2:]] == [
+        ("system", "overlay.removed", f"overlay:{id_}") for id_ in ("o1", "o3")
+    ]

@@ -21,13 +21,15 @@ from zt_engine.control_plane.fleet import FleetWatching
 from zt_engine.control_plane.ledger import Ledger, keep_enrollment
 from zt_engine.control_plane.sessions import Sessions
 from zt_engine.control_plane.signals import Signals
-from zt_engine.control_plane.situation import forget_ended
+from zt_engine.control_plane.situation import Declarations, forget_ended
 from zt_engine.ports.inventory import DeviceFilter, EnrollmentFilter, Transaction
 
 PAGE: Final = 500
 REVOCATIONS_EVERY: Final = 3600
 REVOCATIONS_KEPT: Final = 86_400
 """How long after its end a revocation is still held: sidecars take the watermark's time for its end, not ours."""
+OVERLAYS_KEPT: Final = 30 * 86_400
+"""How long after its end an overlay is still shown; the audit has it for good."""
 _TIMED: Final[tuple[EnrollmentState, ...]] = ("identified", "consented", "certified")
 _HELD: Final[frozenset[DeviceStatus]] = frozenset({"enrolled", "active", "quarantined", "lost"})
 _ACTOR: Final = "system"
@@ -52,6 +54,7 @@ class Housekeeping:
         self._record = Ledger(plane.settings.facts)
         self._fleet = FleetWatching(plane)
         self._signals = Signals(plane)
+        self._declarations = Declarations(plane)
         self._place = ""
         self._revocations_due = 0
 
@@ -70,6 +73,9 @@ class Housekeeping:
         if now >= self._revocations_due:
             with self._plane.store.writing(self._plane.settings.tenant) as tx:
                 pruned += forget_ended(tx, before=now - REVOCATIONS_KEPT)
+                pruned += self._declarations.remove_ended(
+                    tx, before=now - OVERLAYS_KEPT, actor=_ACTOR, now=now, limit=PAGE
+                )
             self._revocations_due = now + REVOCATIONS_EVERY
         return Turn(pruned=pruned, expired=over, retired=retired, forgotten=forgot, signals=signals, fleet=fleet)
 

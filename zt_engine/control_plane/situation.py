@@ -21,6 +21,7 @@ from zt_engine.control_plane.signal_overlays import OWNER, PREFIX, released
 from zt_engine.control_plane.threat_level import Lowering, level_of, lowered_by
 from zt_engine.core.approval import Approval
 from zt_engine.core.errors import InputError
+from zt_engine.core.instants import parse_instant
 from zt_engine.ports.inventory import Transaction
 
 Kind = Literal["overlay", "grant", "continuity"]
@@ -85,6 +86,20 @@ class Declarations:
                 tx.situation.put(kind, one, None)
                 tx.outbox.announce(f"{kind}.changed", msgspec.json.encode({"id": one, "removed": True}))
                 self._write_down(tx, kind, one, held[one], None, actor=actor, reason=reason, now=now)
+
+    def remove_ended(self, tx: Transaction, *, before: int, actor: str, now: int, limit: int) -> int:
+        """Remove some overlays that people declared and that ended before an instant; return how many.
+
+        They hold places that sidecars read. What signals declared is theirs to take back.
+        """
+        ended = [
+            id_
+            for id_, body in tx.situation.all("overlay").items()
+            if not id_.startswith(PREFIX) and _ended(body, before=before)
+        ]
+        for id_ in ended[:limit]:
+            self.remove(tx, "overlay", id_, actor=actor, reason="ended long ago", now=now)
+        return len(ended[:limit])
 
     def set_level(
         self,
@@ -201,6 +216,12 @@ def owned(kind: str, record: Mapping[str, Any], actor: str) -> Mapping[str, Any]
     if str(record.get("id", "")).startswith(PREFIX) and actor != OWNER:
         raise InputError("OVERLAY_ID", f"what begins with `{PREFIX}` is declared by signals", where="id")
     return {**record, "owner": actor}
+
+
+def _ended(body: bytes, *, before: int) -> bool:
+    told = msgspec.json.decode(body).get("not_after")
+    end = parse_instant(told) if isinstance(told, str) else told
+    return isinstance(end, int) and end < before
 
 
 def forget_ended(tx: Transaction, *, before: int) -> int:
