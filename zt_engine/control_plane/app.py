@@ -45,6 +45,7 @@ from zt_engine.control_plane.api import (
     whoami,
 )
 from zt_engine.control_plane.context import ControlPlane
+from zt_engine.control_plane.invalid import in_words
 from zt_engine.control_plane.lanes import lane_of
 from zt_engine.control_plane.limits import Rate, RateLimiter
 from zt_engine.control_plane.opa import MAX_LOG_BYTES
@@ -222,7 +223,7 @@ def _handle_errors(app: FastAPI, plane: ControlPlane) -> None:
             code, status = "REQUEST_MALFORMED", 400
         else:
             code, status = "REQUEST_INVALID", 422
-        named = [Problem(code=code, message=str(fault["msg"]), where=_place(fault["loc"])) for fault in faults]
+        named = [Problem(code=code, message=in_words(fault), where=_place(fault["loc"])) for fault in faults]
         first = f"{named[0].where}: {named[0].message}" if named else ""
         return problem(
             code,
