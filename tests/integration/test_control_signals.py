@@ -56,7 +56,10 @@ def test_a_connectors_key_tells_signals_by_rules_that_are_read_again_while_it_ru
         assert f"{rules}:2" in str(logged)
         assert tell(running, key, 12, "still")["overlays"] == []
         rules.write_text(WRITTEN % 10, encoding="utf-8")
-        assert running.thread.run(running.program.reload(config))
+        with capture_logs() as logged:
+            assert running.thread.run(running.program.reload(config))
+        assert {"event": "signals.read", "rules": 1, "log_level": "info"} in logged
+        assert "stream_keys.changed" not in str(logged)
         assert tell(running, key, 12, "above")["overlays"] == ["signals/burst/tanaka/1"]
         shown = httpx.get(f"{running.url}/v1/situation", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
         assert shown.json()["code"] == "AUTH_FORBIDDEN"
@@ -66,7 +69,7 @@ def test_a_control_plane_does_not_start_with_rules_it_cannot_read(tmp_path: Path
     folder = tmp_path / "zt"
     Running(folder).close()
 
-    with pytest.raises(ConfigError, match="CONFIG_FILE"):
+    with pytest.raises(ConfigError, match=r"`control\.signals`"):
         Running(folder, more=SETTING)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, get_args
 
 from zt_engine.adapters.yaml_fields import Faults, Fields
@@ -35,6 +36,7 @@ _WIDE_AGE: Final = 3_600
 _BY_HAND: Final = "ask for more instead (acr, threshold up to +20, obligation), or declare it by hand"
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,3})([smh])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
+_HINT: Final = "docs/situation.md shows what each key may hold"
 _WHOM: Final = f"it says whom it is about: {', '.join(_SCOPES)}"
 _COMMON: Final = ("id", "signal", "scope", "dwell", "hold", "ttl", "severity")
 _SWITCH: Final = frozenset({*_COMMON, "enter", "exit", "samples", "effects"})
@@ -59,6 +61,7 @@ def load_signals(text: str | bytes, *, where: str, names: EffectNames | None = N
         seen.add(rule.id)
     if len(rules) > MAX_RULES:
         faults.add("_VALUE", f"there are {len(rules)} rules; at most {MAX_RULES} are read", root.line)
+    faults.problems = [one if one.hint else replace(one, hint=_HINT) for one in faults.problems]
     faults.raise_if_any()
     return Rules(rules)
 

@@ -135,6 +135,8 @@ class ControlProgram:
             api=f"{url}/v1/openapi.json",
             docs="docs/control-plane.md",
         )
+        if self.settings.control.signals is not None:
+            log.info("signals.read", rules=len(self.parts.plane.extras[RULES]))
 
     async def wait(self) -> None:
         """Return when the listener has ended by itself, which it does not as long as all is well."""
@@ -178,10 +180,13 @@ class ControlProgram:
             rules = await asyncio.to_thread(read_signals, settings, self.parts.plane)
             # Whatever can be refused has been read before this, and this takes all or nothing.
             keys = await asyncio.to_thread(read_stream_keys, settings)
+            held = self.origin.keys.ids
             await asyncio.to_thread(rekey, self.parts.plane, keys)
             self.parts.trust.own(*signers)
             self.parts.plane.extras[RULES] = rules
             log.info("signals.read", rules=len(rules))
+            if (now := self.origin.keys.ids) != held:
+                log.info("stream_keys.changed", signing=now.signing, believed=sorted(now.believed))
             self._show(fresh)
         except ZtError as error:
             log_refused("config.refused", error)
