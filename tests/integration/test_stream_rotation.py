@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from tests.running_control import NOW, Running
@@ -216,7 +217,11 @@ def test_the_settings_name_the_keys_and_a_signal_takes_them_up_in_their_order(tm
 
         assert not taken("next", "stream")  # nobody was told of it
         assert signs(before)
-        assert taken("stream", "next")
+        with capture_logs() as logged:
+            assert taken("stream", "next")
+            assert taken("stream", "next")
+        (told,) = [one for one in logged if one["event"] == "stream_keys.changed"]
+        assert (told["signing"], told["believed"]) == (before.key_id, sorted([before.key_id, following.key_id]))
         assert signs(before)
         assert not taken("next")  # what is under way would be refused
         assert taken("next", "stream")
