@@ -49,6 +49,15 @@ def test_a_name_that_no_released_policy_knows_is_refused_with_what_was_meant(
     assert control.announced() == []
 
 
+def test_a_name_that_nobody_knows_is_not_rolled_out_either(control: Publishing) -> None:
+    control.publish("1", who="security")
+    begun = {"kind": "overlay", "record": OVERLAY | {"effect": "acr:phx"}, "reason": "why", "plan": {}}
+    plan = {"rings": [{"name": "all", "percent": 100}], "mode": "enforce"}
+    answer = control.call("POST", "/v1/rollouts", begun | {"plan": plan})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "OVERLAY_NAME"), answer.text
+
+
 @pytest.mark.parametrize("effect", ["deny", "ceiling:100", "acr:phr", "obligation:no_download", "obligation:read_only"])
 def test_a_name_that_is_known_is_declared(control: Publishing, effect: str) -> None:
     control.publish("1", who="security")
