@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import structlog.testing
 
 from tests.control_support import NOW
 from tests.publishing_support import Publishing
 from zt_engine.adapters.signals_yaml import load_signals
+from zt_engine.bootstrap.control_parts import read_signals
+from zt_engine.config import ControlSettings
 from zt_engine.control_plane.released_names import NAMES, ReleasedNames
 from zt_engine.core.effect_names import EffectNames
 from zt_engine.core.errors import ConfigError
@@ -79,6 +85,22 @@ def test_a_rule_about_signals_with_a_name_nobody_knows_has_its_file_refused(cont
         ("SIGNALS_NAME", "signals.yaml:5", "did you mean `phr`?"),
         ("SIGNALS_NAME", "signals.yaml:5", "did you mean `no_download`?"),
     ]
+
+
+def test_a_start_takes_names_that_a_release_took_away_and_says_so_and_sighup_refuses_them(
+    control: Publishing, tmp_path: Path
+) -> None:
+    control.publish("1", who="security")
+    (tmp_path / "signals.yaml").write_text(WRITTEN % '"acr:phx", "obligation:no_dowload"')
+    settings = cast(
+        "ControlSettings", SimpleNamespace(control=SimpleNamespace(signals="signals.yaml"), path=tmp_path.joinpath)
+    )
+
+    with pytest.raises(ConfigError):
+        read_signals(settings, control.plane)
+    with structlog.testing.capture_logs() as logged:
+        assert len(read_signals(settings, control.plane, starts=True)) == 1
+    assert [one["event"] for one in logged] == ["signals.unknown_name"] * 2
 
 
 def test_a_duty_that_a_pack_names_itself_is_known() -> None:

@@ -10,6 +10,7 @@ from ssl import PEM_cert_to_DER_cert
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
 from device_inventory.facts import CATALOGUE, suggestion
 from zt_engine.adapters.admin_keys import Administrators, AdminKeys, ClaimedRoles, OidcAdministrators
@@ -63,6 +64,8 @@ from zt_engine.ports.credentials import PersonVerifier
 
 if TYPE_CHECKING:
     from zt_engine.adapters.attestation_tpm import TpmAttestation
+
+log = structlog.get_logger()
 
 HOUR = 3600
 
@@ -147,7 +150,7 @@ def read_parts(settings: ControlSettings, clock: Clock) -> Parts:
     releases = open_releases(plane, trust.bundle_keys, trust.approvers, weakenings=before)
 
     try:
-        extras[RULES] = read_signals(settings, plane)
+        extras[RULES] = read_signals(settings, plane, starts=True)
     except ConfigError:
         store.close()
         raise
@@ -339,10 +342,11 @@ def _facts(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(names or CATALOGUE)
 
 
-def read_signals(settings: ControlSettings, plane: ControlPlane) -> Rules:
+def read_signals(settings: ControlSettings, plane: ControlPlane, *, starts: bool = False) -> Rules:
     """Return the rules about signals, none where no file is named; ConfigError SIGNALS_* and CONFIG_FILE.
 
-    Their names are those of the policies that `plane` has released.
+    Their names are those of the policies that `plane` has released. One that `starts` only says which are not, in the
+    log: a release that took a name away keeps no control plane down, and the rule that names it keeps people out.
     """
     path = settings.control.signals
     if path is None:
@@ -355,7 +359,15 @@ def read_signals(settings: ControlSettings, plane: ControlPlane) -> Rules:
     with plane.store.reading(plane.settings.tenant) as tx:
         released = plane.extras.get(NAMES)
         names = released.known(tx) if isinstance(released, ReleasedNames) else None
-    return load_signals(raw, where=str(settings.path(path)), names=names)
+    where = str(settings.path(path))
+    try:
+        return load_signals(raw, where=where, names=names)
+    except ConfigError as error:
+        if not starts or any(problem.code != "SIGNALS_NAME" for problem in error.problems):
+            raise
+        for problem in error.problems:
+            log.error("signals.unknown_name", code=problem.code, where=problem.where, problem=problem.message)
+        return load_signals(raw, where=where)
 
 
 def _bytes(settings: ControlSettings, path: Path | None) -> bytes:
