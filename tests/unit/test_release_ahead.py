@@ -159,3 +159,60 @@ def test_whoever_hands_over_gets_nothing_ready(world: Asked) -> None:
     asyncio.run(world.offer(world.serve(1)))
 
     assert world.asked == 0
+
+
+def test_an_offer_that_takes_the_place_of_another_does_not_end_who_waits_for_that(world: Asked) -> None:
+    async def work() -> None:
+        slow = asyncio.Event()
+        content = world.content
+
+        async def thin(path: str, into: bytearray, *, size: int, url: str) -> None:
+            await slow.wait()
+            await content(path, into, size=size, url=url)
+
+        world.content = thin  # type: ignore[method-assign]
+        following = asyncio.ensure_future(world.follower.follow())
+        first = world.serve(1)
+        world.follower.offered(first.record.encode())
+        world.notices[1] = first
+        world.follower.wake()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+        world.follower.offered(world.serve(2).record.encode())
+        slow.set()
+        async with asyncio.timeout(30):
+            while world.active != 1 and not following.done():  # noqa: ASYNC110  (a thread of the follower's switches it)
+                await asyncio.sleep(0)
+        assert (world.active, following.done()) == (1, False)
+        following.cancel()
+        await quiet()
+
+    asyncio.run(work())
+
+
+def test_a_follower_ends_when_it_is_cancelled_and_not_when_something_else_is(
+    world: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        steps: list[int] = []
+
+        async def step() -> float:
+            steps.append(len(steps))
+            if len(steps) == 1:
+                raise asyncio.CancelledError
+            await asyncio.Event().wait()
+            return 0.0
+
+        monkeypatch.setattr(world.follower, "step", step)
+        following = asyncio.ensure_future(world.follower.follow())
+        async with asyncio.timeout(30):
+            while len(steps) < 2 and not following.done():
+                world.follower.wake()
+                await asyncio.sleep(0)
+        assert len(steps) == 2
+        following.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await following
+
+    asyncio.run(work())

@@ -13,6 +13,8 @@ from zt_engine.core.errors import InputError, UnavailableError
 
 TRY_SECONDS = 30.0
 """The longest that one address may take; the next one goes on where it was."""
+KEPT = 2
+"""Of so many bundles is kept what came of them: of the one that was told, and of the one that was offered meanwhile."""
 
 
 class Source(Protocol):
@@ -29,30 +31,35 @@ class Source(Protocol):
 
 
 class BundleFetcher:
-    """Keeps what came of one bundle."""
+    """Keeps what came of bundles, the last ones; several may be fetched at once."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._digest = ""
-        self._got = bytearray()
+        self._got: dict[str, bytearray] = {}
 
     async def fetch(self, digest: str, size: int) -> bytes:
         """Return the bundle that has this digest; UnavailableError RELEASE_FETCH when no address gives it now."""
-        if digest != self._digest:
-            self._digest, self._got = digest, bytearray()
+        # INVARIANT: nobody else adds to it while it is fetched.
+        got = self._got.pop(digest, bytearray())
         said = "there is no address"
-        for url in self._source.urls:
-            try:
-                async with asyncio.timeout(TRY_SECONDS):
-                    await self._source.content(f"/v1/bundles/{digest}", self._got, size=size, url=url)
-            except TimeoutError:
-                said = f"`{url}` takes too long"
-            except (UnavailableError, InputError) as error:
-                said = error.message
-            else:
-                if len(self._got) == size and hashlib.sha256(self._got).hexdigest() == digest:
-                    raw, self._digest, self._got = bytes(self._got), "", bytearray()
-                    return raw
-                said = f"`{url}` gives other bytes than the record is of"
-                self._got.clear()
+        try:
+            for url in self._source.urls:
+                try:
+                    async with asyncio.timeout(TRY_SECONDS):
+                        await self._source.content(f"/v1/bundles/{digest}", got, size=size, url=url)
+                except TimeoutError:
+                    said = f"`{url}` takes too long"
+                except (UnavailableError, InputError) as error:
+                    said = error.message
+                else:
+                    if len(got) == size and hashlib.sha256(got).hexdigest() == digest:
+                        raw, got = bytes(got), bytearray()
+                        return raw
+                    said = f"`{url}` gives other bytes than the record is of"
+                    got.clear()
+        finally:
+            if got:
+                self._got[digest] = got
+                while len(self._got) > KEPT:
+                    del self._got[next(iter(self._got))]
         raise UnavailableError("RELEASE_FETCH", said, where=f"bundle {digest[:12]}")

@@ -157,7 +157,10 @@ class ReleaseFollower:
             self._again.clear()
             try:
                 wait = await self.step()
-            except Exception as error:  # INVARIANT: a release that comes later must not find nobody listening.
+            except (Exception, asyncio.CancelledError) as error:
+                # INVARIANT: a release that comes later must not find nobody listening.
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
                 log.exception("release.failed", error=type(error).__name__)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):

@@ -83,12 +83,13 @@ class Ahead:
         if ahead is None or getting is None or warming is None or (ahead.bundle_digest, ahead.size) != (digest, size):
             self.drop()
             return await self._fetcher.fetch(digest, size)
-        # Compiling twice at once is no quicker. Whoever gives up waiting here does not end what others wait for.
-        await asyncio.shield(warming)
-        if getting.cancelled() or getting.exception() is not None:
+        # Compiling twice at once is no quicker. Not `await warming`: another offer ends it, and would end us with it.
+        await asyncio.wait({warming})
+        if getting.done() and not getting.cancelled() and getting.exception() is None:
+            return getting.result()
+        if self._getting is getting:
             self.drop()
-            return await self._fetcher.fetch(digest, size)
-        return getting.result()
+        return await self._fetcher.fetch(digest, size)
 
     def drop(self) -> None:
         """Let go of what was offered."""
