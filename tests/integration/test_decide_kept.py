@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,17 +21,6 @@ HERS = (
     f'request: {{method: GET, url: "{CASE}"}}\n'
 )
 ANYBODY = f'request: {{method: GET, url: "{PUBLIC}"}}\n'
-
-
-@pytest.fixture
-def site(tmp_path: Path, opa: str) -> Site:
-    return Site(tmp_path, opa)
-
-
-@pytest.fixture
-def plane(site: Site) -> Iterator[Plane]:
-    with site.followed() as plane:
-        yield plane
 
 
 def zt(site: Site, question: str, *words: str) -> Any:

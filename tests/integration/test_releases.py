@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -19,17 +17,6 @@ from zt_engine.core.errors import InputError
 
 STRICT = (('"threshold": 0', '"threshold": 1000'),)
 """A policy that no trust score satisfies."""
-
-
-@pytest.fixture
-def site(tmp_path: Path, opa: str) -> Site:
-    return Site(tmp_path, opa)
-
-
-@pytest.fixture
-def plane(site: Site) -> Iterator[Plane]:
-    with site.followed() as plane:
-        yield plane
 
 
 def test_a_release_decides_from_the_next_request_on_and_survives_a_restart_where_the_folder_does_not(

@@ -11,7 +11,6 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,17 +36,6 @@ class Later(SystemClock):
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self.now = lambda: time.time() + seconds
-
-
-@pytest.fixture
-def site(tmp_path: Path, opa: str) -> Site:
-    return Site(tmp_path, opa)
-
-
-@pytest.fixture
-def plane(site: Site) -> Iterator[Plane]:
-    with site.followed() as plane:
-        yield plane
 
 
 def test_invariant_08_a_cut_of_six_hours_ends_every_lease_in_its_time_whatever_the_clock_says(

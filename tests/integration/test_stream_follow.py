@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -17,17 +15,6 @@ from zt_engine.bootstrap import sidecar as programs
 from zt_engine.bootstrap.joining import join, read_member
 from zt_engine.config import load
 from zt_engine.core.errors import ConfigError, InputError, UnavailableError
-
-
-@pytest.fixture
-def site(tmp_path: Path, opa: str) -> Site:
-    return Site(tmp_path, opa)
-
-
-@pytest.fixture
-def plane(site: Site) -> Iterator[Plane]:
-    with site.followed() as plane:
-        yield plane
 
 
 def soon_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,27 +12,14 @@ from device_inventory.notice import NOTICE_VERSION
 from device_inventory.operations import report_lost
 from tests.enrollment_support import NOW, TENANT, DeviceKey, FakeAttestation, Office
 from tests.fakes.certificate_authority import fake_csr
-from tests.fakes.persons import ISSUER, SECRET
+from tests.fakes.persons import ISSUER
+from tests.unit.reporting_support import FORGED, refused
+from tests.unit.reporting_support import office as office
 from zt_engine.control_plane.enrolling import prove
 from zt_engine.control_plane.enrollment_rules import DAY, EnrollmentRules
 from zt_engine.control_plane.guesses import Guesses
-from zt_engine.control_plane.signing_in import SignIn
-from zt_engine.core.errors import InputError, UnavailableError, ZtError
+from zt_engine.core.errors import InputError, UnavailableError
 from zt_engine.core.identity import SubjectRecord
-
-FORGED = SignIn(id_token=b"forged", secret=SECRET)
-
-
-def refused(call: Any, *arguments: Any, **more: Any) -> str:
-    with pytest.raises(ZtError) as caught:
-        call(*arguments, **more)
-    return caught.value.code
-
-
-@pytest.fixture
-def office() -> Office:
-    return Office()
-
 
 # -- the whole way
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.issuer import NOW, Published, b64, config_for, loaded, trusted, verifier_for
-from tests.unit.token_support import IDP, header, refusal, resigned
+from tests.unit.token_support import IDP, believed, header, refusal, resigned
 from zt_engine.adapters.dev_issuer import DevIssuer
 from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.core.errors import UnavailableError, ZtError
@@ -44,9 +44,7 @@ def test_a_cached_token_does_not_come_before_its_time_when_the_clock_is_set_back
 
 def test_a_cached_token_does_not_outlive_its_key() -> None:
     idp = DevIssuer()
-    published = Published(idp.jwks())
-    source = loaded(published, algorithms=("ES256",))
-    verifier = JwtVerifier([TrustedIssuer(config_for(idp), source)])
+    published, source, verifier = believed(idp)
     token = idp.mint("tanaka", now=NOW)
     verifier.verify(token, now=NOW)
     old = idp.key_id
@@ -62,9 +60,7 @@ def test_a_cached_token_does_not_outlive_its_key() -> None:
 
 def test_a_cached_token_stays_when_another_key_joins_the_set() -> None:
     idp = DevIssuer()
-    published = Published(idp.jwks())
-    source = loaded(published, algorithms=("ES256",))
-    verifier = JwtVerifier([TrustedIssuer(config_for(idp), source)])
+    published, source, verifier = believed(idp)
     token = idp.mint("tanaka", now=NOW)
     first = verifier.verify(token, now=NOW)
     idp.rotate()
@@ -77,9 +73,7 @@ def test_a_cached_token_stays_when_another_key_joins_the_set() -> None:
 
 def test_a_cached_token_does_not_survive_another_key_under_the_same_id() -> None:
     idp, impostor = DevIssuer(), DevIssuer()
-    published = Published(idp.jwks())
-    source = loaded(published, algorithms=("ES256",))
-    verifier = JwtVerifier([TrustedIssuer(config_for(idp), source)])
+    published, source, verifier = believed(idp)
     token = idp.mint("tanaka", now=NOW)
     verifier.verify(token, now=NOW)
     published.body = impostor.jwks().replace(impostor.key_id.encode(), idp.key_id.encode())
@@ -103,9 +97,7 @@ def test_a_cached_token_does_not_outlive_the_hard_limit_of_its_keys() -> None:
 
 def test_a_token_that_was_renewed_over_a_key_change_still_expires() -> None:
     idp = DevIssuer()
-    published = Published(idp.jwks())
-    source = loaded(published, algorithms=("ES256",))
-    verifier = JwtVerifier([TrustedIssuer(config_for(idp), source)])
+    published, source, verifier = believed(idp)
     token = idp.mint("tanaka", now=NOW)
     verifier.verify(token, now=NOW)
     idp.rotate()
@@ -186,9 +178,7 @@ def answer(verifier: JwtVerifier, token: bytes, now: float) -> object:
 
 
 def test_an_unknown_key_makes_one_refresh_due_and_is_refused_at_once() -> None:
-    published = Published(IDP.jwks())
-    source = loaded(published, algorithms=("ES256",))
-    verifier = JwtVerifier([TrustedIssuer(config_for(IDP), source)])
+    published, source, verifier = believed(IDP)
 
     for number in range(20):
         assert refusal(resigned(header(kid=f"new{number}")), verifier, now=NOW + 61) == "TOKEN_KEY_UNKNOWN"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import jwt
 import pytest
 
-from tests.issuer import NOW, b64, jws, verifier_for
+from tests.issuer import NOW, Published, b64, config_for, jws, loaded, verifier_for
 from zt_engine.adapters.dev_issuer import DevIssuer
-from zt_engine.adapters.tokens_jwt import JwtVerifier
+from zt_engine.adapters.keys_jwks import KeySource
+from zt_engine.adapters.tokens_jwt import JwtVerifier, TrustedIssuer
 from zt_engine.core.errors import InputError
 
 IDP = DevIssuer()
@@ -38,3 +39,10 @@ def resigned(header: dict[str, object], claims: dict[str, object] | bytes | None
 
 def header(**members: object) -> dict[str, object]:
     return {"typ": "at+jwt", "alg": "ES256", "kid": IDP.key_id, **members}
+
+
+def believed(idp: DevIssuer) -> tuple[Published, KeySource, JwtVerifier]:
+    """What an issuer publishes, the source that has read it, and a verifier that believes it."""
+    published = Published(idp.jwks())
+    source = loaded(published, algorithms=("ES256",))
+    return published, source, JwtVerifier([TrustedIssuer(config_for(idp), source)])
