@@ -6,8 +6,10 @@ import functools
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests import key_cost, read_once
@@ -27,6 +29,16 @@ read_once.remember()
 _compile = wasm_module._compile
 _kept = functools.lru_cache(maxsize=16)(_compile)
 wasm_module._compile = lambda wasm: (_kept if len(wasm) > 2**16 else _compile)(wasm)
+
+_configure = structlog.configure
+
+
+def _uncached(**settings: Any) -> None:
+    """Configure loggers that ask for their settings each time: one that keeps them is heard by no later test."""
+    _configure(**settings | {"cache_logger_on_first_use": False})
+
+
+structlog.configure = _uncached
 
 UNIT = Path(__file__).resolve().parent / "unit"
 
