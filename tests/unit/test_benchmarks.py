@@ -237,9 +237,7 @@ def test_a_report_of_wrk_becomes_a_sample_with_all_its_errors():
         "timeout": 5, "p50": 10, "p95": 20, "p99": 30, "max": 40,
     }  # fmt: skip
 
-    assert wrk.sample_of(line) == wrk.Sample(
-        rate=2500.0, requests=5000, seconds=2.0, p50=10, p95=20, p99=30, errors=15
-    )
+    assert wrk.sample_of(line) == wrk.Sample(rate=2500.0, requests=5000, seconds=2.0, p50=10, p95=20, p99=30, errors=15)
 
 
 def test_strings_are_written_behind_their_length(tmp_path: Path):

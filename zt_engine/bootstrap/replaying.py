@@ -39,9 +39,7 @@ class Replayer:
     def __init__(self) -> None:
         self._deciders: dict[tuple[str, str, str], Decider] = {}
 
-    def __call__(
-        self, archive: ArchiveReader, event: Mapping[str, object], document: bytes, /
-    ) -> Mapping[str, object]:
+    def __call__(self, archive: ArchiveReader, event: Mapping[str, object], document: bytes, /) -> Mapping[str, object]:
         """Return effect, reasons, obligations and threshold; raises ZtError when what decided is not there."""
         try:
             input_ = msgspec.json.decode(document, type=PolicyInput)

@@ -141,7 +141,11 @@ class Sandbox:
         digest = device.certificate.x5t if device is not None else ""
         claims = {"auth_time": int(now) - 60, "acr": "phr", "amr": ["hwk", "user"], **claims}
         return self.issuer.mint(
-            subject_id, now=now, lifetime=lifetime, certificate_digest=digest, **claims  # type: ignore[arg-type]
+            subject_id,
+            now=now,
+            lifetime=lifetime,
+            certificate_digest=digest,
+            **claims,  # type: ignore[arg-type]
         ).decode()
 
 

@@ -175,9 +175,7 @@ class DemoReport:
 
     def posture(self, posture: Posture) -> None:
         """Print what this machine shows, and what it lacks."""
-        text = self._t("posture").format(
-            device=posture.device_id, known=len(posture.facts), unknown=posture.unknown
-        )
+        text = self._t("posture").format(device=posture.device_id, known=len(posture.facts), unknown=posture.unknown)
         self._console.print(Padding(Text(text), (0, 0, 0, 5)))
         facts = ", ".join(f"{name}={value}" for name, value in posture.facts.items() if name not in _DULL)
         self._console.print(Padding(Text(facts, style="dim"), (0, 0, 0, 5)))

@@ -156,9 +156,7 @@ def fragment(value: object) -> bytes:
     return _encode(value)
 
 
-def trust_fragment(
-    score: int, best: int, after_step_up: int, device: int, subject: int, context: int
-) -> bytes:
+def trust_fragment(score: int, best: int, after_step_up: int, device: int, subject: int, context: int) -> bytes:
     """Encode the trust part: six integers, many times a second."""
     return b'{"after_step_up":%d,"best":%d,"pillars":{"context":%d,"device":%d,"subject":%d},"score":%d}' % (
         after_step_up, best, context, device, subject, score,
