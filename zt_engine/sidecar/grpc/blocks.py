@@ -1,116 +1,116 @@
-"""Blocks of headers that a connection had before: what HPACK makes of them is looked up where it must come out alike.
+"""Blocks of headers as the calls that they begin, those that a connection had before without decoding them again.
 
-A proxy sends the same few headers with every call, and so do we. What a block of bytes says, and what bytes say some
-headers, follows from the block and from the table of the connection (RFC 7541 2.3). So both are kept for as long as
-the table holds what it held, and only of blocks that leave it as it is.
+A proxy sends the same few headers with every call. What a block of bytes says follows from the block and from the
+table of the connection (RFC 7541 2.3). So it is kept for as long as the table holds what it held, and only of blocks
+that leave it as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import h2.exceptions
+import msgspec
 from h2.utilities import HeaderValidationFlags, validate_headers
-from hpack import Decoder, Encoder, HeaderTuple
+from hpack import Decoder, HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
+
+from zt_engine.sidecar.grpc.frames import Code, ConnectionFault
 
 if TYPE_CHECKING:
     from hpack.struct import Header
 
 MOST_KEPT = 32
 MOST_BYTES = 1024
-"""Of a block, or of headers, that are kept; a proxy's are hardly a tenth of that."""
+"""Of a block that is kept; a proxy's are hardly a tenth of that."""
 
-Headers = tuple[tuple[bytes, bytes], ...]
 _REQUEST = HeaderValidationFlags(is_client=False, is_trailer=False, is_response_header=False, is_push_promise=False)
 _TRAILERS = _REQUEST._replace(is_trailer=True)
 
 
-class Held:
-    """What a table held when what is known was worked out, and how much it could hold."""
+class Begun(msgspec.Struct, frozen=True, gc=False):
+    """What the headers of a request say that a call depends on."""
 
-    __slots__ = ("_entries", "_size", "_table")
-
-    def __init__(self, table: HeaderTable) -> None:
-        self._table = table
-        self._size = table.maxsize
-        self._entries = table.dynamic_entries.copy()
-
-    def still(self) -> bool:
-        """Whether the table is as it was."""
-        return self._table.dynamic_entries == self._entries and self._table.maxsize == self._size
+    method: bytes
+    """Its path: the gRPC method."""
+    grpc: bool
+    """Whether it is a call at all."""
+    size: int | None
+    """What `content-length` says that follows; None if it says nothing."""
 
 
-class KnownDecoder(Decoder):
-    """Decodes blocks, those that it knows without decoding them."""
+class Blocks:
+    """Reads the blocks of one connection, in the order in which they come."""
 
-    def __init__(self, max_header_list_size: int) -> None:
-        super().__init__(max_header_list_size)
-        self._known: dict[bytes, list[HeaderTuple]] = {}
-        self._held = Held(self.header_table)
+    __slots__ = ("_decoder", "_entries", "_known", "_room", "_table")
 
-    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
-        """Return the headers of a block; raises what hpack does."""
-        if not self._held.still():
-            self._known.clear()
-            self._held = Held(self.header_table)
-        known = self._known.get(data) if raw else None
+    def __init__(self, max_header_list_bytes: int) -> None:
+        self._decoder = Decoder(max_header_list_bytes)
+        self._table: HeaderTable = self._decoder.header_table
+        self._known: dict[bytes, Begun] = {}
+        self._room = self._table.maxsize
+        self._entries = self._table.dynamic_entries.copy()
+
+    def request(self, block: bytes) -> Begun:
+        """Return what a block begins; raises ConnectionFault for one that no request may begin with.
+
+        (RFC 9113 8.2 and 8.3 as h2 has them.)
+        """
+        known = self._known.get(block)
         if known is not None:
-            return known
-        headers = super().decode(data, raw)
+            return known  # which leaves the table as it is
+        headers = self._decoded(block, _REQUEST)
+        found = dict(headers)
+        kind = found.get(b"content-type", b"")
+        begun = Begun(
+            found.get(b":path", b""),
+            found.get(b":method") == b"POST" and kind.startswith(b"application/grpc"),
+            _size(found.get(b"content-length")),
+        )
         # A block that sets the size of the table has to set it each time.
-        if raw and data and data[0] >> 5 != 1 and len(data) <= MOST_BYTES and self._held.still():
+        if self._still() and block and block[0] >> 5 != 1 and len(block) <= MOST_BYTES:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
-            self._known[data] = list(headers)
+            self._known[block] = begun
+        return begun
+
+    def trailers(self, block: bytes) -> None:
+        """Read what a request ends with; raises ConnectionFault for what none may."""
+        self._decoded(block, _TRAILERS)
+        self._still()
+
+    def _decoded(self, block: bytes, flags: HeaderValidationFlags) -> list[Header]:
+        try:
+            headers: list[Header] = list(self._decoder.decode(block, raw=True))
+        except OversizedHeaderListError:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM) from None
+        except HPACKError:
+            raise ConnectionFault(Code.COMPRESSION_ERROR) from None
+        try:
+            _each(validate_headers(headers, flags))
+        except h2.exceptions.ProtocolError:
+            raise ConnectionFault(Code.PROTOCOL_ERROR) from None
         return headers
 
-
-class KnownEncoder(Encoder):
-    """Encodes headers, those that it knows without encoding them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: dict[Headers, bytes] = {}
-        self._held = Held(self.header_table)
-
-    def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
-        """Return the block of headers that are pairs of bytes and no secrets."""
-        wanted = tuple(headers)
-        if not self._held.still():
-            self._known.clear()
-            self._held = Held(self.header_table)
-        told = self.header_table.resized  # a new size, once, by the next block
-        known = self._known.get(wanted)
-        if known is not None and not told:
-            return known
-        block = super().encode(wanted, huffman)
-        if not told and len(self._known) < MOST_KEPT and self._held.still():
-            self._known[wanted] = block
-        return block
+    def _still(self) -> bool:
+        """Whether the table is as it was before the last block; if not, nothing is known any more."""
+        table = self._table
+        if table.dynamic_entries == self._entries and table.maxsize == self._room:
+            return True
+        self._known.clear()
+        self._room, self._entries = table.maxsize, table.dynamic_entries.copy()
+        return False
 
 
-class Validity:
-    """Whether the headers of requests are as HTTP/2 wants them; the same ones are looked at once."""
+def _each(headers: Iterable[Header]) -> None:
+    for _ in headers:
+        pass
 
-    __slots__ = ("_known",)
 
-    def __init__(self) -> None:
-        self._known: set[tuple[Header, ...]] = set()
-
-    def of_request(self, headers: Iterable[Header]) -> None:
-        """Raise h2's ProtocolError for headers that no request may have (RFC 9113 8.2, 8.3)."""
-        asked = tuple(headers)
-        if asked not in self._known:
-            for _ in validate_headers(asked, _REQUEST):
-                pass
-            if len(self._known) >= MOST_KEPT:
-                self._known.clear()
-            if sum(len(name) + len(value) for name, value in asked) <= MOST_BYTES:
-                self._known.add(asked)
-
-    @staticmethod
-    def of_trailers(headers: Iterable[Header]) -> None:
-        """Raise it for what no request may end with."""
-        for _ in validate_headers(headers, _TRAILERS):
-            pass
+def _size(said: bytes | None) -> int | None:
+    if said is None:
+        return None
+    if not said.isdigit() or len(said) > 9:
+        raise ConnectionFault(Code.PROTOCOL_ERROR)
+    return int(said)

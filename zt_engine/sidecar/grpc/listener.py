@@ -39,7 +39,7 @@ class GrpcServer:
         self.turn = turn
         self.ready = ready
         self._meters = meters
-        self._loop = loop
+        self.loop = loop
         self._connections: set[GrpcConnection] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -49,12 +49,12 @@ class GrpcServer:
     async def listen(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
         """Serve an already bound socket; a TCP one needs TLS, by which its peers are known."""
         if sock.family == socket.AF_UNIX:
-            server: asyncio.AbstractServer = await self._loop.create_unix_server(
+            server: asyncio.AbstractServer = await self.loop.create_unix_server(
                 lambda: GrpcConnection(self), sock=sock, backlog=BACKLOG
             )
         else:
             assert tls is not None  # the settings see to it
-            server = await self._loop.create_server(
+            server = await self.loop.create_server(
                 lambda: GrpcConnection(self),
                 sock=sock,
                 backlog=BACKLOG,
@@ -90,7 +90,7 @@ class GrpcServer:
             server.close()
         for client, tls in waiting:
             with contextlib.suppress(OSError, ssl.SSLError):
-                await self._loop.connect_accepted_socket(lambda: GrpcConnection(self), client, ssl=tls)
+                await self.loop.connect_accepted_socket(lambda: GrpcConnection(self), client, ssl=tls)
         for connection in list(self._connections):
             connection.drain()
         with contextlib.suppress(TimeoutError):
