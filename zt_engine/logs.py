@@ -41,6 +41,11 @@ _PEM = re.compile(r"-----BEGIN [^-]+-----.*?(?:-----END [^-]+-----|\Z)", re.DOTA
 _JWK = re.compile(r"""(["'](?:d|p|q|dp|dq|qi|r|t|k)\\{0,3}["']\s{0,4}:\s{0,4}\\{0,3}["'])[A-Za-z0-9_-]{16,}""")
 _USERINFO = re.compile(r"(://[^\s/?#@:]*:)[^\s/?#]*@")
 """The password of a URL (RFC 3986, 3.2.1), up to the last `@` before its host."""
+_SAID = re.compile(
+    r"""\b(\w{0,20}(?:password|passwd|passphrase|secret|token)\s{0,4}=\s{0,4})(?:'(?:[^'\\]|\\.)*(?:'|\Z)|[^\s&#'"]+)""",
+    re.IGNORECASE,
+)
+"""What is said to be one in the query of a URL, or in a connection string of libpq."""
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -86,6 +91,8 @@ def _without_secrets(value: Any, depth: int) -> Any:
 def _shown(text: str) -> str:
     if "@" in text:
         text = _USERINFO.sub(rf"\1{REDACTED}@", text)
+    if "=" in text:
+        text = _SAID.sub(rf"\1{REDACTED}", text)
     if '"' in text or "'" in text:
         text = _JWK.sub(rf"\1{REDACTED}", text)
     return _OPAQUE.sub(rf"\1 {REDACTED}", _PEM.sub(REDACTED, _TOKEN.sub(REDACTED, text)))

@@ -134,6 +134,11 @@ def test_of_a_private_jwk_only_what_is_public_is_shown(event: dict[str, Any]) ->
         ("redis://:hidden@host", "redis://:[redacted]@host"),
         ("cannot reach 'https://u:hid:den@h/': refused", "cannot reach 'https://u:[redacted]@h/': refused"),
         ("https://u:hidden@hidden@h/", "https://u:[redacted]@h/"),
+        ("postgresql://db/zt?user=zt&password=hidden&x=1", "postgresql://db/zt?user=zt&password=[redacted]&x=1"),
+        ("https://h/?access_token=hidden#part", "https://h/?access_token=[redacted]#part"),
+        ("host=db password=hidden dbname=zt", "host=db password=[redacted] dbname=zt"),
+        ("password='hidden and cut", "password=[redacted]"),
+        (r"host=db sslpassword = 'hid\'d en' port=1", "host=db sslpassword = [redacted] port=1"),
     ],
 )
 def test_the_password_in_a_url_is_not_shown(url: str, expected: str) -> None:
@@ -146,7 +151,7 @@ def test_a_text_of_beginnings_of_tokens_is_gone_through_once() -> None:
     assert redact(None, "info", event) == {"event": "[redacted]"}
 
 
-@pytest.mark.parametrize("beginning", ["://", "://a:", '"d":"', '"d' + "\\", '"d"  '])
+@pytest.mark.parametrize("beginning", ["://", "://a:", "tokentoken", "token  ", '"d":"', '"d' + "\\", '"d"  '])
 def test_a_text_of_beginnings_of_urls_and_members_is_gone_through_once(beginning: str) -> None:
     event = {"event": beginning * 100_000}
 
