@@ -146,6 +146,22 @@ def test_an_answer_larger_than_the_peer_has_room_for_arrives_whole(listening: Li
     assert listening.hook.asked == [b"question"] * 3
 
 
+def test_a_question_in_padded_pieces_of_a_byte_waits_for_no_room(listening: Listening) -> None:
+    client = listening.client()
+    assert client.call(check.METHOD, framed(b"first"))[1] == "0"
+    body = framed(b"x" * 1500)
+    stream = client.h2.get_next_available_stream_id()
+    client.h2.send_headers(stream, [(":path", check.METHOD.decode()), *CALL])
+    for at in range(len(body)):
+        client.h2.send_data(stream, body[at : at + 1], pad_length=255, end_stream=at == len(body) - 1)
+        client.sock.sendall(client.h2.data_to_send())
+        while client.h2.local_flow_control_window(stream) < 300:
+            client.h2.receive_data(client.sock.recv(65536))
+
+    assert client.call(check.METHOD, framed(b"next"))[1] == "0"
+    assert listening.hook.asked == [b"first", b"x" * 1500, b"next"]
+
+
 @pytest.mark.parametrize(
     ("method", "body", "status"),
     [

@@ -177,4 +177,5 @@ def test_room_that_no_peer_may_have_ends_the_connection() -> None:
     with pytest.raises(ConnectionFault, match=Code.FLOW_CONTROL_ERROR.name):
         sending.widen(frames.MAX_WINDOW)
     with pytest.raises(ConnectionFault, match=Code.FLOW_CONTROL_ERROR.name):
-        sending.settle(frames.settings_frame((frames.INITIAL_WINDOW, (1 << 16) + 9))[9:], [call])
+        widest, narrow = (frames.INITIAL_WINDOW, (1 << 16) + 9), (frames.INITIAL_WINDOW, 0)
+        sending.settle(frames.settings_frame(widest, narrow)[9:], [call])

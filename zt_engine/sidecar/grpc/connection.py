@@ -35,13 +35,11 @@ MAX_HEADER_BYTES = 16 << 10
 PREFIX_BYTES = 5
 UNKNOWN_METHOD, INTERNAL, UNAUTHENTICATED, EXHAUSTED, INVALID = b"12", b"13", b"16", b"8", b"3"
 
-_STREAM_ROOM = 256 << 10
-"""More than a question may have, so that none ever waits for more."""
 _ROOM = 1 << 20
-"""Of the connection; what came is given back by the half of it."""
+"""Of the connection, given back by the half of it. A call has no bound of its own but that of its message."""
 _GREETING = frames.settings_frame(
     (frames.MAX_STREAMS, MAX_STREAMS),
-    (frames.INITIAL_WINDOW, _STREAM_ROOM),
+    (frames.INITIAL_WINDOW, MAX_WINDOW),
     (frames.MAX_HEADER_LIST, MAX_HEADER_BYTES),
 ) + frames.more_room(_ROOM - FIRST_ROOM)
 _LEAVING = frames.goaway(frames.MAX_STREAM, Code.NO_ERROR)

@@ -89,20 +89,24 @@ class Sending:
         self._owing.pop(stream, None)
 
     def settle(self, payload: bytes, calls: Iterable[Recipient]) -> None:
-        """Take up the peer's settings; raises ConnectionFault. What `gone_on` says may go on then."""
+        """Take up the peer's settings; raises ConnectionFault."""
+        more = most = 0
         for name, value in frames.settings_of(payload):
             if name == frames.INITIAL_WINDOW:
-                more, self.of_stream = value - self.of_stream, value
-                for call in calls:
-                    call.room += more
-                    if call.room > MAX_WINDOW:
-                        raise ConnectionFault(Code.FLOW_CONTROL_ERROR)
+                more += value - self.of_stream
+                most = max(most, more)
+                self.of_stream = value
             elif name == frames.MAX_FRAME:
                 self._most_frame = value
             elif name == frames.HEADER_TABLE_SIZE:
                 if value < self._table:
                     self._update = _FORGET_TABLE
                 self._table = value
+        if more or most:
+            for call in calls:  # once for all that a frame says
+                if call.room + most > MAX_WINDOW:
+                    raise ConnectionFault(Code.FLOW_CONTROL_ERROR)
+                call.room += more
         self.out.append(frames.written(frames.SETTINGS, frames.ACK, 0))
 
     def widen(self, more: int) -> None:
@@ -113,7 +117,10 @@ class Sending:
 
     def go_on(self) -> list[int]:
         """Send what there is room for now, and return the streams that are owed nothing any more."""
-        return [call.stream for call in list(self._owing.values()) if self._send_rest(call)]
+        if self._room <= 0:
+            return []
+        owed = [call for call in self._owing.values() if call.room > 0]
+        return [call.stream for call in owed if self._send_rest(call)]
 
     def _send_rest(self, call: Recipient) -> bool:
         while call.rest:
