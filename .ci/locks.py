@@ -23,6 +23,7 @@ LOCKS = {
     "tpm.txt": ["--extra", "tpm", "pyproject.toml"],  # compiled where it is installed: only with tpm2-tss at hand
     "go.txt": ["--group", "go"],
     "proxies.txt": ["--group", "proxies"],
+    "fuzz.txt": ["--group", "fuzz"],
 }
 
 
