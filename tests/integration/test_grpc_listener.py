@@ -15,6 +15,7 @@ import h2.connection
 import h2.errors
 import h2.events
 import pytest
+from structlog.testing import capture_logs
 
 from tests.hook_support import LoopThread
 from zt_engine.sidecar.grpc import check, health, wire
@@ -215,6 +216,20 @@ def test_a_stranger_is_closed_on(listening: Listening) -> None:
 
     assert said == ("", "", b"")
     assert listening.hook.asked == [] and listening.meters.strangers == 1
+
+
+def test_of_strangers_the_log_says_once_a_minute_who_they_are(listening: Listening) -> None:
+    user = listening.hook.user
+    listening.hook.user += 1
+    with capture_logs() as logs:
+        for number in range(1, 4):
+            client = listening.client()
+            while client.sock.recv(65536):
+                pass
+            assert listening.meters.strangers == number
+
+    lines = [(line["event"], line["asked"], line["origin"]) for line in logs]
+    assert lines == [("proxy.stranger", "/v1/hooks/envoy_grpc", f"user id {user}")]
 
 
 def test_bytes_that_are_no_http_2_end_the_connection(listening: Listening) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer.testing import CliRunner
@@ -129,6 +130,15 @@ def test_a_log_that_is_decided_the_same_replays(place: Path, capsys: pytest.Capt
 
     assert status == 0
     assert "6 of 6 decisions were made again, 6 came out the same." in output
+
+
+def test_it_is_said_which_decisions_cannot_be_made_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = replay(read_log([place / "log"]), lambda *_: SAME, Archive(place / "log" / "archive"))
+
+    show_replay(msgspec.structs.replace(report, decisions=report.decisions + 2), "en")
+
+    assert "6 of 8 decisions were made again" in (said := capsys.readouterr().out)
+    assert "The other 2 were refused before policy was asked, or decided by a plain rule." in said
 
 
 def test_a_difference_is_shown(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,4 +151,4 @@ def _spelt(host: str) -> str:
 
 def _unclear(code: str, message: str, known: Mapping[str, tuple[str, ...]]) -> ConfigError:
     hint = "--service " + " or ".join(sorted(known)) if known else "--server-name HOST"
-    return ConfigError((Problem(code=code, message=message, where="zt hook nginx", hint=hint),))
+    return ConfigError((Problem(code=code, message=message, where="zt hook", hint=hint),))

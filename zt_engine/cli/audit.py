@@ -49,6 +49,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{decisions}件中{replayed}件を再判定し、{same}件が一致しました。",
         "{replayed} of {decisions} decisions were made again, {same} came out the same.",
     ),
+    "unreached": (
+        "残りの{count}件は、ポリシーの評価前に拒否されたか、単独の規則で判定されました。",
+        "The other {count} were refused before policy was asked, or decided by a plain rule.",
+    ),
     "empty": ("再判定できる記録がありません。", "There is no decision that could be made again."),
     "field": ("項目", "field"),
     "decision": ("判定", "decision"),
@@ -216,6 +220,8 @@ def show_replay(report: ReplayReport, language: Language) -> int:
     _show_findings(console, words, "fault", report.faults)
     numbers = {"decisions": report.decisions, "replayed": report.replayed, "same": report.same}
     console.print(words("replayed", **numbers), highlight=False)
+    if report.decisions > report.replayed:
+        console.print(words("unreached", count=report.decisions - report.replayed), highlight=False)
     if report.differences or report.faults:
         return 1
     if not report.replayed:

@@ -267,7 +267,8 @@ class Connection(asyncio.Protocol):
                 # The sweeper spares who waits for an answer, and somebody who asks without a pause always does.
                 self._last_one = True
         if response.startswith(REFUSED, 9) and response in server.strangers:
-            server.noticed.note(asked=self._url, headers=self._headers, origin=self._origin())
+            origin = origin_of(self._peer, self._transport)
+            server.noticed.note(asked=self._url, headers=self._headers, origin=origin)
         if server.draining:
             self._last_one = True
             response = response.replace(CRLF, CLOSING, 1)
@@ -286,14 +287,6 @@ class Connection(asyncio.Protocol):
         self._begun = self._waiting = False
         if self._known:
             self._last = now
-
-    def _origin(self) -> str:
-        """Return where this connection comes from, for people."""
-        if isinstance(self._peer, int):
-            return f"user id {self._peer}"
-        address = self._transport.get_extra_info("peername")
-        shown = "" if self._peer is None else f" with the certificate of {', '.join(self._peer)}"
-        return f"{address[0]}{shown}" if isinstance(address, tuple) else "unknown"
 
     def overdue(self, now: float) -> bool:
         """Whether this connection has used up its time."""
@@ -365,3 +358,12 @@ def peer_uid(sock: Any) -> int | None:
         return None
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", raw)[1])
+
+
+def origin_of(peer: Peer, transport: asyncio.BaseTransport) -> str:
+    """Return where a connection comes from, for people."""
+    if isinstance(peer, int):
+        return f"user id {peer}"
+    address = transport.get_extra_info("peername")
+    shown = "" if peer is None else f" with the certificate of {', '.join(peer)}"
+    return f"{address[0]}{shown}" if isinstance(address, tuple) else "unknown"

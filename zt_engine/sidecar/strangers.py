@@ -21,7 +21,7 @@ HINT: Final = (
 )
 _HOSTS: Final = (b"x-original-host", b"x-forwarded-host", b"host")
 _HOST: Final = re.compile(rb"[A-Za-z0-9.:\[\]-]{1,253}")
-_PATH: Final = re.compile(rb"/v1/[a-z]{1,32}/[a-z]{1,32}")
+_PATH: Final = re.compile(rb"/v1/[a-z]{1,32}/[a-z_]{1,32}")
 
 
 class Strangers:

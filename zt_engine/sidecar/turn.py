@@ -6,7 +6,7 @@ INVARIANT: no answer leaves before the application has sealed it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import structlog
@@ -40,13 +40,14 @@ class Waiting(Protocol):
 class Turn:
     """The answers of one event-loop turn: sealed with one append to the log, then written."""
 
-    __slots__ = ("_answers", "_app", "_loop", "_waiting")
+    __slots__ = ("_after", "_answers", "_app", "_loop", "_waiting")
 
     def __init__(self, app: Sealer, loop: asyncio.AbstractEventLoop) -> None:
         self._app = app
         self._loop = loop
         self._answers: list[Any] = []
         self._waiting: list[Waiting] = []
+        self._after: list[Callable[[], None]] = []
 
     @property
     def waiting(self) -> bool:
@@ -62,9 +63,19 @@ class Turn:
         if len(self._waiting) >= MOST_TOGETHER:
             self._seal()
 
+    def after(self, call: Callable[[], None]) -> None:
+        """Have something done once all who wait were answered: for whoever is given an answer to write with others."""
+        self._after.append(call)
+
     def _seal(self) -> None:
-        if not self._waiting:
-            return
+        if self._waiting:
+            self._answer()
+            if self._after:
+                after, self._after = self._after, []
+                for call in after:
+                    call()
+
+    def _answer(self) -> None:
         waiting, self._waiting = self._waiting, []
         answers, self._answers = self._answers, []
         try:

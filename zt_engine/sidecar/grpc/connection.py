@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from zt_engine.core.errors import InputError
-from zt_engine.sidecar.connection import names_of, peer_uid
+from zt_engine.sidecar.connection import names_of, origin_of, peer_uid
 from zt_engine.sidecar.grpc import check, frames, health
 from zt_engine.sidecar.grpc.blocks import Begun, Blocks
 from zt_engine.sidecar.grpc.frames import ACK, END_STREAM, MAX_WINDOW, Code, ConnectionFault, FrameReader
@@ -96,7 +96,7 @@ class GrpcConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         tls = transport.get_extra_info("peercert")
         self._peer = names_of(tls) if tls is not None else peer_uid(transport.get_extra_info("socket"))
-        if self._server.admit(self, self._peer):
+        if self._server.admit(self, self._peer, origin_of(self._peer, transport)):
             self._transport.write(_GREETING)
         else:
             self._end()
@@ -301,7 +301,7 @@ class GrpcConnection(asyncio.Protocol):
         """Write what is to be written with what else this turn answers."""
         if not self._reading and not self._flushes:
             self._flushes = True
-            self._server.loop.call_soon(self._flush)
+            self._server.turn.after(self._flush)
 
     def _flush(self) -> None:
         self._flushes = False

@@ -15,12 +15,15 @@ from zt_engine.sidecar.hooks.credentials import Peer
 from zt_engine.sidecar.hooks.envoy_grpc import EnvoyGrpcHook
 from zt_engine.sidecar.listener import BACKLOG, HANDSHAKE_SECONDS, queue_of
 from zt_engine.sidecar.meters import Meters
+from zt_engine.sidecar.strangers import Strangers
 from zt_engine.sidecar.turn import Turn
 
 log = structlog.get_logger()
 
 MAX_CONNECTIONS = 256
 """A proxy has one for each of its threads."""
+ASKED = b"/v1/hooks/envoy_grpc"
+"""What a stranger would have asked for, as a path like those of the other hooks."""
 
 
 class GrpcServer:
@@ -39,7 +42,8 @@ class GrpcServer:
         self.turn = turn
         self.ready = ready
         self._meters = meters
-        self.loop = loop
+        self._noticed = Strangers(loop.time)
+        self._loop = loop
         self._connections: set[GrpcConnection] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -49,12 +53,12 @@ class GrpcServer:
     async def listen(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
         """Serve an already bound socket; a TCP one needs TLS, by which its peers are known."""
         if sock.family == socket.AF_UNIX:
-            server: asyncio.AbstractServer = await self.loop.create_unix_server(
+            server: asyncio.AbstractServer = await self._loop.create_unix_server(
                 lambda: GrpcConnection(self), sock=sock, backlog=BACKLOG
             )
         else:
             assert tls is not None  # the settings see to it
-            server = await self.loop.create_server(
+            server = await self._loop.create_server(
                 lambda: GrpcConnection(self),
                 sock=sock,
                 backlog=BACKLOG,
@@ -64,11 +68,11 @@ class GrpcServer:
         self._sockets.append((sock, tls))
         self._servers.append(server)
 
-    def admit(self, connection: GrpcConnection, peer: Peer) -> bool:
+    def admit(self, connection: GrpcConnection, peer: Peer, origin: str) -> bool:
         """Count a connection in; False for a stranger, and if there are too many."""
         if not self.hook.known(peer):
             self._meters.stranger()
-            log.warning("grpc.stranger", peer=str(peer))
+            self._noticed.note(asked=ASKED, headers={}, origin=origin)
             return False
         if len(self._connections) >= MAX_CONNECTIONS:
             log.warning("grpc.refused", why="connections")
@@ -90,7 +94,7 @@ class GrpcServer:
             server.close()
         for client, tls in waiting:
             with contextlib.suppress(OSError, ssl.SSLError):
-                await self.loop.connect_accepted_socket(lambda: GrpcConnection(self), client, ssl=tls)
+                await self._loop.connect_accepted_socket(lambda: GrpcConnection(self), client, ssl=tls)
         for connection in list(self._connections):
             connection.drain()
         with contextlib.suppress(TimeoutError):

@@ -113,7 +113,7 @@ def render(config: EnvoyConfig) -> str:
             "browser_removed": [name for name in removed_headers() if name not in _SET_FOR_BROWSER],
             "no_store": "no_store" in config.enforces,
             "path": envoy.PATH.decode("ascii"),
-            "asked": asked_headers(),
+            "asked": asked_headers(grpc=config.grpc),
             "honest": sorted({name.lower() for name in FORWARDED} - {"x-forwarded-proto"}),
             "identity": [name.lower() for name in ("Zt-Decision", *IDENTITY_HEADERS)],
             "told": _TOLD,
@@ -122,12 +122,15 @@ def render(config: EnvoyConfig) -> str:
     )
 
 
-def asked_headers() -> tuple[tuple[str, str], ...]:
+def asked_headers(*, grpc: bool = False) -> tuple[tuple[str, str], ...]:
     """Return what Envoy sends along, as matchers: what the hook reads, and all that it would refuse, in any spelling.
 
-    By the first word of each name, since Envoy keeps patterns short, and prefixes cost it least.
+    By the first word of each name, since Envoy keeps patterns short, and prefixes cost it least. Of cookies the sidecar
+    reads a browser's session, and nobody has one over gRPC.
     """
     names = {*_READ, *RESERVED_NAMES, *METHOD_OVERRIDES, *envoy.FAMILY.known, *RESERVED_PREFIXES} - {"host"}
+    if grpc:
+        names.remove("cookie")
     words = {name.split("-")[0] for name in names - set(_READ) if "-" in name}
     exact = sorted(name for name in names if name.split("-")[0] not in words)
     return (
