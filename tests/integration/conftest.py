@@ -1,4 +1,4 @@
-"""What tests of a sidecar that follows a control plane begin with; modules with sites of their own replace them."""
+"""What tests of a sidecar that follows a control plane, or that is asked over gRPC, begin with; some replace them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.grpc_support import Listening
 from tests.stream_server import Plane, Site
 
 
@@ -19,3 +20,10 @@ def site(tmp_path: Path, opa: str) -> Site:
 def plane(site: Site) -> Iterator[Plane]:
     with site.followed() as plane:
         yield plane
+
+
+@pytest.fixture
+def listening(tmp_path: Path) -> Iterator[Listening]:
+    running = Listening(tmp_path)
+    yield running
+    running.close()

@@ -1,14 +1,10 @@
-"""The gRPC listener against a client that speaks HTTP/2 frame by frame, and says what Envoy never would."""
+"""Calls over gRPC: what they are answered, who may make them, and how a connection ends that still has some."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, cast
 
 import h2.config
 import h2.connection
@@ -17,125 +13,10 @@ import h2.events
 import pytest
 from structlog.testing import capture_logs
 
-from tests.hook_support import LoopThread
+from tests.grpc_support import ANSWER, CALL, LEAVING, Listening, framed
 from zt_engine.sidecar.grpc import check, health, wire
 from zt_engine.sidecar.grpc.connection import MAX_MESSAGE_BYTES
-from zt_engine.sidecar.grpc.listener import GrpcServer
-from zt_engine.sidecar.hooks.credentials import Peer
-from zt_engine.sidecar.hooks.envoy_grpc import EnvoyGrpcHook
-from zt_engine.sidecar.meters import Meters
-from zt_engine.sidecar.turn import MOST_TOGETHER, Turn
-
-CALL = [(":method", "POST"), (":scheme", "http"), (":authority", "zt"), ("content-type", "application/grpc")]
-LEAVING = bytes.fromhex("0000080700000000007fffffff00000000")
-"""GOAWAY that leaves no stream out (RFC 9113 6.8)."""
-ANSWER = check.denied(403, [check.option(b"zt-reason", b"TRUST_LOW")], b"x" * 200_000)
-
-
-class Hook:
-    """Knows this user; answers every question alike, or breaks."""
-
-    def __init__(self) -> None:
-        self.asked: list[bytes] = []
-        self.breaks = self.unsealed = False
-        self.user = os.getuid()
-
-    def known(self, peer: Peer) -> bool:
-        return peer == self.user
-
-    def answer(self, message: bytes, peer: Peer) -> bytes:
-        if self.breaks:
-            raise RuntimeError("broken")
-        self.asked.append(message)
-        return ANSWER
-
-    def seal(self, answers: list[Any]) -> list[bytes]:
-        if self.unsealed:
-            raise RuntimeError("no log")
-        return answers
-
-
-class Client:
-    """One connection; `call` sends what it is told and returns status, gRPC status and message."""
-
-    def __init__(self, path: Path) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
-        self.sock.connect(str(path))
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="ascii"))
-        self.h2.initiate_connection()
-
-    def begin(self, method: bytes, body: bytes, *, verb: str = "POST", kind: str = "application/grpc") -> int:
-        stream = self.h2.get_next_available_stream_id()
-        headers = [(":method", verb), (":path", method.decode()), (":scheme", "http"), (":authority", "zt")]
-        self.h2.send_headers(stream, [*headers, ("content-type", kind), ("te", "trailers")])
-        for start in range(0, len(body), 16384):
-            self.h2.send_data(stream, body[start : start + 16384])
-        self.h2.end_stream(stream)
-        return stream
-
-    def call(self, method: bytes, body: bytes, **how: str) -> tuple[str, str, bytes]:
-        stream = self.begin(method, body, **how)
-        found: dict[str, str] = {}
-        message = b""
-        while True:
-            self.sock.sendall(self.h2.data_to_send())
-            data = self.sock.recv(65536)
-            if not data:
-                return "", "", b""
-            for event in self.h2.receive_data(data):
-                if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
-                    found |= dict(event.headers)
-                elif isinstance(event, h2.events.DataReceived):
-                    message += event.data
-                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                elif isinstance(event, h2.events.StreamEnded) and event.stream_id == stream:
-                    self.sock.sendall(self.h2.data_to_send())
-                    return found[":status"], found.get("grpc-status", ""), message[5:]
-
-
-class Listening:
-    """The listener in a thread."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "grpc.sock"
-        self.hook = Hook()
-        self.meters = Meters()
-        self.thread = LoopThread()
-        sock = socket.socket(socket.AF_UNIX)
-        sock.bind(str(self.path))
-        sock.setblocking(False)
-
-        def make() -> GrpcServer:
-            loop = self.thread.loop
-            hook = cast("EnvoyGrpcHook", self.hook)
-            return GrpcServer(hook, Turn(self.hook, loop), loop, meters=self.meters, ready=lambda: not self.hook.breaks)
-
-        self.server = self.thread.call(make)
-        self.thread.run(self.server.listen(sock))
-        self._clients: list[Client] = []
-
-    def client(self) -> Client:
-        self._clients.append(Client(self.path))
-        return self._clients[-1]
-
-    def close(self) -> None:
-        for client in self._clients:
-            client.sock.close()
-        self.thread.run(self.server.close(grace=2.0))
-        self.thread.close()
-        assert self.thread.faults == []
-
-
-@pytest.fixture
-def listening(tmp_path: Path) -> Iterator[Listening]:
-    running = Listening(tmp_path)
-    yield running
-    running.close()
-
-
-def framed(message: bytes) -> bytes:
-    return b"\0" + len(message).to_bytes(4) + message
+from zt_engine.sidecar.turn import MOST_TOGETHER
 
 
 def test_an_answer_larger_than_the_peer_has_room_for_arrives_whole(listening: Listening) -> None:
@@ -145,22 +26,6 @@ def test_an_answer_larger_than_the_peer_has_room_for_arrives_whole(listening: Li
 
     assert answers == [("200", "0", ANSWER)] * 3
     assert listening.hook.asked == [b"question"] * 3
-
-
-def test_a_question_in_padded_pieces_of_a_byte_waits_for_no_room(listening: Listening) -> None:
-    client = listening.client()
-    assert client.call(check.METHOD, framed(b"first"))[1] == "0"
-    body = framed(b"x" * 1500)
-    stream = client.h2.get_next_available_stream_id()
-    client.h2.send_headers(stream, [(":path", check.METHOD.decode()), *CALL])
-    for at in range(len(body)):
-        client.h2.send_data(stream, body[at : at + 1], pad_length=255, end_stream=at == len(body) - 1)
-        client.sock.sendall(client.h2.data_to_send())
-        while client.h2.local_flow_control_window(stream) < 300:
-            client.h2.receive_data(client.sock.recv(65536))
-
-    assert client.call(check.METHOD, framed(b"next"))[1] == "0"
-    assert listening.hook.asked == [b"first", b"x" * 1500, b"next"]
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,6 @@ class GrpcConnection(asyncio.Protocol):
     def _more_room(self, stream: int, more: int) -> None:
         if not more:
             raise ConnectionFault(Code.PROTOCOL_ERROR)
-        call = None
         if not stream:
             self._sending.widen(more)
         else:

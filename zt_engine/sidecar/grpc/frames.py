@@ -110,13 +110,10 @@ class FrameReader:
             raise ConnectionFault(Code.PROTOCOL_ERROR)
 
     def _joined(self, frame: Frame) -> Frame | None:
-        """Return a frame, a block of headers with all its parts; None as long as some are missing."""
+        """Return a frame, a block of headers in parts with all of them; None as long as some are missing."""
         kind, flags, stream, payload = frame
         if kind == HEADERS:
-            bare = _bare(frame)
-            if flags & END_HEADERS:
-                return bare
-            self._block, self._frames = (flags, stream, bytearray(bare[3])), 1
+            self._block, self._frames = (flags, stream, bytearray(_bare(frame)[3])), 1
             return None
         if kind != CONTINUATION or self._block is None:
             return frame
